@@ -1,0 +1,244 @@
+//! A sandbox and a Presence server as child processes, and the few HTTP calls that the commands here make.
+
+use std::fmt;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::root;
+
+/// Prints a line to the terminal; a reader that has gone away is no reason to fail.
+pub(crate) fn say(line: impl fmt::Display) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
+
+/// The two programs, built.
+pub(crate) struct Programs {
+    server: PathBuf,
+    sandbox: PathBuf,
+}
+
+impl Programs {
+    /// Builds both, with cargo's own progress on the terminal.
+    pub(crate) fn build() -> anyhow::Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        // Cargo names the programs it built in its messages; guessing `target/debug` would miss a target
+        // directory that the user has moved.
+        let output = Command::new(cargo)
+            .args([
+                "build",
+                "--locked",
+                "--package",
+                "presence-server",
+                "--package",
+                "presence-sandbox",
+            ])
+            .args(["--bins", "--message-format", "json-render-diagnostics"])
+            .current_dir(root())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cargo cannot be run")?;
+        ensure!(output.status.success(), "the build failed");
+        let program = |name: &str| {
+            String::from_utf8_lossy(&output.stdout)
+                .lines()
+                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+                .filter(|message| message["target"]["name"] == name)
+                .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+                .with_context(|| format!("cargo built no program {name}"))
+        };
+        Ok(Self {
+            server: program("presence-server")?,
+            sandbox: program("presence-sandbox")?,
+        })
+    }
+
+    /// Starts a sandbox on a free port.
+    pub(crate) fn sandbox(&self) -> anyhow::Result<Sandbox> {
+        let (process, line) = Process::start(
+            "presence-sandbox",
+            Command::new(&self.sandbox).args(["--listen", "127.0.0.1:0"]),
+        )?;
+        let ready: Value = serde_json::from_str(&line)
+            .with_context(|| format!("the sandbox's first line is not JSON: {line}"))?;
+        let text = |key: &str| {
+            ready[key]
+                .as_str()
+                .map(str::to_owned)
+                .with_context(|| format!("the sandbox's first line has no {key}"))
+        };
+        Ok(Sandbox {
+            _process: process,
+            control: Api::new(text("control_url")?, None),
+            edge_url: text("edge_url")?,
+            edge_key: text("edge_key")?,
+        })
+    }
+
+    /// Starts a server over `data`, connected to `sandbox`, on `listen`.
+    pub(crate) fn server(&self, sandbox: &Sandbox, data: &Path, listen: &str) -> anyhow::Result<Server> {
+        let (process, line) = Process::start(
+            "presence-server",
+            Command::new(&self.server)
+                .args(["serve", "--listen", listen, "--edge-url", &sandbox.edge_url])
+                .args(["--edge-key", &sandbox.edge_key, "--data-dir"])
+                .arg(data),
+        )?;
+        let url = line
+            .strip_prefix("listening on ")
+            .with_context(|| format!("the server's first line is not `listening on …`: {line}"))?;
+        Ok(Server {
+            process,
+            url: url.to_owned(),
+        })
+    }
+
+    /// Creates an account in `data` and returns its token.
+    pub(crate) fn new_account(&self, name: &str, data: &Path) -> anyhow::Result<String> {
+        let output = Command::new(&self.server)
+            .args(["account", "new", name, "--data-dir"])
+            .arg(data)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("presence-server cannot be run")?;
+        ensure!(output.status.success(), "`presence-server account new` failed");
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+}
+
+/// A running sandbox.
+pub(crate) struct Sandbox {
+    _process: Process,
+    edge_url: String,
+    edge_key: String,
+    /// Its control API.
+    pub(crate) control: Api,
+}
+
+/// A running server.
+pub(crate) struct Server {
+    process: Process,
+    /// Where it listens: `http://ADDR`.
+    pub(crate) url: String,
+}
+
+impl Server {
+    /// Asks it to stop, as an operator would, and checks that it ends well.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        self.process.stop()
+    }
+}
+
+/// A child process that ends with this value.
+struct Process {
+    name: &'static str,
+    child: Child,
+}
+
+impl Process {
+    /// How long a process may take from its start to its first line, and from SIGTERM to its end.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Starts `command` and waits for its first line, which tells that it is ready.
+    fn start(name: &'static str, command: &mut Command) -> anyhow::Result<(Self, String)> {
+        // A group of its own keeps the terminal's Ctrl-C away from it: it is stopped in order, by us.
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{name} cannot be started"))?;
+        let mut process = Self { name, child };
+        let stdout = process.child.stdout.take().expect("stdout is piped");
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        if line.is_empty() {
+            let status = process.child.wait()?;
+            bail!("{name} ended before it was ready ({status})");
+        }
+        Ok((process, line.trim_end().to_owned()))
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
+            // It may have ended by itself; waiting tells.
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let asked = Instant::now();
+        while asked.elapsed() < Self::PATIENCE {
+            if let Some(status) = self.child.try_wait()? {
+                ensure!(status.success(), "{} ended with {status}", self.name);
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!(
+            "{} did not end within {} s of SIGTERM",
+            self.name,
+            Self::PATIENCE.as_secs()
+        )
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) && self.stop().is_err() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// A JSON API on loopback.
+pub(crate) struct Api {
+    agent: ureq::Agent,
+    base: String,
+    token: Option<String>,
+}
+
+impl Api {
+    pub(crate) fn new(base: impl Into<String>, token: Option<String>) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(70)))
+            .build();
+        Self {
+            agent: config.into(),
+            base: base.into(),
+            token,
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let mut request = self.agent.get(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("token", token);
+        }
+        Self::read(path, request.call())
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let mut request = self.agent.post(format!("{}{path}", self.base));
+        if let Some(token) = &self.token {
+            request = request.header("token", token);
+        }
+        Self::read(path, request.send_json(body))
+    }
+
+    fn read(
+        path: &str,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> anyhow::Result<Value> {
+        let mut response = answer.with_context(|| format!("{path} did not answer"))?;
+        let status = response.status();
+        let body = response.body_mut().read_to_string()?;
+        ensure!(status.is_success(), "{path} answered {status}: {body}");
+        serde_json::from_str(&body).with_context(|| format!("{path} answered no JSON: {body}"))
+    }
+}
