@@ -24,7 +24,10 @@ pub enum PairingUpdate {
 impl fmt::Debug for PairingUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Qr { valid_for, .. } => f.debug_struct("Qr").field("valid_for", valid_for).finish_non_exhaustive(),
+            Self::Qr { valid_for, .. } => f
+                .debug_struct("Qr")
+                .field("valid_for", valid_for)
+                .finish_non_exhaustive(),
             Self::Code(_) => f.write_str("Code(..)"),
         }
     }

@@ -48,7 +48,10 @@ pub trait Connector: Send + Sync + 'static {
 
     /// Called when WhatsApp refused the client as too old ([`End::Outdated`]): looks the current client
     /// version up again, past any cache. `Ok(true)` when it differs from the one that was refused.
-    fn refresh_version(&self) -> impl Future<Output = Result<bool, OpenError>> + Send;
+    ///
+    /// # Errors
+    /// [`VersionError`] when nobody could be asked.
+    fn refresh_version(&self) -> impl Future<Output = Result<bool, VersionError>> + Send;
 }
 
 /// One connection to WhatsApp.
@@ -83,14 +86,19 @@ pub trait Session: Send + Sync + 'static {
     ///
     /// # Errors
     /// As [`send_chat_state`](Self::send_chat_state).
-    fn resolve(&self, number: &PhoneNumber) -> impl Future<Output = Result<Option<ChatJid>, SendError>> + Send;
+    fn resolve(
+        &self,
+        number: &PhoneNumber,
+    ) -> impl Future<Output = Result<Option<ChatJid>, SendError>> + Send;
 
     /// Asks for a link code that the owner of `phone` types into the phone instead of scanning a QR code.
     ///
     /// # Errors
     /// [`PairError`] when the session is paired already, or WhatsApp refuses.
-    fn request_link_code(&self, phone: &PhoneNumber)
-    -> impl Future<Output = Result<LinkCode, PairError>> + Send;
+    fn request_link_code(
+        &self,
+        phone: &PhoneNumber,
+    ) -> impl Future<Output = Result<LinkCode, PairError>> + Send;
 
     /// How far the session is. The channel closes only after [`SessionState::Ended`] was seen in it.
     fn state(&self) -> watch::Receiver<SessionState>;
@@ -183,3 +191,8 @@ pub struct OpenError {
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
 }
+
+/// The current client version could not be looked up.
+#[derive(Debug, thiserror::Error)]
+#[error("the current client version could not be looked up")]
+pub struct VersionError(#[source] pub Box<dyn Error + Send + Sync>);
