@@ -1,1 +1,51 @@
-//! Placeholder.
+//! Who may use the service, which instances there are, and where their device keys live.
+//!
+//! The server and its command line call it. A [`Registry`] holds accounts, instances and their tokens. Every
+//! question a request asks is answered from memory; a change is durable before anyone sees it. [`Store`] is
+//! the one implementation, over a SQLite file in a [`DataDir`] or, for tests, over nothing. [`DeviceKeys`] is
+//! the file in which the WhatsApp client keeps the keys of all sessions.
+//!
+//! ```
+//! use chrono::DateTime;
+//! use presence_store::{Caller, NewInstance, Registry, Store};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Store::in_memory()?;
+//! let now = DateTime::from_timestamp_millis(1_700_000_000_000).expect("in range");
+//! let (account, token) = registry.create_account("acme".parse()?, None, now).await?;
+//! assert!(matches!(registry.authenticate(token.expose()), Some(Caller::Account(id)) if id == account.id));
+//!
+//! let new = NewInstance { name: "support".parse()?, token: None, keep_online: false, now };
+//! let (instance, token) = registry.create_instance(account.id, new).await?;
+//! assert_eq!(registry.instance_token(&instance)?, token);
+//! assert!(registry.instance(account.id, "support").is_some());
+//! # Ok(())
+//! # }
+//! ```
+
+mod account;
+mod data_dir;
+mod device_keys;
+mod directory;
+mod edge;
+mod files;
+mod instance;
+mod key;
+mod memory;
+mod name;
+mod registry;
+mod sqlite;
+mod store;
+mod token;
+
+pub use account::{Account, AccountId, AccountName};
+pub use data_dir::{DataDir, DataLock, LockError};
+pub use device_keys::{DeviceKeys, DeviceKeysError};
+pub use edge::{Edge, EdgeMismatch, PinEdgeError};
+pub use instance::{Instance, InstanceId, InstanceName, NewInstance};
+pub use key::{InvalidKey, KeySource, TokenKey};
+pub use name::{InvalidName, MAX_NAME_LENGTH};
+pub use registry::{Caller, CreateAccountError, CreateInstanceError, Registry, StoreError};
+pub use store::Store;
+pub use token::{InvalidToken, Token};

@@ -1,0 +1,124 @@
+//! The directory in which everything is kept.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::device_keys::DeviceKeys;
+use crate::files;
+
+/// A data directory.
+///
+/// It holds `presence.db` (accounts and instances), `devices.db` (the keys of all sessions), `token.key`
+/// (what instances' tokens are sealed with) and `lock`; all readable by their owner only.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+}
+
+impl DataDir {
+    /// Takes the directory at `path`. It is created for its owner only when there is none; the rights of one
+    /// that exists are left as they are, since the files in it are private by themselves.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        files::create_private_dir(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file with the keys of all sessions.
+    #[must_use]
+    pub fn device_keys(&self) -> DeviceKeys {
+        DeviceKeys::new(self.path.join("devices.db"))
+    }
+
+    /// Makes this process the only server on the directory, until the lock is dropped or the process ends in
+    /// whatever way. Others may still read and change accounts.
+    ///
+    /// # Errors
+    /// [`LockError::Held`] when a server runs on it.
+    pub fn lock(&self) -> Result<DataLock, LockError> {
+        let failed = |source| LockError::File {
+            dir: self.path.clone(),
+            source,
+        };
+        let mut file = files::private_options()
+            .read(true)
+            .create(true)
+            .truncate(false)
+            .open(self.path.join("lock"))
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(LockError::Held {
+                    dir: self.path.clone(),
+                    pid: read_pid(&mut file),
+                });
+            }
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        }
+        // Who holds it is for people to read; the lock itself is the system's.
+        file.set_len(0)
+            .and_then(|()| writeln!(file, "{}", std::process::id()))
+            .map_err(failed)?;
+        Ok(DataLock { _file: file })
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path.join("presence.db")
+    }
+
+    pub(crate) fn token_key(&self) -> PathBuf {
+        self.path.join("token.key")
+    }
+}
+
+/// The right to be the server on a data directory. Given back when dropped.
+#[derive(Debug)]
+#[must_use = "the lock is given back when this is dropped"]
+pub struct DataLock {
+    _file: File,
+}
+
+/// A data directory that could not be locked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// Another server runs on it.
+    #[error("another server{} runs on the data directory {}", named(*pid), dir.display())]
+    Held {
+        /// Which directory.
+        dir: PathBuf,
+        /// The number of its process, unless it could not be read.
+        pid: Option<u32>,
+    },
+    /// Its lock file could not be opened.
+    #[error("cannot lock the data directory {}", dir.display())]
+    File {
+        /// Which directory.
+        dir: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+fn named(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}

@@ -1,0 +1,79 @@
+//! Files that only their owner may read.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use crate::token;
+
+/// Creates `path` and its missing parents, for the owner only. Leaves one that exists as it is.
+pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}
+
+/// Creates an empty file for the owner only, or takes others' rights to one that exists.
+///
+/// One that exists is never opened: a process that closes any handle of a file loses all its POSIX locks on
+/// it, those of a SQLite connection included.
+pub(crate) fn create_private(path: &Path) -> io::Result<()> {
+    match private_options().create_new(true).open(path) {
+        Ok(file) => {
+            file.sync_all()?;
+            sync_parent(path)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => make_private(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes others' rights to the file at `path`.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    #[cfg(not(unix))]
+    let _ = path;
+    Ok(())
+}
+
+/// Makes a file with `content` appear at `path`, complete and durable. `false`, and nothing changed, when
+/// there is one already.
+pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
+    let suffix = token::random::<8>().map_err(io::Error::other)?;
+    let draft = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(*suffix)));
+    let mut file = private_options().create_new(true).open(&draft)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    // Unlike a rename, a link fails when the name is taken.
+    let published = written.and_then(|()| fs::hard_link(&draft, path));
+    fs::remove_file(&draft)?;
+    match published {
+        Ok(()) => sync_parent(path).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// How files are opened for writing, so that only their owner may read what is created.
+pub(crate) fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// A new name in a directory is durable only once the directory is.
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if cfg!(unix) {
+        File::open(parent)?.sync_all()
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! The key under which instances' tokens are kept, so that their owner can list them again.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
+
+use crate::files;
+use crate::instance::InstanceId;
+use crate::registry::StoreError;
+use crate::token::{self, Token};
+
+/// Where the token key comes from.
+#[derive(Debug)]
+pub enum KeySource {
+    /// The file `token.key` of the data directory. It is created on first use.
+    File,
+    /// The caller, who keeps it elsewhere.
+    Given(TokenKey),
+    /// Nowhere: accounts can be managed, but instances' tokens neither made nor shown.
+    Absent,
+}
+
+/// A secret key of 256 bits. Wiped from memory when dropped; its `Debug` is redacted.
+#[derive(Clone)]
+pub struct TokenKey(Zeroizing<[u8; Self::LENGTH]>);
+
+impl TokenKey {
+    /// Its length in bytes.
+    pub const LENGTH: usize = 32;
+
+    /// The key that `text` spells in standard base64; space around it is ignored.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] when it is not base64, or not of 32 bytes.
+    pub fn from_base64(text: &str) -> Result<Self, InvalidKey> {
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| InvalidKey::Base64)?);
+        let key = bytes
+            .as_slice()
+            .try_into()
+            .map_err(|_| InvalidKey::Length(bytes.len()))?;
+        Ok(Self(Zeroizing::new(key)))
+    }
+
+    pub(crate) fn generate() -> Result<Self, StoreError> {
+        token::random().map(Self)
+    }
+
+    /// The key in the file at `path`; `None` when there is no such file.
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
+        match fs::read_to_string(path).map(Zeroizing::new) {
+            Ok(text) => Self::from_base64(&text).map(Some).map_err(StoreError::InvalidKey),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(StoreError::File {
+                doing: "read token.key",
+                source,
+            }),
+        }
+    }
+
+    /// Writes a new key to `path`, or reads the one that another process wrote there first.
+    pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
+        let key = Self::generate()?;
+        let text = Zeroizing::new(format!("{}\n", &*Zeroizing::new(STANDARD.encode(&*key.0))));
+        match files::publish_private(path, text.as_bytes()) {
+            Ok(true) => Ok(key),
+            Ok(false) => Self::read(path)?.ok_or(StoreError::MissingKey),
+            Err(source) => Err(StoreError::File {
+                doing: "create token.key",
+                source,
+            }),
+        }
+    }
+
+    /// Seals the token of `instance`. It opens for that instance only: swapping rows swaps no tokens.
+    pub(crate) fn seal_token(&self, instance: InstanceId, token: &Token) -> Result<SealedToken, StoreError> {
+        self.seal(&token_context(instance), token.expose().as_bytes())
+            .map(SealedToken)
+    }
+
+    pub(crate) fn open_token(&self, instance: InstanceId, sealed: &SealedToken) -> Result<Token, StoreError> {
+        self.open(&token_context(instance), &sealed.0)
+            .and_then(|plain| std::str::from_utf8(&plain).ok()?.parse().ok())
+            .ok_or(StoreError::Corrupt { what: "sealed token" })
+    }
+
+    /// A value by which [`matches`](Self::matches) knows this key again.
+    pub(crate) fn check_value(&self) -> Result<Vec<u8>, StoreError> {
+        self.seal(CHECK_CONTEXT, b"").map(Into::into)
+    }
+
+    /// Whether `check_value` was made with this key.
+    pub(crate) fn matches(&self, check_value: &[u8]) -> bool {
+        self.open(CHECK_CONTEXT, check_value).is_some()
+    }
+
+    /// Nonce, then ciphertext and tag. A random nonce of 24 bytes never repeats in practice.
+    fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Box<[u8]>, StoreError> {
+        let nonce = token::random::<NONCE_LENGTH>()?;
+        let sealed = self
+            .cipher()
+            .encrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: plain,
+                    aad: context,
+                },
+            )
+            .expect("a token is far shorter than what the cipher takes at most");
+        Ok([nonce.as_slice(), &sealed].concat().into())
+    }
+
+    fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
+        self.cipher()
+            .decrypt(
+                &XNonce::from(*nonce),
+                Payload {
+                    msg: sealed,
+                    aad: context,
+                },
+            )
+            .ok()
+            .map(Zeroizing::new)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new((&*self.0).into())
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey(..)")
+    }
+}
+
+/// A text that is no key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidKey {
+    /// It is not base64.
+    #[error("a token key is written in standard base64")]
+    Base64,
+    /// It has another number of bytes.
+    #[error("a token key has {expected} bytes, not {0}", expected = TokenKey::LENGTH)]
+    Length(usize),
+}
+
+/// The token of one instance, encrypted and authenticated.
+#[derive(Clone)]
+pub(crate) struct SealedToken(pub(crate) Box<[u8]>);
+
+fn token_context(instance: InstanceId) -> Vec<u8> {
+    format!("presence instance token {instance}").into_bytes()
+}
+
+const CHECK_CONTEXT: &[u8] = b"presence token key check";
+const NONCE_LENGTH: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn instance(number: i32) -> InstanceId {
+        InstanceId::from_device(number).unwrap()
+    }
+
+    #[test]
+    fn a_sealed_token_opens_for_its_instance_and_key_only() {
+        let [key, other_key] = [(); 2].map(|()| TokenKey::generate().unwrap());
+        let token = Token::generate().unwrap();
+        let sealed = key.seal_token(instance(7), &token).unwrap();
+        assert_eq!(key.open_token(instance(7), &sealed).unwrap(), token);
+        assert!(key.open_token(instance(8), &sealed).is_err());
+        assert!(other_key.open_token(instance(7), &sealed).is_err());
+        for at in 0..sealed.0.len() {
+            let mut damaged = sealed.clone();
+            damaged.0[at] ^= 1;
+            assert!(key.open_token(instance(7), &damaged).is_err(), "byte {at}");
+            assert!(
+                key.open_token(instance(7), &SealedToken(sealed.0[..at].into()))
+                    .is_err(),
+                "cut at {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_same_token_is_never_sealed_alike() {
+        let key = TokenKey::generate().unwrap();
+        let token = Token::generate().unwrap();
+        let [one, other] = [(); 2].map(|()| key.seal_token(instance(1), &token).unwrap());
+        assert_ne!(one.0, other.0);
+    }
+
+    #[test]
+    fn a_key_knows_its_own_check_value() {
+        let [key, other] = [(); 2].map(|()| TokenKey::generate().unwrap());
+        let check = key.check_value().unwrap();
+        assert!(key.matches(&check));
+        assert!(!other.matches(&check));
+        assert!(!key.matches(b""));
+    }
+
+    #[test]
+    fn a_key_is_32_bytes_in_base64() {
+        assert!(TokenKey::from_base64(&format!(" {}\n", STANDARD.encode([7; 32]))).is_ok());
+        assert_eq!(
+            TokenKey::from_base64(&STANDARD.encode([7; 31])).unwrap_err(),
+            InvalidKey::Length(31)
+        );
+        assert_eq!(TokenKey::from_base64("").unwrap_err(), InvalidKey::Length(0));
+        assert_eq!(
+            TokenKey::from_base64("not base64!").unwrap_err(),
+            InvalidKey::Base64
+        );
+    }
+}
