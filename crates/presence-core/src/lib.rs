@@ -1,1 +1,48 @@
-//! Placeholder.
+//! What a chat presence is, and when it ends.
+//!
+//! A *presence* is what somebody's phone shows above a chat: "typing…", "recording audio…", or nothing. This
+//! crate decides everything about it and does nothing: it reads no clock, opens no socket, spawns no task.
+//! The service's server and transport use it, and so can any other tool that speaks the same contract.
+//!
+//! 1. **Request → decision.** [`ChatPresenceRequest::from_json`] reads a request body;
+//!    [`ChatPresence::try_from`] turns it into checked values, or into the [`InvalidRequest`] whose text the
+//!    client gets. [`PresenceSent`] is the answer to a request that was carried out.
+//! 2. **Decision → stanzas.** [`Indicators`] is told what happens, and when, and says what to send: the
+//!    presence itself, the re-sends that keep it up, the `paused` that ends it.
+//!
+//! ```
+//! use presence_core::{ChatPresence, ChatPresenceRequest, PresenceSent};
+//!
+//! let body = br#"{"number": "+55 (11) 99999-9999", "state": " Typing ", "duration": 5}"#;
+//! let presence = ChatPresence::try_from(ChatPresenceRequest::from_json(body)?)?;
+//! let sent = PresenceSent::new(presence.recipient.chat(), &presence);
+//! assert_eq!(
+//!     serde_json::to_string(&sent)?,
+//!     r#"{"success":true,"message":"Presence 'typing' sent successfully (will auto-pause after 5 seconds)","chat_jid":"5511999999999@s.whatsapp.net","state":"typing","duration":5}"#
+//! );
+//!
+//! let fault = ChatPresenceRequest::from_json(br#"{"state": "typing"}"#)
+//!     .and_then(ChatPresence::try_from)
+//!     .unwrap_err();
+//! assert_eq!(fault.to_string(), "Number is required");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Phone numbers and logs
+//! `Debug` of every type here hides phone numbers but for their last two digits. `Display` shows them.
+
+mod chat;
+mod hold;
+mod indicators;
+mod phone;
+mod request;
+mod sent;
+mod state;
+
+pub use chat::{ChatJid, ChatKind, InvalidChat, Recipient};
+pub use hold::Hold;
+pub use indicators::{Availability, Command, Indicators, MAX_CHATS, Policy, Refused, Timing, Transmit};
+pub use phone::{InvalidPhone, PhoneNumber};
+pub use request::{ChatPresence, ChatPresenceRequest, InvalidRequest};
+pub use sent::PresenceSent;
+pub use state::{ChatState, Indicator, InvalidState, PresenceState};
