@@ -81,6 +81,7 @@ impl DeviceKeys {
             return Ok(());
         };
         let wiped = wipe(&mut connection, device).await.map_err(DeviceKeysError::wipe);
+        empty_log(&mut connection).await;
         close(connection).await;
         wiped
     }
@@ -134,16 +135,20 @@ async fn wipe(connection: &mut SqliteConnection, device: i32) -> sqlx::Result<()
             .execute(&mut *transaction)
             .await?;
     }
-    transaction.commit().await?;
-    // Old pages with the keys may still stand in the write-ahead log. Emptying it needs a moment in which
-    // nobody reads; without one, the log is reused soon enough.
-    sqlx::query("PRAGMA busy_timeout = 100")
-        .execute(&mut *connection)
-        .await?;
-    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
-        .execute(&mut *connection)
-        .await
-        .map(|_| ())
+    transaction.commit().await
+}
+
+/// Removes old pages, which may hold wiped keys, from the write-ahead log. That needs a moment in which nobody
+/// reads; without one, the log overwrites itself soon enough.
+async fn empty_log(connection: &mut SqliteConnection) {
+    for pragma in ["PRAGMA busy_timeout = 100", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+        if let Err(error) = sqlx::query(pragma).execute(&mut *connection).await {
+            tracing::debug!(
+                error = &error as &dyn Error,
+                "emptying the log of devices.db failed"
+            );
+        }
+    }
 }
 
 async fn devices(connection: &mut SqliteConnection) -> sqlx::Result<BTreeSet<i32>> {
@@ -180,9 +185,6 @@ fn quoted(name: &str) -> String {
 /// The last connection to close tidies the files up; that this fails changes nothing.
 async fn close(connection: SqliteConnection) {
     if let Err(error) = connection.close().await {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "closing devices.db failed"
-        );
+        tracing::debug!(error = &error as &dyn Error, "closing devices.db failed");
     }
 }

@@ -33,7 +33,13 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
 /// Takes others' rights to the file at `path`.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // Only who owns a file may set its rights, and need not when they are right.
+        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+        }
+    }
     #[cfg(not(unix))]
     let _ = path;
     Ok(())

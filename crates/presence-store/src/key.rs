@@ -67,7 +67,8 @@ impl TokenKey {
     /// Writes a new key to `path`, or reads the one that another process wrote there first.
     pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
         let key = Self::generate()?;
-        let text = Zeroizing::new(format!("{}\n", &*Zeroizing::new(STANDARD.encode(&*key.0))));
+        let mut text = Zeroizing::new(STANDARD.encode(*key.0));
+        text.push('\n');
         match files::publish_private(path, text.as_bytes()) {
             Ok(true) => Ok(key),
             Ok(false) => Self::read(path)?.ok_or(StoreError::MissingKey),

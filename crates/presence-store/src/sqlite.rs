@@ -15,9 +15,9 @@ use crate::directory::{Change, Directory};
 use crate::edge::Edge;
 use crate::files;
 use crate::instance::{Instance, InstanceId};
+use crate::journal::{Appended, Journal};
 use crate::key::SealedToken;
 use crate::registry::StoreError;
-use crate::store::{Appended, Journal};
 use crate::token::TokenHash;
 
 /// One connection: writers take turns anyway, and `PRAGMA data_version` on it tells exactly whether *another*

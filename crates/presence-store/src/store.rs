@@ -1,22 +1,21 @@
 //! The registry: a snapshot in memory that readers share, and a journal that makes changes durable first.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
-use tokio::time::MissedTickBehavior;
 
 use crate::account::{Account, AccountId, AccountName};
 use crate::data_dir::DataDir;
 use crate::directory::{Change, Directory};
 use crate::edge::{Edge, PinEdgeError};
+use crate::follow;
 use crate::instance::{Instance, InstanceId, NewInstance};
+use crate::journal::{Appended, Journal, MemoryJournal};
 use crate::key::{KeySource, TokenKey};
-use crate::memory::MemoryJournal;
 use crate::registry::{Caller, CreateAccountError, CreateInstanceError, Registry, StoreError};
 use crate::sqlite::SqliteJournal;
 use crate::token::Token;
@@ -30,25 +29,6 @@ pub struct Store {
     journal: Mutex<Box<dyn Journal>>,
     changes: watch::Sender<u64>,
     key: Option<TokenKey>,
-}
-
-/// Where changes become durable.
-#[async_trait]
-pub(crate) trait Journal: Send + Sync + 'static {
-    /// Everything in the journal, if it may hold more than this process read or appended so far.
-    async fn refresh(&mut self) -> Result<Option<Directory>, StoreError>;
-
-    /// Makes `change`, which was decided on what this journal last told, durable.
-    async fn append(&mut self, change: &Change) -> Result<Appended, StoreError>;
-}
-
-/// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Appended {
-    /// It is durable.
-    Durable,
-    /// Nothing was written: another process wrote meanwhile, so it must be decided anew.
-    Outdated,
 }
 
 impl Store {
@@ -96,7 +76,7 @@ impl Store {
         ))
     }
 
-    fn new(directory: Directory, journal: Box<dyn Journal>, key: Option<TokenKey>) -> Self {
+    pub(crate) fn new(directory: Directory, journal: Box<dyn Journal>, key: Option<TokenKey>) -> Self {
         Self {
             current: ArcSwap::from_pointee(directory),
             journal: Mutex::new(journal),
@@ -108,7 +88,7 @@ impl Store {
     /// Looks twice a second for what other processes wrote, such as the command line on the same data
     /// directory. The task ends by itself when the store is dropped.
     pub fn follow(self: &Arc<Self>) -> JoinHandle<()> {
-        tokio::spawn(follow(Arc::downgrade(self)))
+        tokio::spawn(follow::follow(Arc::downgrade(self)))
     }
 
     /// Decides a change, makes it durable and publishes it. `decide` is asked again when another process
@@ -330,32 +310,5 @@ impl Registry for Store {
     }
 }
 
-/// How often other processes' writes are looked for: often enough for a rotated token to count within a
-/// second.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
-
-async fn follow(store: Weak<Store>) {
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut failing = false;
-    loop {
-        ticks.tick().await;
-        let Some(store) = store.upgrade() else { return };
-        match store.refresh().await {
-            Ok(()) if failing => {
-                failing = false;
-                tracing::info!("the registry can be read again");
-            }
-            Ok(()) => {}
-            // Said once, not twice a second for as long as it lasts.
-            Err(error) if !failing => {
-                failing = true;
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot read the registry; accounts and instances stay as last read"
-                );
-            }
-            Err(_) => {}
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

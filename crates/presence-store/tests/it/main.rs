@@ -1,0 +1,9 @@
+//! The store from outside: one suite for the registry in memory and in a file, then what only a file can do.
+
+mod concurrency;
+mod data_dir;
+mod device_keys;
+mod files;
+mod model;
+mod registry;
+mod support;

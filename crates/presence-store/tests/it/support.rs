@@ -1,0 +1,78 @@
+//! What the tests share.
+
+use std::fmt::Debug;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use presence_store::{Account, DataDir, Instance, KeySource, NewInstance, Registry, Store, Token};
+
+/// A moment with a fraction of a millisecond, which no store keeps.
+pub(crate) fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp_nanos(1_790_000_000_123_456_789)
+}
+
+pub(crate) fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
+    text.parse().expect("a valid value")
+}
+
+pub(crate) fn new_instance(name: &str) -> NewInstance {
+    NewInstance {
+        name: parsed(name),
+        token: None,
+        keep_online: false,
+        now: now(),
+    }
+}
+
+pub(crate) async fn account(
+    registry: &dyn Registry,
+    name: &str,
+    quota: Option<u32>,
+) -> (Arc<Account>, Token) {
+    registry
+        .create_account(parsed(name), quota, now())
+        .await
+        .expect("an account")
+}
+
+pub(crate) async fn instance(registry: &dyn Registry, owner: &Account, name: &str) -> (Arc<Instance>, Token) {
+    registry
+        .create_instance(owner.id, new_instance(name))
+        .await
+        .expect("an instance")
+}
+
+pub(crate) async fn open(dir: &DataDir) -> Store {
+    Store::open(dir, KeySource::File).await.expect("a store")
+}
+
+/// A new data directory, gone when dropped.
+pub(crate) fn data_dir() -> (tempfile::TempDir, DataDir) {
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let dir = DataDir::open(temporary.path().join("data")).expect("a data directory");
+    (temporary, dir)
+}
+
+/// Everything that a registry shows, tokens included.
+pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
+    let mut view = vec![format!("{:?}", registry.edge())];
+    for account in registry.accounts() {
+        view.push(format!("{account:?}"));
+        view.extend(registry.instances(account.id).iter().map(|instance| {
+            let token = registry.instance_token(instance).expect("a token");
+            assert!(
+                registry.authenticate(token.expose()).is_some(),
+                "a listed token is valid"
+            );
+            format!("{instance:?} {}", token.expose())
+        }));
+    }
+    let listed: usize = registry
+        .accounts()
+        .iter()
+        .map(|account| registry.instances(account.id).len())
+        .sum();
+    assert_eq!(registry.all_instances().len(), listed);
+    view
+}
