@@ -1,1 +1,26 @@
-//! Placeholder.
+//! A WhatsApp on loopback: what the real one would do to us, for tests, demos and benchmarks.
+//!
+//! A [`Sandbox`] speaks the protocol that WhatsApp's own edge speaks with linked devices, as far as a client
+//! that shows presences needs it: Noise handshakes, binary stanzas, login, pairing by QR code and by link
+//! code, number look-ups, chat states. The phones that scan codes and show "typing…" are simulated, and so
+//! is everything that can go wrong.
+//!
+//! Clients cannot check the sandbox's certificates, so they must know its key: the one way in that needs no
+//! check disabled is the IK handshake, with [`Sandbox::edge_key`] stored as the server's.
+//!
+//! Tests hold a [`Sandbox`] and look into its [`World`]; people run the binary and its HTTP control API.
+
+mod control;
+mod http;
+mod hub;
+mod phone;
+mod sandbox;
+mod server;
+mod wire;
+mod world;
+
+pub use sandbox::{Builder, Sandbox};
+pub use world::{
+    Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidNumber, JournalPage, Lid, Number,
+    PairError, Place, Shown, Spell, State, TooManyNumbers, When, Why, World,
+};

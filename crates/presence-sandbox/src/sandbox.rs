@@ -1,0 +1,344 @@
+//! The sandbox as a value: what tests and the binary hold.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::hub::Hub;
+use crate::phone::{Phone, ScannedCode, read_link_code};
+use crate::world::{
+    Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Place, Progress, ScanOffer, Settings,
+    Shown, Spell, TooManyNumbers, World,
+};
+use crate::{http, server};
+
+/// How many TCP connections there can be. A client has one.
+const MAX_CONNECTIONS: usize = 20_000;
+
+/// How long a phone waits for the device it links.
+const PAIRING: Duration = Duration::from_secs(15);
+
+/// How many bytes wait in each direction of a [dialled](Sandbox::dial) connection.
+const DIALLED: usize = 64 * 1024;
+
+/// A WhatsApp of one's own. It ends, with all its connections, when the value is dropped.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use presence_sandbox::Sandbox;
+///
+/// let sandbox = Sandbox::builder().start().await?;
+/// println!("a client connects to {} and shows a QR code", sandbox.edge_url().unwrap());
+/// # let qr = "2@…";
+/// sandbox.scan("5511988887777".parse()?, qr).await?;
+/// println!("{:?}", sandbox.shown("5511977776666".parse()?).now);
+/// # Ok(()) }
+/// ```
+pub struct Sandbox {
+    hub: Arc<Hub>,
+    address: Option<SocketAddr>,
+}
+
+/// What a [`Sandbox`] is started with.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    settings: Settings,
+    listen: SocketAddr,
+}
+
+impl Sandbox {
+    /// A sandbox with WhatsApp's behaviour, on a free port of 127.0.0.1.
+    #[must_use]
+    pub fn builder() -> Builder {
+        let mut secret = [0; 32];
+        rand::rng().fill(&mut secret);
+        Builder { settings: Settings { secret, ..Settings::default() }, listen: ([127, 0, 0, 1], 0).into() }
+    }
+
+    /// Where clients connect; `None` for a detached sandbox.
+    #[must_use]
+    pub fn edge_url(&self) -> Option<String> {
+        self.address.map(|address| format!("ws://{address}{}", http::EDGE))
+    }
+
+    /// The key a client must know, since it cannot check the sandbox's certificates.
+    #[must_use]
+    pub fn edge_key(&self) -> [u8; 32] {
+        self.hub.identity.public_key()
+    }
+
+    /// Where the control API is; `None` for a detached sandbox.
+    #[must_use]
+    pub fn control_url(&self) -> Option<String> {
+        self.address.map(|address| format!("http://{address}"))
+    }
+
+    /// Serves one connection over `stream`, as if it had come over TCP: a client's, with its WebSocket
+    /// upgrade, or the control API's. Returns at once.
+    pub fn serve_io(&self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        self.hub.tasks.spawn(http::serve(self.hub.clone(), stream, None));
+    }
+
+    /// A new connection to the sandbox, without a socket, on which a paused clock can wait.
+    #[must_use]
+    pub fn dial(&self) -> DuplexStream {
+        let (near, far) = tokio::io::duplex(DIALLED);
+        self.serve_io(far);
+        near
+    }
+
+    /// The phone of `number` scans a QR code. Returns when the device is linked.
+    ///
+    /// # Errors
+    /// [`PairError`], when it is not.
+    pub async fn scan(&self, number: Number, qr: &str) -> Result<(), PairError> {
+        let code = ScannedCode::read(qr)?;
+        let hub = &self.hub;
+        let offer = hub.change(|world, now| world.scan(now, number, &code.reference, &code.noise_key))?;
+        let phone = Phone::of(number, &hub.secret);
+        let keys = phone.keys_for_code(&code, offer.device.id, hub.unix_secs());
+        hub.say(offer.connection, server::pair_success(hub.next_query(), &offer, &keys));
+        self.until_linked(&offer).await
+    }
+
+    /// The owner of `number` enters a link code on the phone. Returns when the device is linked.
+    ///
+    /// # Errors
+    /// [`PairError`], when it is not.
+    pub async fn enter_link_code(&self, number: Number, code: &str) -> Result<(), PairError> {
+        let code = read_link_code(code)?;
+        let hub = &self.hub;
+        let waiting = hub.change(|world, now| world.link(now, number))?;
+        let connection = waiting.connection;
+        let phone = Phone::of(number, &hub.secret);
+        // Where a paused clock cannot run away: it stands still while a blocking task runs.
+        let opened = tokio::task::spawn_blocking(move || phone.open(&code, &waiting)).await;
+        let (hello, exchange) = opened.map_err(|_| PairError::Gone)??;
+        hub.say(connection, server::link_notification(hub.next_query(), hub.unix_secs(), &hello));
+        let finish = timeout(PAIRING, hub.wait_for(|world| world.finish_of(connection)));
+        let finish = finish.await.map_err(|_| PairError::Late)??;
+
+        let offer = hub.change(|world, _| world.offer_device(connection, number))?;
+        let phone = Phone::of(number, &hub.secret);
+        match phone.finish(&exchange, &finish, offer.device.id, hub.unix_secs()) {
+            Ok(keys) => {
+                hub.say(connection, server::pair_success(hub.next_query(), &offer, &keys));
+                self.until_linked(&offer).await
+            }
+            Err(error) => {
+                hub.change(|world, _| world.give_up(connection));
+                Err(error)
+            }
+        }
+    }
+
+    /// The owner of `number` unlinks all devices on the phone. Returns how many there were.
+    pub fn unlink(&self, number: Number) -> usize {
+        self.hub.change(|world, _| world.unlink(number))
+    }
+
+    /// Cuts `number`'s connections without a word. Returns how many there were.
+    pub fn drop_connections(&self, number: Number) -> usize {
+        self.hub.change(|world, _| world.drop_connections(number))
+    }
+
+    /// What `place` shows now, and everything it showed before.
+    #[must_use]
+    pub fn shown(&self, place: impl Into<Place>) -> Shown {
+        self.hub.look(|world| world.shown(place))
+    }
+
+    /// Everything `place` ever showed, in the order in which it appeared.
+    #[must_use]
+    pub fn timeline(&self, place: impl Into<Place>) -> Vec<Spell> {
+        self.shown(place).timeline
+    }
+
+    /// Every stanza clients sent, as far as the journal remembers.
+    #[must_use]
+    pub fn journal(&self) -> JournalPage {
+        self.hub.look(|world| world.journal(0, usize::MAX))
+    }
+
+    /// How many connections `number`'s devices have, logged in.
+    #[must_use]
+    pub fn connections(&self, number: Number) -> usize {
+        self.hub.look(|world| world.connections(number))
+    }
+
+    /// Looks at the world as it is now.
+    #[must_use]
+    pub fn look<T>(&self, look: impl FnOnce(&World) -> T) -> T {
+        self.hub.look(look)
+    }
+
+    /// Waits until the world is as `is_so` says. It is asked after every change, not at intervals.
+    pub async fn wait_for(&self, mut is_so: impl FnMut(&World) -> bool) {
+        self.hub.wait_for(|world| is_so(world).then_some(())).await;
+    }
+
+    /// Makes something go wrong. Returns the fault's number, when it stands, and how many connections it
+    /// struck at once.
+    ///
+    /// # Errors
+    /// [`InvalidFault`], when it makes no sense.
+    pub fn fault(&self, fault: Fault) -> Result<(Option<FaultId>, usize), InvalidFault> {
+        self.hub.change(|world, now| world.add_fault(now, fault))
+    }
+
+    /// Clears all faults; what they stalled goes on. Returns how many stood.
+    pub fn clear_faults(&self) -> usize {
+        self.hub.change(|world, _| world.clear_faults())
+    }
+
+    /// Sets what WhatsApp knows about `number`: the number it really is (`None`: not on WhatsApp), and its
+    /// LID.
+    ///
+    /// # Errors
+    /// [`TooManyNumbers`], when the table is full.
+    pub fn set_number(
+        &self,
+        number: Number,
+        canonical: Option<Number>,
+        lid: Option<Lid>,
+    ) -> Result<(), TooManyNumbers> {
+        self.hub.change(|world, _| world.set_number(number, canonical, lid))
+    }
+
+    /// Ends all connections and everything the sandbox runs, and waits until it has ended.
+    pub async fn stop(&self) {
+        self.hub.stop.cancel();
+        self.hub.tasks.close();
+        self.hub.tasks.wait().await;
+    }
+
+    pub(crate) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    async fn until_linked(&self, offer: &ScanOffer) -> Result<(), PairError> {
+        let progress = self.hub.wait_for(|world| match world.progress(offer) {
+            Progress::Waiting => None,
+            Progress::Linked => Some(Ok(())),
+            Progress::Failed(error) => Some(Err(error)),
+        });
+        let linked = timeout(PAIRING, progress).await;
+        linked.unwrap_or_else(|_| {
+            self.hub.change(|world, _| world.give_up(offer.connection));
+            Err(PairError::Late)
+        })
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.hub.stop.cancel();
+    }
+}
+
+impl Builder {
+    /// How long a phone shows an indicator that is not renewed. 10 seconds unless set.
+    #[must_use]
+    pub const fn expire_after(mut self, time: Duration) -> Self {
+        self.settings.expire_after = time;
+        self
+    }
+
+    /// Whether accounts tell the devices they link that their chats have moved to LIDs. They do not unless
+    /// set.
+    #[must_use]
+    pub const fn lid_migrated(mut self, migrated: bool) -> Self {
+        self.settings.lid_migrated = migrated;
+        self
+    }
+
+    /// How many devices a phone can link. 4 unless set, as on WhatsApp.
+    #[must_use]
+    pub const fn max_devices(mut self, most: usize) -> Self {
+        self.settings.max_devices = most;
+        self
+    }
+
+    /// How many stanzas the journal keeps. 100 000 unless set.
+    #[must_use]
+    pub const fn journal(mut self, stanzas: usize) -> Self {
+        self.settings.journal = stanzas;
+        self
+    }
+
+    /// Where [`start`](Self::start) listens. A free port of 127.0.0.1 unless set.
+    #[must_use]
+    pub const fn listen(mut self, address: SocketAddr) -> Self {
+        self.listen = address;
+        self
+    }
+
+    /// A sandbox without sockets, for [`Sandbox::serve_io`] and [`Sandbox::dial`]. It must be called within
+    /// a tokio runtime.
+    #[must_use]
+    pub fn detached(self) -> Sandbox {
+        let hub = Arc::new(Hub::new(self.settings));
+        let clock = hub.clone();
+        hub.tasks.spawn(async move {
+            tokio::select! {
+                () = clock.keep_time() => {}
+                () = clock.stop.cancelled() => {}
+            }
+        });
+        Sandbox { hub, address: None }
+    }
+
+    /// A sandbox that listens.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or is not a loopback address: the sandbox obeys whoever
+    /// reaches it.
+    pub async fn start(self) -> io::Result<Sandbox> {
+        if !self.listen.ip().is_loopback() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the sandbox listens on loopback addresses only",
+            ));
+        }
+        let listener = TcpListener::bind(self.listen).await?;
+        let address = listener.local_addr()?;
+        let mut sandbox = self.detached();
+        sandbox.address = Some(address);
+        sandbox.hub.tasks.spawn(accept(sandbox.hub.clone(), listener));
+        Ok(sandbox)
+    }
+}
+
+async fn accept(hub: Arc<Hub>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let next = || async {
+        let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (stream, _) = listener.accept().await?;
+        // Answers are small and follow each other; waiting to merge them costs 40 ms each time.
+        stream.set_nodelay(true)?;
+        Ok::<_, io::Error>((stream, place))
+    };
+    loop {
+        let accepted = tokio::select! {
+            accepted = next() => accepted,
+            () = hub.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, place)) => {
+                hub.tasks.spawn(http::serve(hub.clone(), stream, Some(place)));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: they come back when connections end.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! From what the server says to stanzas.
+
+use whatsapp_rust::NodeBuilder;
+use whatsapp_rust::wacore_binary::{Node, SERVER_JID};
+
+use crate::phone::{PairingKeys, PrimaryHello};
+use crate::world::{Farewell, Lid, Reply, ScanOffer, UsyncAnswer, UsyncUser};
+
+pub(super) fn success(unix_secs: u64, lid: Lid, device: u16) -> Node {
+    NodeBuilder::new("success")
+        .attr("t", unix_secs)
+        .attr("lid", format!("{lid}:{device}@lid"))
+        .attr("location", "sandbox")
+        .build()
+}
+
+pub(super) fn pair_device(id: u64, references: &[String]) -> Node {
+    let reference = |text: &String| NodeBuilder::new("ref").bytes(text.as_bytes()).build();
+    let offer = NodeBuilder::new("pair-device").children(references.iter().map(reference)).build();
+    server_query(id, "md").children([offer]).build()
+}
+
+/// The phone's keys for a device that showed a QR code or a link code.
+pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> Node {
+    let (device, lid) = (offer.device, offer.lid);
+    let device_jid = NodeBuilder::new("device")
+        .attr("jid", format!("{}:{}@s.whatsapp.net", device.number, device.id))
+        .attr("lid", format!("{lid}:{}@lid", device.id))
+        .build();
+    let mut children = vec![
+        NodeBuilder::new("device-identity").bytes(keys.device_identity.clone()).build(),
+        // A client takes this as the account's name, without which it can never say `available`.
+        NodeBuilder::new("biz").attr("name", "Sandbox").build(),
+        NodeBuilder::new("platform").attr("name", "android").build(),
+        device_jid,
+    ];
+    if offer.lid_migrated {
+        children.push(NodeBuilder::new("client-props").bytes(keys.lid_migrated.clone()).build());
+    }
+    let success = NodeBuilder::new("pair-success").children(children).build();
+    server_query(id, "md").children([success]).build()
+}
+
+/// Tells a device that somebody entered its link code.
+pub(crate) fn link_notification(id: u64, unix_secs: u64, hello: &PrimaryHello) -> Node {
+    let part = |tag, bytes: &[u8]| NodeBuilder::new(tag).bytes(bytes).build();
+    let registration = NodeBuilder::new("link_code_companion_reg")
+        .attr("stage", "primary_hello")
+        .children([
+            part("link_code_pairing_wrapped_primary_ephemeral_pub", &hello.wrapped_ephemeral),
+            part("primary_identity_pub", &hello.identity),
+            part("link_code_pairing_ref", hello.reference.as_bytes()),
+        ])
+        .build();
+    NodeBuilder::new("notification")
+        .attr("id", id)
+        .attr("from", SERVER_JID)
+        .attr("type", "link_code_companion_reg")
+        .attr("t", unix_secs)
+        .children([registration])
+        .build()
+}
+
+pub(super) fn reply(reply: &Reply) -> Node {
+    match reply {
+        Reply::Done { id } => result(id, None),
+        Reply::Props { id } => {
+            result(id, Some(NodeBuilder::new("props").attr("protocol", "1").build()))
+        }
+        Reply::Blocklist { id } => result(id, Some(NodeBuilder::new("list").build())),
+        Reply::Privacy { id } => result(id, Some(NodeBuilder::new("privacy").build())),
+        // Plenty, so that the client sees no need to upload more.
+        Reply::PreKeyCount { id } => result(id, Some(NodeBuilder::new("count").attr("value", "812").build())),
+        Reply::Usync { id, users, contact, lid } => {
+            let users = users.iter().map(|user| usync_user(user, *contact, *lid));
+            let list = NodeBuilder::new("list").children(users).build();
+            result(id, Some(NodeBuilder::new("usync").children([list]).build()))
+        }
+        Reply::AppState { id, collections } => {
+            let empty = |name: &String| NodeBuilder::new("collection").attr("name", name).attr("version", "0").build();
+            result(id, Some(NodeBuilder::new("sync").children(collections.iter().map(empty)).build()))
+        }
+        Reply::LinkCode { id, reference } => {
+            let reference = NodeBuilder::new("link_code_pairing_ref").bytes(reference.as_bytes()).build();
+            let registration =
+                NodeBuilder::new("link_code_companion_reg").attr("stage", "companion_hello").children([reference]);
+            result(id, Some(registration.build()))
+        }
+        Reply::Error { id, code, text } => {
+            let error = NodeBuilder::new("error").attr("code", *code).attr("text", text).build();
+            NodeBuilder::new("iq")
+                .attr("from", SERVER_JID)
+                .attr("id", id)
+                .attr("type", "error")
+                .children([error])
+                .build()
+        }
+        Reply::Ack { class, id, to } => {
+            let ack = NodeBuilder::new("ack").attr("class", class).attr("id", id);
+            match to {
+                Some(to) => ack.attr("from", to).build(),
+                None => ack.build(),
+            }
+        }
+        Reply::Offline => {
+            let offline = NodeBuilder::new("offline").attr("count", "0").build();
+            NodeBuilder::new("ib").attr("from", SERVER_JID).children([offline]).build()
+        }
+    }
+}
+
+/// What is said before hanging up, if anything.
+pub(super) fn farewell(farewell: &Farewell) -> Vec<Node> {
+    let end = || NodeBuilder::new("xmlstreamend").build();
+    match farewell {
+        Farewell::Failure { reason, code, expire_secs, message } => {
+            let mut failure = NodeBuilder::new("failure").attr("reason", *reason).attr("location", "sandbox");
+            if let Some(code) = code {
+                failure = failure.attr("code", *code);
+            }
+            if let Some(expire_secs) = expire_secs {
+                failure = failure.attr("expire", *expire_secs);
+            }
+            if let Some(message) = message {
+                failure = failure.attr("message", message);
+            }
+            vec![failure.build()]
+        }
+        Farewell::StreamError { code, hang_up } => {
+            let error = NodeBuilder::new("stream:error").attr("code", *code).build();
+            if *hang_up { vec![error, end()] } else { vec![error] }
+        }
+        Farewell::Conflict(kind) => {
+            let conflict = NodeBuilder::new("conflict").attr("type", *kind).build();
+            let error = NodeBuilder::new("stream:error");
+            let error = if *kind == "replaced" { error } else { error.attr("code", "401") };
+            vec![error.children([conflict]).build(), end()]
+        }
+        Farewell::StreamEnd => vec![end()],
+        Farewell::Cut => Vec::new(),
+    }
+}
+
+fn usync_user(answer: &UsyncAnswer, contact: bool, lid: bool) -> Node {
+    let jid = match answer.user {
+        UsyncUser::Number(number) => format!("{number}@s.whatsapp.net"),
+        UsyncUser::Lid(lid) => format!("{lid}@lid"),
+    };
+    let mut user = NodeBuilder::new("user").attr("jid", jid);
+    if let Some(number) = answer.number {
+        user = user.attr("pn_jid", format!("{number}@s.whatsapp.net"));
+    }
+    let mut children = Vec::new();
+    if contact {
+        let kind = if answer.registered { "in" } else { "out" };
+        children.push(NodeBuilder::new("contact").attr("type", kind).build());
+    }
+    if let (true, Some(lid)) = (lid, answer.lid) {
+        children.push(NodeBuilder::new("lid").attr("val", format!("{lid}@lid")).build());
+    }
+    user.children(children).build()
+}
+
+fn result(id: &str, content: Option<Node>) -> Node {
+    let iq = NodeBuilder::new("iq").attr("from", SERVER_JID).attr("id", id).attr("type", "result");
+    match content {
+        Some(content) => iq.children([content]).build(),
+        None => iq.build(),
+    }
+}
+
+fn server_query(id: u64, xmlns: &'static str) -> NodeBuilder {
+    NodeBuilder::new("iq").attr("from", SERVER_JID).attr("type", "set").attr("xmlns", xmlns).attr("id", id)
+}

@@ -1,0 +1,181 @@
+//! What is so, in the sandbox: whose devices are linked, who is connected, what each phone shows.
+//!
+//! [`World`] is pure. It reads no clock, does no IO and draws no random numbers: what happens is told to it
+//! together with `now`, the time since the sandbox started, which never goes back; what follows for
+//! connections comes out as [`Effect`]s, to be drained after every call. It is the only place that decides.
+
+mod account;
+mod connection;
+mod fault;
+mod journal;
+mod number;
+mod numbers;
+mod pairing;
+mod request;
+mod screen;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+pub use fault::{Answer, Fault, FaultId, FaultKind, InvalidFault, When};
+pub use journal::{Entry, JournalPage};
+pub use number::{InvalidNumber, Lid, Number};
+pub use numbers::TooManyNumbers;
+pub use pairing::PairError;
+pub use screen::{Indicator, Place, Shown, Spell, State, Why};
+
+pub(crate) use account::Device;
+pub(crate) use connection::{Admission, Claim, ConnectionId, Farewell};
+pub(crate) use pairing::{CompanionFinish, LinkOffer, Progress, ScanOffer};
+pub(crate) use request::{Address, Asked, Reply, Request, Treatment, UsyncAnswer, UsyncUser};
+
+use account::Accounts;
+use connection::Connection;
+use fault::Faults;
+use journal::Journal;
+use numbers::Numbers;
+use pairing::Codes;
+use screen::Screens;
+
+/// What a world is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How long a phone shows an indicator that is not renewed.
+    pub(crate) expire_after: Duration,
+    /// Whether accounts tell new devices that their chats have moved to LIDs.
+    pub(crate) lid_migrated: bool,
+    /// How many devices a phone can link.
+    pub(crate) max_devices: usize,
+    /// How many stanzas the journal keeps.
+    pub(crate) journal: usize,
+    /// What QR references are derived from.
+    pub(crate) secret: [u8; 32],
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            expire_after: Duration::from_secs(10),
+            lid_migrated: false,
+            max_devices: 4,
+            journal: 100_000,
+            secret: [0; 32],
+        }
+    }
+}
+
+/// Everything the sandbox knows. Tests look into it; only the sandbox changes it.
+#[derive(Debug)]
+pub struct World {
+    settings: Settings,
+    accounts: Accounts,
+    connections: HashMap<ConnectionId, Connection>,
+    numbers: Numbers,
+    codes: Codes,
+    screens: Screens,
+    journal: Journal,
+    faults: Faults,
+    effects: VecDeque<Effect>,
+    last_connection: u64,
+    last_reference: u64,
+}
+
+/// What has to be done to a connection because of something that happened elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// Say this and, unless it says otherwise, hang up.
+    Dismiss(ConnectionId, Farewell),
+    /// Stop reading and writing.
+    Stall(ConnectionId),
+    /// Go on reading and writing.
+    Resume(ConnectionId),
+}
+
+impl World {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            accounts: Accounts::default(),
+            connections: HashMap::new(),
+            numbers: Numbers::default(),
+            codes: Codes::default(),
+            screens: Screens::new(settings.expire_after),
+            journal: Journal::new(settings.journal),
+            faults: Faults::default(),
+            effects: VecDeque::new(),
+            last_connection: 0,
+            last_reference: 0,
+            settings,
+        }
+    }
+
+    /// Ends what is due. An early or an extra call does nothing.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        self.screens.handle_timeout(now);
+        self.faults.handle_timeout(now);
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
+    pub(crate) fn poll_timeout(&self) -> Option<Duration> {
+        self.screens.poll_timeout().into_iter().chain(self.faults.poll_timeout()).min()
+    }
+
+    /// What has to be done to connections; drain after every call that changes something.
+    pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// What `place` shows now, and what it showed before.
+    #[must_use]
+    pub fn shown(&self, place: impl Into<Place>) -> Shown {
+        self.screens.shown(place.into())
+    }
+
+    /// The journal's stanzas after `after`, at most `limit`.
+    #[must_use]
+    pub fn journal(&self, after: u64, limit: usize) -> JournalPage {
+        self.journal.after(after, limit)
+    }
+
+    /// How many connections `number`'s devices have, logged in.
+    #[must_use]
+    pub fn connections(&self, number: Number) -> usize {
+        self.connections_of(Some(number)).count()
+    }
+
+    /// How many connections there are, those that wait to be linked included.
+    #[must_use]
+    pub fn all_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many devices are linked to `number`.
+    #[must_use]
+    pub fn linked_devices(&self, number: Number) -> usize {
+        self.accounts.devices(number)
+    }
+
+    /// Whether one of `number`'s devices said `available` on a connection that still stands, and did not
+    /// take it back.
+    #[must_use]
+    pub fn is_available(&self, number: Number) -> bool {
+        self.connections_of(Some(number)).any(|id| self.connections[&id].available)
+    }
+
+    /// Sets what WhatsApp knows about `number`: the number it really is (`None`: not on WhatsApp), and the
+    /// LID of that one.
+    pub(crate) fn set_number(
+        &mut self,
+        number: Number,
+        canonical: Option<Number>,
+        lid: Option<Lid>,
+    ) -> Result<(), TooManyNumbers> {
+        self.numbers.set(number, canonical, lid)
+    }
+
+    /// Forgets what was set for `number`.
+    pub(crate) fn forget_number(&mut self, number: Number) {
+        self.numbers.forget(number);
+    }
+}

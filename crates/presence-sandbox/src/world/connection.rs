@@ -1,0 +1,197 @@
+//! Connections: who may log in, and how connections end.
+
+use std::time::Duration;
+
+use super::account::Recognised;
+use super::fault::{Answer, Strike};
+use super::pairing::Waiting;
+use super::request::Treatment;
+use super::{Device, Effect, Lid, Number, World};
+
+/// One connection of one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ConnectionId(pub(super) u64);
+
+/// Who a client says it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) noise_key: [u8; 32],
+    pub(crate) device: Option<Device>,
+}
+
+/// What a client that shook hands is told.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// It is logged in.
+    Welcome { connection: ConnectionId, device: Device, lid: Lid, success: Treatment },
+    /// It can be linked with these QR references.
+    Pair { connection: ConnectionId, references: Vec<String>, offer: Treatment },
+    /// Neither.
+    Refused(Farewell),
+}
+
+/// How a connection ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// `<failure>`, and hanging up.
+    Failure { reason: u16, code: Option<u16>, expire_secs: Option<u64>, message: Option<String> },
+    /// `<stream:error code>`.
+    StreamError { code: u16, hang_up: bool },
+    /// `<stream:error><conflict type>`, with the code that goes with it.
+    Conflict(&'static str),
+    /// `<xmlstreamend>`, and hanging up.
+    StreamEnd,
+    /// Hanging up without a word, not even the WebSocket's.
+    Cut,
+}
+
+impl Farewell {
+    pub(super) fn failure(reason: u16) -> Self {
+        Self::Failure { reason, code: None, expire_secs: None, message: None }
+    }
+
+    pub(crate) fn hangs_up(&self) -> bool {
+        !matches!(self, Self::StreamError { hang_up: false, .. })
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) noise_key: [u8; 32],
+    pub(super) device: Option<Device>,
+    pub(super) available: bool,
+    pub(super) stalled: bool,
+    pub(super) waiting: Waiting,
+}
+
+impl World {
+    /// Whether a new connection is not even answered.
+    pub(crate) fn refuses_connections(&mut self) -> bool {
+        self.faults.refuse(None)
+    }
+
+    /// A client shook hands.
+    pub(crate) fn login(&mut self, now: Duration, claim: Claim) -> Admission {
+        let device = match self.accounts.recognise(&claim.noise_key, claim.device) {
+            Recognised::Unlinked => return Admission::Refused(Farewell::failure(401)),
+            Recognised::Linked(device) => Some(device),
+            Recognised::Stranger => None,
+        };
+        let number = device.map(|device| device.number);
+        if let Some(ban) = self.faults.ban(now, number) {
+            return Admission::Refused(ban);
+        }
+        if number.is_some() && self.faults.refuse(number) {
+            return Admission::Refused(Farewell::Cut);
+        }
+        let strike = self.faults.at_login(number);
+        if let Some(Strike::Dismiss(farewell)) = strike {
+            return Admission::Refused(farewell);
+        }
+
+        self.last_connection += 1;
+        let connection = ConnectionId(self.last_connection);
+        if let Some(device) = device {
+            self.replace(device);
+        }
+        self.connections.insert(
+            connection,
+            Connection {
+                noise_key: claim.noise_key,
+                device,
+                available: false,
+                stalled: false,
+                waiting: Waiting::default(),
+            },
+        );
+        if let Some(Strike::Stall) = strike {
+            self.stall(connection);
+        }
+        match device {
+            Some(device) => Admission::Welcome {
+                connection,
+                device,
+                lid: self.lid_of(device.number).unwrap_or(Lid::nth(0)),
+                success: self.faults.treatment(Answer::Success, number),
+            },
+            None => Admission::Pair {
+                connection,
+                references: self.issue_references(now, connection),
+                offer: self.faults.treatment(Answer::PairDevice, None),
+            },
+        }
+    }
+
+    /// A connection is gone, whoever ended it.
+    pub(crate) fn hung_up(&mut self, connection: ConnectionId) {
+        let gone = self.connections.remove(&connection);
+        if gone.is_some_and(|gone| gone.device.is_none()) {
+            self.codes.forget(connection);
+        }
+    }
+
+    /// Cuts `number`'s connections. Returns how many.
+    pub(crate) fn drop_connections(&mut self, number: Number) -> usize {
+        self.dismiss(Some(number), &Farewell::Cut)
+    }
+
+    /// The owner of `number` unlinks all devices on the phone. Returns how many.
+    pub(crate) fn unlink(&mut self, number: Number) -> usize {
+        self.dismiss(Some(number), &Farewell::Conflict("device_removed"));
+        self.accounts.unlink_all(number)
+    }
+
+    /// The LID WhatsApp has for `number`.
+    pub(super) fn lid_of(&self, number: Number) -> Option<Lid> {
+        self.numbers.lid(number).or_else(|| self.accounts.lid(number))
+    }
+
+    /// Ends all connections of `number`, or of everyone. Returns how many.
+    pub(super) fn dismiss(&mut self, number: Option<Number>, farewell: &Farewell) -> usize {
+        let struck: Vec<_> = self.targets(number).collect();
+        self.effects.extend(struck.iter().map(|id| Effect::Dismiss(*id, farewell.clone())));
+        struck.len()
+    }
+
+    pub(super) fn stall(&mut self, connection: ConnectionId) {
+        if let Some(stalled) = self.connections.get_mut(&connection) {
+            stalled.stalled = true;
+            self.effects.push_back(Effect::Stall(connection));
+        }
+    }
+
+    /// Lets all stalled connections go on.
+    pub(super) fn resume(&mut self) {
+        for (id, connection) in &mut self.connections {
+            if std::mem::take(&mut connection.stalled) {
+                self.effects.push_back(Effect::Resume(*id));
+            }
+        }
+    }
+
+    /// The logged-in connections of `number`, or of everyone.
+    pub(super) fn connections_of(&self, number: Option<Number>) -> impl Iterator<Item = ConnectionId> {
+        let of = move |device: &Device| number.is_none_or(|number| device.number == number);
+        self.connections.iter().filter(move |(_, c)| c.device.as_ref().is_some_and(of)).map(|(id, _)| *id)
+    }
+
+    /// Whom a fault that is set now strikes: `number`'s connections, or all, also those that wait to be
+    /// linked.
+    pub(super) fn targets(&self, number: Option<Number>) -> impl Iterator<Item = ConnectionId> {
+        let of = move |device: Option<Device>| match number {
+            Some(number) => device.is_some_and(|device| device.number == number),
+            None => true,
+        };
+        self.connections.iter().filter(move |(_, c)| of(c.device)).map(|(id, _)| *id)
+    }
+
+    /// A device has one connection: the older one has to go.
+    fn replace(&mut self, device: Device) {
+        let older = self.connections.iter().find(|(_, c)| c.device == Some(device)).map(|(id, _)| *id);
+        if let Some(older) = older {
+            self.effects.push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
+            // It is on its way out: what it still sends counts for nobody.
+            self.hung_up(older);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! What goes wrong on purpose.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ConnectionId, Effect, Farewell, Number, Treatment, World};
+
+/// How many faults can stand at a time.
+const MAX_FAULTS: usize = 1024;
+
+/// The number of a fault that stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct FaultId(u64);
+
+/// Something that goes wrong.
+///
+/// It concerns every account unless [`on`](Self::on) names one, and stands until it is cleared unless
+/// [`times`](Self::times) limits it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    kind: FaultKind,
+    when: When,
+    account: Option<Number>,
+    times: Option<u32>,
+}
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// `<stream:error code>`; then the server hangs up, or just leaves the connection open.
+    StreamError {
+        /// For example 429 or 503.
+        code: u16,
+        /// Whether the server hangs up after it.
+        hang_up: bool,
+    },
+    /// `<stream:error>` with `<conflict type="replaced">`, as when the device connected elsewhere.
+    Replaced,
+    /// `<stream:error code="401">` with `<conflict type="device_removed">`. The device stays linked, unlike
+    /// after an unlinking.
+    DeviceRemoved,
+    /// `<failure reason>`, then the server hangs up.
+    Failure {
+        /// For example 401, 403, 405 or 503.
+        reason: u16,
+        /// What the failure says besides, if anything.
+        message: Option<String>,
+    },
+    /// `<xmlstreamend>`, then the server hangs up.
+    StreamEnd,
+    /// The server hangs up without a word.
+    Drop,
+    /// The server neither reads nor writes any more, but keeps the connection.
+    Stall,
+    /// Connections are hung up on: before the first byte is answered when the fault concerns all accounts,
+    /// after the handshake when it concerns one.
+    Refuse,
+    /// Some answers are never given.
+    Withhold(Vec<Answer>),
+    /// Some answers come late.
+    Delay(Vec<Answer>, Duration),
+    /// Some queries are answered with an error.
+    Reject(Vec<Answer>, u16, String),
+    /// Every login fails with 402 until the ban ends, and those who are in are thrown out.
+    Ban {
+        /// WhatsApp's reason for the ban; 101 to 104 and 106 are known.
+        code: u16,
+        /// How long it lasts, from when the fault is set.
+        lasts: Duration,
+    },
+}
+
+/// When it goes wrong. Has a meaning only for what happens to a connection at one moment: stream errors,
+/// conflicts, failures, stream ends, drops and stalls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// At once, to those who are connected; nothing stands afterwards.
+    #[default]
+    Now,
+    /// When a device logs in, instead of `<success>`.
+    Login,
+    /// When the concerned accounts have sent so many more stanzas, together; then again after as many.
+    AfterStanzas(u32),
+}
+
+/// The answers that can be withheld, delayed or refused, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Answer {
+    /// `<success>`, after the handshake of a linked device.
+    Success,
+    /// `<ib><offline>`, after which a client thinks itself connected.
+    Offline,
+    /// The result of going active.
+    Passive,
+    /// The result of a ping.
+    Ping,
+    /// The result of a pre-key upload.
+    PreKeys,
+    /// The number of pre-keys.
+    PreKeyCount,
+    /// The result of a key digest check.
+    Digest,
+    /// The A/B properties.
+    Props,
+    /// The block list.
+    Blocklist,
+    /// The privacy settings.
+    Privacy,
+    /// The result of a usync query.
+    Usync,
+    /// The result of an app state sync.
+    AppState,
+    /// The result of a logout. A withheld or late one still unlinks the device; a refused one does not.
+    Logout,
+    /// The QR references.
+    PairDevice,
+    /// The answer to a request for a link code.
+    LinkCode,
+    /// The answer to the device's last word about a link code.
+    LinkFinish,
+    /// Acknowledgements of receipts and messages.
+    Ack,
+    /// The result of any other query.
+    Other,
+}
+
+/// A fault that makes no sense, or one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidFault {
+    /// Only what happens at one moment can be timed.
+    #[error("this fault stands until it is cleared: it takes no 'when' and no 'after_stanzas'")]
+    NotTimed,
+    /// Zero times, or after zero stanzas.
+    #[error("'times' and 'after_stanzas' are 1 or more")]
+    Zero,
+    /// Too many faults stand.
+    #[error("{MAX_FAULTS} faults stand already")]
+    TooMany,
+}
+
+impl Fault {
+    /// `kind`, at once, for all accounts.
+    #[must_use]
+    pub const fn new(kind: FaultKind) -> Self {
+        Self { kind, when: When::Now, account: None, times: None }
+    }
+
+    /// A stream error after which the server hangs up.
+    #[must_use]
+    pub const fn stream_error(code: u16) -> Self {
+        Self::new(FaultKind::StreamError { code, hang_up: true })
+    }
+
+    /// A failure.
+    #[must_use]
+    pub const fn failure(reason: u16) -> Self {
+        Self::new(FaultKind::Failure { reason, message: None })
+    }
+
+    /// A connection on which nothing is read or written any more.
+    #[must_use]
+    pub const fn stall() -> Self {
+        Self::new(FaultKind::Stall)
+    }
+
+    /// Connections are refused.
+    #[must_use]
+    pub const fn refuse() -> Self {
+        Self::new(FaultKind::Refuse)
+    }
+
+    /// An answer that is never given.
+    #[must_use]
+    pub fn withhold(answer: Answer) -> Self {
+        Self::new(FaultKind::Withhold(vec![answer]))
+    }
+
+    /// An answer that comes late.
+    #[must_use]
+    pub fn delay(answer: Answer, by: Duration) -> Self {
+        Self::new(FaultKind::Delay(vec![answer], by))
+    }
+
+    /// A temporary ban.
+    #[must_use]
+    pub const fn ban(lasts: Duration) -> Self {
+        Self::new(FaultKind::Ban { code: 101, lasts })
+    }
+
+    /// Concerns only this account.
+    #[must_use]
+    pub const fn on(mut self, account: Number) -> Self {
+        self.account = Some(account);
+        self
+    }
+
+    /// Happens at this moment.
+    #[must_use]
+    pub const fn when(mut self, when: When) -> Self {
+        self.when = when;
+        self
+    }
+
+    /// Happens so many times, then no more.
+    #[must_use]
+    pub const fn times(mut self, times: u32) -> Self {
+        self.times = Some(times);
+        self
+    }
+
+    fn check(&self) -> Result<(), InvalidFault> {
+        if self.times == Some(0) || self.when == When::AfterStanzas(0) {
+            return Err(InvalidFault::Zero);
+        }
+        let timed = self.kind.strike().is_some();
+        if !timed && self.when != When::Now { Err(InvalidFault::NotTimed) } else { Ok(()) }
+    }
+
+    fn concerns(&self, account: Option<Number>) -> bool {
+        self.account.is_none() || self.account == account
+    }
+}
+
+/// What a fault does to one connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Strike {
+    Dismiss(Farewell),
+    Stall,
+}
+
+impl FaultKind {
+    /// What it does to a connection, for those that happen at one moment.
+    fn strike(&self) -> Option<Strike> {
+        Some(Strike::Dismiss(match self {
+            Self::StreamError { code, hang_up } => Farewell::StreamError { code: *code, hang_up: *hang_up },
+            Self::Replaced => Farewell::Conflict("replaced"),
+            Self::DeviceRemoved => Farewell::Conflict("device_removed"),
+            Self::Failure { reason, message } => Farewell::Failure {
+                reason: *reason,
+                code: None,
+                expire_secs: None,
+                message: message.clone(),
+            },
+            Self::StreamEnd => Farewell::StreamEnd,
+            Self::Drop => Farewell::Cut,
+            Self::Stall => return Some(Strike::Stall),
+            Self::Refuse | Self::Withhold(_) | Self::Delay(..) | Self::Reject(..) | Self::Ban { .. } => {
+                return None;
+            }
+        }))
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Faults {
+    standing: Vec<Standing>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Standing {
+    id: FaultId,
+    fault: Fault,
+    /// Stanzas until it strikes, for those that count them.
+    stanzas: u32,
+    /// When it ends by itself.
+    ends_at: Option<Duration>,
+}
+
+impl Faults {
+    pub(super) fn handle_timeout(&mut self, now: Duration) {
+        self.standing.retain(|standing| standing.ends_at.is_none_or(|end| end > now));
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.standing.iter().filter_map(|standing| standing.ends_at).min()
+    }
+
+    pub(super) fn at_login(&mut self, account: Option<Number>) -> Option<Strike> {
+        self.use_up(account, |standing| match standing.fault.when {
+            When::Login => standing.fault.kind.strike(),
+            When::Now | When::AfterStanzas(_) => None,
+        })
+    }
+
+    pub(super) fn on_stanza(&mut self, account: Option<Number>) -> Option<Strike> {
+        self.use_up(account, |standing| {
+            let When::AfterStanzas(every) = standing.fault.when else { return None };
+            standing.stanzas -= 1;
+            (standing.stanzas == 0).then(|| {
+                standing.stanzas = every;
+                standing.fault.kind.strike()
+            })?
+        })
+    }
+
+    pub(super) fn refuse(&mut self, account: Option<Number>) -> bool {
+        // With an account, only the faults that name it: the others struck before the handshake.
+        self.use_up(account, |standing| {
+            (standing.fault.kind == FaultKind::Refuse && standing.fault.account == account).then_some(())
+        })
+        .is_some()
+    }
+
+    pub(super) fn ban(&mut self, now: Duration, account: Option<Number>) -> Option<Farewell> {
+        self.use_up(account, |standing| match (&standing.fault.kind, standing.ends_at) {
+            (FaultKind::Ban { code, .. }, Some(end)) => Some(banned(*code, end.saturating_sub(now))),
+            _ => None,
+        })
+    }
+
+    pub(super) fn treatment(&mut self, answer: Answer, account: Option<Number>) -> Treatment {
+        self.use_up(account, |standing| match &standing.fault.kind {
+            FaultKind::Withhold(answers) if answers.contains(&answer) => Some(Treatment::Withhold),
+            FaultKind::Delay(answers, by) if answers.contains(&answer) => Some(Treatment::Delay(*by)),
+            FaultKind::Reject(answers, code, text) if answers.contains(&answer) => {
+                Some(Treatment::Reject { code: *code, text: text.clone() })
+            }
+            _ => None,
+        })
+        .unwrap_or_default()
+    }
+
+    /// The first fault that concerns `account` and `applies`; it then has happened once more.
+    fn use_up<T>(
+        &mut self,
+        account: Option<Number>,
+        mut applies: impl FnMut(&mut Standing) -> Option<T>,
+    ) -> Option<T> {
+        let concerned = self.standing.iter_mut().enumerate().filter(|(_, s)| s.fault.concerns(account));
+        let (at, found) = concerned.filter_map(|(at, standing)| Some((at, applies(standing)?))).next()?;
+        if let Some(times) = &mut self.standing[at].fault.times {
+            *times -= 1;
+            if *times == 0 {
+                self.standing.remove(at);
+            }
+        }
+        Some(found)
+    }
+}
+
+fn banned(code: u16, remaining: Duration) -> Farewell {
+    let expire_secs = remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0);
+    Farewell::Failure { reason: 402, code: Some(code), expire_secs: Some(expire_secs), message: None }
+}
+
+impl World {
+    /// Sets a fault. Returns its number, when it stands, and how many connections it struck at once.
+    pub(crate) fn add_fault(
+        &mut self,
+        now: Duration,
+        fault: Fault,
+    ) -> Result<(Option<FaultId>, usize), InvalidFault> {
+        fault.check()?;
+        if self.faults.standing.len() >= MAX_FAULTS {
+            return Err(InvalidFault::TooMany);
+        }
+        match (fault.kind.strike(), fault.when) {
+            (Some(strike), When::Now) => Ok((None, self.strike(&fault, &strike))),
+            _ => {
+                let mut struck = 0;
+                let mut ends_at = None;
+                if let FaultKind::Ban { code, lasts } = fault.kind {
+                    ends_at = Some(now + lasts);
+                    struck = self.dismiss(fault.account, &banned(code, lasts));
+                }
+                self.faults.last += 1;
+                let id = FaultId(self.faults.last);
+                let stanzas = if let When::AfterStanzas(count) = fault.when { count } else { 0 };
+                self.faults.standing.push(Standing { id, fault, stanzas, ends_at });
+                Ok((Some(id), struck))
+            }
+        }
+    }
+
+    /// The faults that stand, and how many times each will still happen, when that is limited.
+    pub fn faults(&self) -> impl Iterator<Item = (FaultId, &Fault)> {
+        self.faults.standing.iter().map(|standing| (standing.id, &standing.fault))
+    }
+
+    /// Clears all faults; what they stalled goes on. Returns how many stood.
+    pub(crate) fn clear_faults(&mut self) -> usize {
+        self.resume();
+        std::mem::take(&mut self.faults.standing).len()
+    }
+
+    fn strike(&mut self, fault: &Fault, strike: &Strike) -> usize {
+        let most = fault.times.map_or(usize::MAX, |times| times as usize);
+        let struck: Vec<ConnectionId> = self.targets(fault.account).take(most).collect();
+        for connection in &struck {
+            match strike {
+                Strike::Dismiss(farewell) => {
+                    self.effects.push_back(Effect::Dismiss(*connection, farewell.clone()));
+                }
+                Strike::Stall => self.stall(*connection),
+            }
+        }
+        struck.len()
+    }
+}

@@ -1,0 +1,123 @@
+//! Every stanza clients sent, with its time.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::Number;
+use super::screen::as_millis;
+
+/// The text the journal holds at most, whatever the number of stanzas.
+const MAX_BYTES: usize = 64 << 20;
+
+/// One stanza from a client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// Counts up from 1 without a gap.
+    pub seq: u64,
+    /// When it came: milliseconds since the sandbox started.
+    #[serde(rename = "at_ms", serialize_with = "as_millis")]
+    pub at: Duration,
+    /// The sender's phone number; `None` for a device that is not linked yet.
+    pub from: Option<Number>,
+    /// The stanza as XML text.
+    pub stanza: String,
+}
+
+/// Some consecutive entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct JournalPage {
+    /// Oldest first.
+    pub entries: Vec<Entry>,
+    /// The newest stanza's `seq`; 0 before the first. When it is past the last entry's, there is more.
+    pub latest: u64,
+    /// The oldest stanza's `seq` still kept: what was before it is gone.
+    pub oldest: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    latest: u64,
+    most: usize,
+}
+
+impl Journal {
+    pub(super) fn new(most: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, latest: 0, most }
+    }
+
+    pub(super) fn write(&mut self, now: Duration, from: Option<Number>, stanza: String) {
+        self.latest += 1;
+        self.bytes += stanza.len();
+        self.entries.push_back(Entry { seq: self.latest, at: now, from, stanza });
+        while self.entries.len() > self.most || self.bytes > MAX_BYTES {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.bytes -= oldest.stanza.len();
+        }
+    }
+
+    pub(super) fn after(&self, after: u64, limit: usize) -> JournalPage {
+        let oldest = self.latest + 1 - self.entries.len() as u64;
+        let skip = usize::try_from(after.saturating_add(1).saturating_sub(oldest)).unwrap_or(usize::MAX);
+        let entries = self.entries.iter().skip(skip).take(limit).cloned().collect();
+        JournalPage { entries, latest: self.latest, oldest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal_of(stanzas: u64, most: usize) -> Journal {
+        let mut journal = Journal::new(most);
+        for n in 1..=stanzas {
+            journal.write(Duration::from_millis(n), None, format!("<a n=\"{n}\"/>"));
+        }
+        journal
+    }
+
+    fn seqs(page: &JournalPage) -> Vec<u64> {
+        page.entries.iter().map(|entry| entry.seq).collect()
+    }
+
+    #[test]
+    fn a_page_starts_after_what_the_reader_has() {
+        let journal = journal_of(5, 100);
+        assert_eq!(seqs(&journal.after(0, 100)), [1, 2, 3, 4, 5]);
+        assert_eq!(seqs(&journal.after(3, 100)), [4, 5]);
+        assert_eq!(seqs(&journal.after(1, 2)), [2, 3]);
+        assert!(seqs(&journal.after(5, 100)).is_empty());
+        assert!(seqs(&journal.after(u64::MAX, 100)).is_empty());
+    }
+
+    #[test]
+    fn the_oldest_stanzas_are_forgotten_and_the_reader_can_tell() {
+        let page = journal_of(5, 2).after(0, 100);
+        assert_eq!((seqs(&page), page.oldest, page.latest), (vec![4, 5], 4, 5));
+        let page = journal_of(5, 0).after(0, 100);
+        assert_eq!((seqs(&page), page.oldest, page.latest), (vec![], 6, 5));
+        assert_eq!(journal_of(0, 2).after(0, 100), JournalPage { entries: vec![], latest: 0, oldest: 1 });
+    }
+
+    #[test]
+    fn long_stanzas_are_bounded_together() {
+        let mut journal = Journal::new(usize::MAX);
+        for _ in 0..100 {
+            journal.write(Duration::ZERO, None, "x".repeat(1 << 20));
+        }
+        assert_eq!(journal.entries.len(), 64);
+    }
+
+    #[test]
+    fn an_entry_is_the_json_the_control_api_promises() {
+        let mut journal = Journal::new(1);
+        journal.write(Duration::from_millis(1500), Some("5511988887777".parse().unwrap()), "<a/>".to_owned());
+        assert_eq!(
+            serde_json::to_string(&journal.after(0, 1).entries).unwrap(),
+            r#"[{"seq":1,"at_ms":1500,"from":"5511988887777","stanza":"<a/>"}]"#
+        );
+    }
+}

@@ -1,0 +1,99 @@
+//! Phone numbers and LIDs.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A phone number: 5 to 15 digits with the country code, no leading zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Number(u64);
+
+/// The hidden id of an account (`<digits>@lid`): 5 to 18 digits, no leading zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lid(u64);
+
+/// A text that is neither a phone number nor a LID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not {expected}: digits only, no leading zero")]
+pub struct InvalidNumber {
+    expected: &'static str,
+}
+
+impl Number {
+    pub(crate) fn from_digits(digits: u64) -> Option<Self> {
+        digits.to_string().parse().ok()
+    }
+}
+
+impl Lid {
+    /// The LID of the `nth` account that has none from the table of numbers.
+    pub(crate) fn nth(nth: u64) -> Self {
+        Self(200_000_000_000_000 + nth)
+    }
+}
+
+impl FromStr for Number {
+    type Err = InvalidNumber;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        digits(text, 15).map(Self).ok_or(InvalidNumber { expected: "a phone number of 5 to 15 digits" })
+    }
+}
+
+impl FromStr for Lid {
+    type Err = InvalidNumber;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        digits(text, 18).map(Self).ok_or(InvalidNumber { expected: "a LID of 5 to 18 digits" })
+    }
+}
+
+fn digits(text: &str, most: usize) -> Option<u64> {
+    let plausible = (5..=most).contains(&text.len()) && !text.starts_with('0');
+    (plausible && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Lid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Number {
+    /// Only the last two digits: a `Debug` may end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "…{:02}", self.0 % 100)
+    }
+}
+
+impl fmt::Debug for Lid {
+    /// Only the last two digits: a `Debug` may end up in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "…{:02}@lid", self.0 % 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_digits_with_a_country_code() {
+        for text in ["5511988887777", "12345", "999999999999999"] {
+            assert_eq!(text.parse::<Number>().unwrap().to_string(), text);
+        }
+        for text in ["", "1234", "0511988887777", "+5511988887777", "5511 988", "1234567890123456", "٣٤٥٦٧٨"] {
+            assert!(text.parse::<Number>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn debug_does_not_tell_a_number() {
+        assert_eq!(format!("{:?}", "5511988887702".parse::<Number>().unwrap()), "…02");
+    }
+}

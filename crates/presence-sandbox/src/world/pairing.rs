@@ -1,0 +1,279 @@
+//! Linking a device to an account: what the server keeps track of. The phone's cryptography is elsewhere.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use whatsapp_rust::wacore::libsignal::crypto::hmac_sha256;
+
+use super::{ConnectionId, Device, Lid, Number, World};
+
+/// A client shows its first QR code this long, and each of the others that much.
+const FIRST_CODE: Duration = Duration::from_secs(60);
+const OTHER_CODES: Duration = Duration::from_secs(20);
+const CODES: u32 = 6;
+
+/// How long a link code can be entered.
+const LINK_CODE: Duration = Duration::from_secs(180);
+
+/// Why a phone could not link a device.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PairError {
+    /// The text is no QR code of a WhatsApp device.
+    #[error("not the text of a WhatsApp QR code")]
+    NotAQrCode,
+    /// No connected device shows this code: it is another server's, or its device is gone.
+    #[error("no connected device shows this QR code")]
+    UnknownQrCode,
+    /// The device shows another code by now.
+    #[error("this QR code has expired")]
+    ExpiredQrCode,
+    /// The text is not eight characters of a link code's alphabet.
+    #[error("not a link code: it has eight letters and digits")]
+    NotALinkCode,
+    /// No connected device asked for a link code for this number.
+    #[error("no connected device waits for a link code for this number")]
+    NoLinkCode,
+    /// The device asked for the code too long ago.
+    #[error("this link code has expired")]
+    ExpiredLinkCode,
+    /// The device derived other keys from its code.
+    #[error("this is not the link code that the device shows")]
+    WrongLinkCode,
+    /// The phone has as many linked devices as it can have.
+    #[error("this phone has {0} linked devices, which is as many as it can have")]
+    TooManyDevices(usize),
+    /// There are as many accounts as the sandbox can have.
+    #[error("the sandbox has as many accounts as it can have")]
+    TooManyAccounts,
+    /// The device is being linked already.
+    #[error("this device is being linked already")]
+    Busy,
+    /// The device hung up before it was linked.
+    #[error("the device hung up before it was linked")]
+    Gone,
+    /// The device refused the phone's keys.
+    #[error("the device refused: {0}")]
+    Refused(String),
+    /// The device did not answer in time.
+    #[error("the device did not answer in time")]
+    Late,
+}
+
+/// What a phone that scanned a valid code sends its keys for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScanOffer {
+    pub(crate) connection: ConnectionId,
+    pub(crate) noise_key: [u8; 32],
+    pub(crate) device: Device,
+    pub(crate) lid: Lid,
+    pub(crate) lid_migrated: bool,
+}
+
+/// What a phone needs to answer a device that asked for a link code.
+#[derive(Clone, Debug)]
+pub(crate) struct LinkOffer {
+    pub(crate) connection: ConnectionId,
+    pub(crate) reference: String,
+    pub(crate) wrapped_ephemeral: [u8; 80],
+}
+
+/// The device's last word in the exchange that a link code starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CompanionFinish {
+    pub(crate) reference: Vec<u8>,
+    pub(crate) wrapped_bundle: Vec<u8>,
+    pub(crate) identity: [u8; 32],
+}
+
+/// How far linking is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Waiting,
+    Linked,
+    Failed(PairError),
+}
+
+/// What a connection that is being linked waits for.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    device: Option<Device>,
+    refused: Option<String>,
+    finish: Option<CompanionFinish>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Codes {
+    references: HashMap<String, Reference>,
+    links: HashMap<Number, Link>,
+}
+
+#[derive(Debug)]
+struct Reference {
+    connection: ConnectionId,
+    expires_at: Duration,
+}
+
+#[derive(Debug)]
+struct Link {
+    offer: LinkOffer,
+    expires_at: Duration,
+}
+
+impl Codes {
+    pub(super) fn forget(&mut self, connection: ConnectionId) {
+        self.references.retain(|_, reference| reference.connection != connection);
+        self.links.retain(|_, link| link.offer.connection != connection);
+    }
+}
+
+impl World {
+    pub(super) fn issue_references(&mut self, now: Duration, connection: ConnectionId) -> Vec<String> {
+        (0..CODES)
+            .map(|nth| {
+                let reference = self.new_reference();
+                let expires_at = now + FIRST_CODE + OTHER_CODES * nth;
+                self.codes.references.insert(reference.clone(), Reference { connection, expires_at });
+                reference
+            })
+            .collect()
+    }
+
+    /// The phone of `number` scanned a QR code.
+    pub(crate) fn scan(
+        &mut self,
+        now: Duration,
+        number: Number,
+        reference: &str,
+        noise_key: &[u8; 32],
+    ) -> Result<ScanOffer, PairError> {
+        let found = self.codes.references.get(reference).ok_or(PairError::UnknownQrCode)?;
+        if now >= found.expires_at {
+            return Err(PairError::ExpiredQrCode);
+        }
+        let connection = found.connection;
+        if self.connections.get(&connection).is_none_or(|c| c.noise_key != *noise_key) {
+            return Err(PairError::UnknownQrCode);
+        }
+        self.offer_device(connection, number)
+    }
+
+    /// A device asked for a link code that `number` will enter. Returns the reference of the exchange.
+    pub(super) fn wait_for_link(
+        &mut self,
+        now: Duration,
+        connection: ConnectionId,
+        number: Number,
+        wrapped_ephemeral: [u8; 80],
+    ) -> String {
+        let reference = self.new_reference();
+        let offer = LinkOffer { connection, reference: reference.clone(), wrapped_ephemeral };
+        // A device waits for one number at a time; asking for another gives the first up.
+        self.codes.links.retain(|_, link| link.offer.connection != connection);
+        let owner = self.numbers.canonical(number).unwrap_or(number);
+        self.codes.links.insert(owner, Link { offer, expires_at: now + LINK_CODE });
+        if let Some(waiting) = self.connections.get_mut(&connection) {
+            waiting.waiting.finish = None;
+        }
+        reference
+    }
+
+    /// The owner of `number` is about to enter a link code.
+    pub(crate) fn link(&mut self, now: Duration, number: Number) -> Result<LinkOffer, PairError> {
+        let link = self.codes.links.get(&number).ok_or(PairError::NoLinkCode)?;
+        if now >= link.expires_at {
+            return Err(PairError::ExpiredLinkCode);
+        }
+        let offer = link.offer.clone();
+        let waiting = self.connections.get_mut(&offer.connection).ok_or(PairError::Gone)?;
+        waiting.waiting.finish = None;
+        Ok(offer)
+    }
+
+    /// The device's last word after a link code was entered, once it came.
+    pub(crate) fn finish_of(&self, connection: ConnectionId) -> Option<Result<CompanionFinish, PairError>> {
+        match self.connections.get(&connection) {
+            None => Some(Err(PairError::Gone)),
+            Some(connection) => connection.waiting.finish.clone().map(Ok),
+        }
+    }
+
+    pub(super) fn finish_link(&mut self, connection: ConnectionId, finish: CompanionFinish) {
+        if let Some(connection) = self.connections.get_mut(&connection) {
+            connection.waiting.finish = Some(finish);
+        }
+    }
+
+    /// Reserves a place among `number`'s devices for the device at the other end of `connection`.
+    pub(crate) fn offer_device(
+        &mut self,
+        connection: ConnectionId,
+        number: Number,
+    ) -> Result<ScanOffer, PairError> {
+        let devices = self.accounts.devices(number);
+        if devices >= self.settings.max_devices {
+            return Err(PairError::TooManyDevices(devices));
+        }
+        if self.accounts.is_full(number) {
+            return Err(PairError::TooManyAccounts);
+        }
+        let id = self.accounts.next_device(number).ok_or(PairError::TooManyDevices(devices))?;
+        let device = Device { number, id };
+        let waiting = self.connections.get_mut(&connection).ok_or(PairError::Gone)?;
+        if waiting.device.is_some() || waiting.waiting.device.is_some() {
+            return Err(PairError::Busy);
+        }
+        waiting.waiting.device = Some(device);
+        waiting.waiting.refused = None;
+        let noise_key = waiting.noise_key;
+        let lid = self.numbers.lid(number).unwrap_or_else(|| self.accounts.lid_for(number));
+        let lid_migrated = self.settings.lid_migrated;
+        Ok(ScanOffer { connection, noise_key, device, lid, lid_migrated })
+    }
+
+    /// The device signed the phone's keys: it is linked. False when nothing was offered to it.
+    pub(super) fn pair_signed(&mut self, connection: ConnectionId) -> bool {
+        let Some(signed) = self.connections.get_mut(&connection) else { return false };
+        let Some(device) = signed.waiting.device.take() else { return false };
+        let noise_key = signed.noise_key;
+        self.accounts.link(device, noise_key);
+        self.codes.forget(connection);
+        true
+    }
+
+    pub(super) fn pair_refused(&mut self, connection: ConnectionId, text: String) {
+        if let Some(refused) = self.connections.get_mut(&connection)
+            && refused.waiting.device.take().is_some()
+        {
+            refused.waiting.refused = Some(text);
+        }
+    }
+
+    /// The phone gave up on a device that did not answer.
+    pub(crate) fn give_up(&mut self, connection: ConnectionId) {
+        if let Some(late) = self.connections.get_mut(&connection) {
+            late.waiting.device = None;
+        }
+    }
+
+    pub(crate) fn progress(&self, offer: &ScanOffer) -> Progress {
+        if self.accounts.linked(&offer.noise_key) == Some(offer.device) {
+            return Progress::Linked;
+        }
+        match self.connections.get(&offer.connection) {
+            None => Progress::Failed(PairError::Gone),
+            Some(connection) => match &connection.waiting.refused {
+                Some(text) => Progress::Failed(PairError::Refused(text.clone())),
+                None => Progress::Waiting,
+            },
+        }
+    }
+
+    fn new_reference(&mut self) -> String {
+        self.last_reference += 1;
+        let digest = hmac_sha256(&self.settings.secret, &self.last_reference.to_be_bytes());
+        format!("2@{}", BASE64_STANDARD.encode(digest))
+    }
+}
