@@ -1,0 +1,226 @@
+//! Indicators through the fleet: numbers, independence, shutdown.
+
+use super::*;
+use crate::fake::{Answer, Script};
+use crate::session::End;
+
+/// A Brazilian mobile with its optional 9, and the chat that WhatsApp knows it by.
+const BRAZILIAN: &str = "5511999999901";
+const CANONICAL: &str = "551199999902@s.whatsapp.net";
+
+fn answer(world: &World, after: Duration, chat: Option<Option<&str>>) {
+    let chat = chat.map(|chat| chat.map(|chat| chat.parse().unwrap()));
+    world.lock().answers.insert(BRAZILIAN.parse().unwrap(), Answer { after, chat });
+}
+
+async fn chat_of(fleet: &Fleet, number: &str) -> String {
+    fleet.show(DEVICE, &presence(number, "typing", 5)).await.unwrap().chat().to_string()
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_number_with_two_spellings_is_looked_up_once_and_others_never() {
+    let (fleet, world) = online().await;
+    answer(&world, SECOND, Some(Some(CANONICAL)));
+    let body = presence(BRAZILIAN, "typing", 5);
+    let (one, two) = tokio::join!(fleet.show(DEVICE, &body), fleet.show(DEVICE, &body));
+    assert_eq!(one.unwrap().chat().as_str(), CANONICAL);
+    assert_eq!(two.unwrap().chat().as_str(), CANONICAL);
+    let start = Instant::now();
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
+    assert_eq!(chat_of(&fleet, "4915112345601").await, "4915112345601@s.whatsapp.net");
+    assert_eq!(chat_of(&fleet, "12345@lid").await, "12345@lid");
+    assert_eq!((start.elapsed(), world.lock().lookups.len()), (Duration::ZERO, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_is_not_waited_for_but_serves_the_next_request() {
+    let (fleet, world) = online().await;
+    answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
+    let start = Instant::now();
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(start.elapsed(), 2 * SECOND);
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(start.elapsed(), 2 * SECOND, "nobody waits for the same late answer twice");
+    sleep(2 * SECOND).await;
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
+    assert_eq!(world.lock().lookups.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_look_up_is_tried_again_but_not_at_once() {
+    let (fleet, world) = online().await;
+    answer(&world, Duration::ZERO, None);
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    answer(&world, Duration::ZERO, Some(Some(CANONICAL)));
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(world.lock().lookups.len(), 1);
+    sleep(31 * SECOND).await;
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_look_up_delays_no_other_chat() {
+    let (fleet, world) = online().await;
+    answer(&world, 60 * SECOND, Some(Some(CANONICAL)));
+    let start = Instant::now();
+    let slow = presence(BRAZILIAN, "typing", 5);
+    let (_, quick) = tokio::join!(fleet.show(DEVICE, &slow), async {
+        chat_of(&fleet, "4915112345601").await;
+        start.elapsed()
+    });
+    assert_eq!(quick, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn look_ups_can_be_switched_off() {
+    let world = World::new();
+    let settings = FleetSettings { resolve_numbers: false, ..FleetSettings::default() };
+    let fleet = fleet_with(&world, settings, false);
+    resume(&fleet, &world, DEVICE);
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert!(world.lock().lookups.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_account_does_not_inherit_the_answers() {
+    let (fleet, world) = online().await;
+    answer(&world, Duration::ZERO, Some(Some(CANONICAL)));
+    assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
+    fleet.logout(DEVICE).await;
+    fleet.connect(DEVICE, PairWith::Qr).await.unwrap();
+    world.session(DEVICE).scan();
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    chat_of(&fleet, BRAZILIAN).await;
+    assert_eq!(world.lock().lookups.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_up_ends_with_its_session() {
+    let (fleet, world) = online().await;
+    answer(&world, 3600 * SECOND, Some(Some(CANONICAL)));
+    chat_of(&fleet, BRAZILIAN).await;
+    assert_eq!(tasks(&fleet), 3);
+    world.session(DEVICE).end(End::Replaced);
+    settle().await;
+    assert_eq!(tasks(&fleet), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_session_delays_no_other() {
+    let world = World::new();
+    let fleet = fleet(&world);
+    let devices: Vec<_> = (1..=51).map(DeviceId).collect();
+    for &device in &devices {
+        resume(&fleet, &world, device);
+    }
+    for &device in &devices {
+        until(&fleet, device, InstanceState::Connected).await;
+    }
+    world.lock().stalled.push(DEVICE);
+    let start = Instant::now();
+    let body = presence("4915112345601", "typing", 5);
+    let (stalled, ()) = tokio::join!(fleet.show(DEVICE, &body), async {
+        for &device in &devices[1..] {
+            fleet.show(device, &body).await.unwrap();
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    });
+    assert_eq!(stalled, Err(ShowError::NotConnected));
+    sleep(5 * SECOND).await;
+    let lines = world.lock().written.iter().filter(|line| line.what == "paused 01").count();
+    assert_eq!(lines, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_hundred_flapping_sessions_disturb_no_healthy_one() {
+    let world = World::new();
+    let settings = FleetSettings {
+        backoff: crate::Backoff { base: 100 * Duration::from_millis(1), cap: SECOND },
+        ..FleetSettings::default()
+    };
+    let fleet = fleet_with(&world, settings, false);
+    resume(&fleet, &world, DEVICE);
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    for device in (2..=201).map(DeviceId) {
+        let blink = Script::OnlineThen(Duration::from_millis(300), End::Lost("reset".into()));
+        world.script(device, vec![blink; 1000]);
+        resume(&fleet, &world, device);
+    }
+    for _ in 0..60 {
+        let start = Instant::now();
+        fleet.show(DEVICE, &presence("4915112345601", "pause", 0)).await.unwrap();
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        sleep(SECOND).await;
+    }
+    assert!(world.lock().opened.len() > 2000, "they did flap: {}", world.lock().opened.len());
+    assert_eq!(world.opened(DEVICE).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_pauses_everything_everywhere_and_leaves_no_task() {
+    let world = World::new();
+    let fleet = fleet(&world);
+    let devices: Vec<_> = (1..=20).map(DeviceId).collect();
+    for &device in &devices {
+        resume(&fleet, &world, device);
+    }
+    for &device in &devices {
+        until(&fleet, device, InstanceState::Connected).await;
+        fleet.show(device, &presence("4915112345601", "typing", 60)).await.unwrap();
+    }
+    fleet.add(DeviceId(99), InstanceOptions::default());
+    fleet.connect(DeviceId(99), PairWith::Qr).await.unwrap();
+    sleep(2 * SECOND).await;
+    let start = Instant::now();
+    fleet.shutdown(GRACE).await;
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    for &device in &devices {
+        assert_eq!(world.timeline(device, start), "0 paused 01, 0 unavailable");
+    }
+    assert_eq!(tasks(&fleet), 0);
+    assert_eq!(world.deeds(), "pairing", "nothing is unlinked or wiped");
+    assert_eq!(fleet.connect(DEVICE, PairWith::Qr).await, Err(ConnectError::Gone));
+    assert_eq!(fleet.reconnect(DEVICE).await, Err(ReconnectError::Gone));
+    let refused = fleet.show(DEVICE, &presence("4915112345601", "typing", 5)).await;
+    assert_eq!(refused, Err(ShowError::NotConnected));
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Disconnected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutdown_waits_no_longer_than_its_grace() {
+    let (fleet, world) = online().await;
+    fleet.show(DEVICE, &presence("4915112345601", "typing", 60)).await.unwrap();
+    world.lock().stalled.push(DEVICE);
+    let start = Instant::now();
+    fleet.shutdown(SECOND).await;
+    assert_eq!((start.elapsed(), tasks(&fleet)), (SECOND, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_online_is_told_to_a_live_session() {
+    let (fleet, world) = online().await;
+    let start = Instant::now();
+    assert!(!fleet.status(DEVICE).unwrap().available);
+    fleet.set_keep_online(DEVICE, true);
+    settle().await;
+    assert_eq!(world.timeline(DEVICE, start), "0 available");
+    assert!(fleet.status(DEVICE).unwrap().available);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_indicator_survives_a_lost_connection() {
+    let (fleet, world) = online().await;
+    let start = Instant::now();
+    fleet.show(DEVICE, &presence("4915112345601", "typing", 60)).await.unwrap();
+    world.session(DEVICE).end(End::Lost("reset".into()));
+    settle().await;
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    sleep(120 * SECOND).await;
+    let timeline = world.timeline(DEVICE, start);
+    assert_eq!(timeline.matches("paused").count(), 1, "{timeline}");
+    assert!(timeline.contains("60 paused 01"), "{timeline}");
+    assert!(timeline.matches("composing").count() >= 12, "{timeline}");
+}
