@@ -1,0 +1,139 @@
+//! How a byte stream to WhatsApp's edge is opened.
+//!
+//! All sessions dial through one [`Direct`], so that the roots of trust are parsed once and not for every
+//! connection. Tests give a [`Dial`] of their own, whose other end they hold.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tower::ServiceExt as _;
+
+/// A connected byte stream: TCP, TLS over TCP, or a pipe in a test.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> ByteStream for S {}
+
+/// Opens a byte stream to the edge. The WebSocket upgrade is spoken over it by the caller, who also bounds
+/// the time.
+#[async_trait]
+pub trait Dial: Send + Sync + 'static {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When nobody answers, or TLS cannot be agreed on.
+    async fn dial(&self) -> io::Result<Box<dyn ByteStream>>;
+}
+
+/// Dials a `ws` or `wss` URL: TCP without Nagle's delay, and TLS with Mozilla's roots for `wss`.
+pub(crate) struct Direct {
+    connector: HttpsConnector<HttpConnector>,
+    target: Uri,
+}
+
+impl Direct {
+    /// Prepares to dial the host of `url`.
+    ///
+    /// # Errors
+    /// When `url` is not an absolute `ws` or `wss` URL.
+    pub(crate) fn new(connector: HttpsConnector<HttpConnector>, url: &Uri) -> Result<Self, InvalidEdge> {
+        let scheme = match url.scheme_str() {
+            Some("ws") => "http",
+            Some("wss") => "https",
+            _ => return Err(InvalidEdge),
+        };
+        let authority = url.authority().ok_or(InvalidEdge)?.clone();
+        let target = Uri::builder()
+            .scheme(scheme)
+            .authority(authority)
+            .path_and_query("/")
+            .build()
+            .map_err(|_| InvalidEdge)?;
+        Ok(Self { connector, target })
+    }
+}
+
+#[async_trait]
+impl Dial for Direct {
+    async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
+        let stream = self
+            .connector
+            .clone()
+            .oneshot(self.target.clone())
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Box::new(TokioIo::new(stream)))
+    }
+}
+
+/// An edge URL that is not an absolute `ws` or `wss` URL.
+#[derive(Debug, thiserror::Error)]
+#[error("the edge must be an absolute ws or wss URL")]
+pub struct InvalidEdge;
+
+/// The connector for every TCP and TLS connection of the adapter: the sessions and the version look-up.
+pub(crate) fn connector(connect_timeout: Duration) -> HttpsConnector<HttpConnector> {
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    // Two small stanzas in a row, composing and paused, would otherwise wait for the peer's delayed ACK:
+    // 40 ms instead of 2.
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(connect_timeout));
+
+    let roots = rustls::RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring supports the default TLS versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Option<String> {
+        let url = url.parse().ok()?;
+        Direct::new(connector(Duration::from_secs(1)), &url)
+            .ok()
+            .map(|direct| direct.target.to_string())
+    }
+
+    #[test]
+    fn a_websocket_url_is_dialled_by_its_scheme_host_and_port() {
+        assert_eq!(
+            target("wss://web.whatsapp.com/ws/chat").as_deref(),
+            Some("https://web.whatsapp.com/")
+        );
+        assert_eq!(
+            target("ws://127.0.0.1:9800/ws/chat").as_deref(),
+            Some("http://127.0.0.1:9800/")
+        );
+        assert_eq!(target("ws://[::1]:9800/").as_deref(), Some("http://[::1]:9800/"));
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for url in [
+            "https://web.whatsapp.com/",
+            "/ws/chat",
+            "web.whatsapp.com",
+            "ftp://x/",
+        ] {
+            assert_eq!(target(url), None, "{url}");
+        }
+    }
+}
