@@ -1,0 +1,77 @@
+//! Who is calling, and whether the instance in the path is theirs (contract, section 1).
+
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use hyper::header::AUTHORIZATION;
+use presence_store::{Caller, Instance, Registry};
+
+use crate::error::ApiError;
+
+/// The token a request carries: `token: …`, or else `Authorization: Bearer …`. A `token` field wins even
+/// when it is not valid, so that which of two tokens counts never depends on what the service knows.
+pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
+    if let Some(token) = headers.get("token") {
+        return token.to_str().ok();
+    }
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_start_matches(' '))
+}
+
+/// The instance that `caller` means by `name`.
+///
+/// # Errors
+/// [`ApiError::OtherInstance`] when an instance token names a sibling; [`ApiError::NoSuchInstance`] for any
+/// other name, so that nothing of another account can be observed.
+pub(crate) fn owned(registry: &dyn Registry, caller: &Caller, name: &str) -> Result<Arc<Instance>, ApiError> {
+    match caller {
+        Caller::Account(account) => registry.instance(*account, name).ok_or(ApiError::NoSuchInstance),
+        Caller::Instance(own) if own.name.as_str() == name => Ok(Arc::clone(own)),
+        Caller::Instance(own) => Err(match registry.instance(own.account, name) {
+            Some(_) => ApiError::OtherInstance,
+            None => ApiError::NoSuchInstance,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which token counts. Whose it is, is tested over HTTP.
+
+    use hyper::header::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn the_token_field_wins_over_the_bearer() {
+        type Row = (&'static [(&'static str, &'static str)], Option<&'static str>);
+        let table: [Row; 12] = [
+            (&[], None),
+            (&[("token", "abc")], Some("abc")),
+            (&[("Token", "abc")], Some("abc")),
+            (&[("authorization", "Bearer abc")], Some("abc")),
+            (&[("authorization", "bearer abc")], Some("abc")),
+            (&[("authorization", "BEARER   abc")], Some("abc")),
+            (&[("authorization", "Bearer")], None),
+            (&[("authorization", "abc")], None),
+            (&[("authorization", "Basic YTpi")], None),
+            (&[("authorization", "Bearer abc"), ("token", "def")], Some("def")),
+            (&[("authorization", "Bearer abc"), ("token", "")], Some("")),
+            (&[("authorization", "Bearer abc"), ("token", "d\u{e9}f")], None),
+        ];
+        for (fields, expected) in table {
+            let headers: HeaderMap = fields
+                .iter()
+                .map(|(name, value)| {
+                    (
+                        name.parse::<HeaderName>().unwrap(),
+                        HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+                    )
+                })
+                .collect();
+            assert_eq!(presented(&headers), expected, "{fields:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The command line. What each command does is in the module of its name.
+
+mod account;
+mod api;
+mod healthcheck;
+mod instance;
+mod pair;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Shows typing… and recording… on WhatsApp, over HTTP.
+///
+/// Without a command, `serve` is meant.
+#[derive(Debug, Parser)]
+#[command(
+    name = "presence-server",
+    version,
+    args_conflicts_with_subcommands = true,
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: serve::ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API until SIGTERM or SIGINT.
+    ///
+    /// When it is ready, one line `listening on http://ADDR` is written to stdout. Logs go to stderr. On the
+    /// first signal, requests finish, indicators are paused and sessions closed; a second one ends it at once.
+    Serve(serve::ServeArgs),
+    /// Manage accounts, in the data directory. A running server notices within a second.
+    Account(account::AccountArgs),
+    /// Manage instances, through a running server.
+    Instance(instance::InstanceArgs),
+    /// Ask a running server whether it is well: exit code 0 when it is, 1 when not.
+    Healthcheck(healthcheck::HealthcheckArgs),
+}
+
+/// Why a command failed, as an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// What was asked for did not happen.
+    Failure = 1,
+    /// The command line or the configuration is wrong (`EX_USAGE`).
+    Usage = 64,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Runs the program with the process's arguments and environment.
+#[must_use]
+pub fn run() -> ExitCode {
+    run_with(std::env::args_os())
+}
+
+fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are answers, and go to stdout; mistakes do not.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+        Command::Serve(args) => serve::run(&args),
+        Command::Account(args) => finish(account::run(args)),
+        Command::Instance(args) => finish(instance::run(args)),
+        Command::Healthcheck(args) => finish(healthcheck::run(args)),
+    }
+}
+
+/// Says on stderr why a command failed, with its causes.
+fn finish(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&format!("{error:#}"), Exit::Failure),
+    }
+}
+
+fn complain(text: &str, exit: Exit) -> ExitCode {
+    // Nobody is left to tell when stderr is closed.
+    let _ = writeln!(io::stderr().lock(), "presence-server: {text}");
+    exit.into()
+}
+
+/// Writes a line to stdout: the command's result.
+fn say(line: impl std::fmt::Display) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
+}
+
+/// A runtime for the commands that do one thing after the other.
+fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(command)
+}
+
+#[cfg(test)]
+mod tests {
+    //! How arguments are understood.
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_serve_is_meant() {
+        let cli = Cli::try_parse_from(["presence-server", "--listen", "127.0.0.1:0"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(
+            cli.serve.lookup("PRESENCE_LISTEN").as_deref(),
+            Some("127.0.0.1:0")
+        );
+        let cli = Cli::try_parse_from(["presence-server", "serve", "--listen", "127.0.0.1:0"]).unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Serve(args)) if args.lookup("PRESENCE_LISTEN").is_some())
+        );
+    }
+
+    #[test]
+    fn help_shows_each_setting_with_its_variable_and_default() {
+        let mut cli = Cli::command();
+        let help = cli
+            .find_subcommand_mut("serve")
+            .unwrap()
+            .render_long_help()
+            .to_string();
+        for setting in crate::config::settings::ALL {
+            assert!(
+                help.contains(&format!("--{} <", setting.flag)),
+                "{} in\n{help}",
+                setting.flag
+            );
+            assert!(
+                help.contains(&format!("[env: {}", setting.variable)),
+                "{} in\n{help}",
+                setting.variable
+            );
+        }
+        assert!(help.contains("[default: 127.0.0.1:8080]"), "{help}");
+    }
+}

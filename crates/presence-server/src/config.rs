@@ -1,0 +1,294 @@
+//! What the service is told at its start, checked: every mistake is found, not only the first.
+
+pub(crate) mod settings;
+
+use std::fmt::{self, Display};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use presence_store::TokenKey;
+use presence_wa::{Edge, FleetSettings};
+use tracing_subscriber::EnvFilter;
+
+use self::settings::Setting;
+use crate::rate_limit::Limits;
+
+/// The configuration of `presence-server serve`.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where everything is kept.
+    pub data_dir: PathBuf,
+    /// What instance tokens are sealed with; `None`: the key file in the data directory.
+    pub token_key: Option<TokenKey>,
+    /// Which WhatsApp.
+    pub edge: Edge,
+    /// What phones call this device.
+    pub device_name: String,
+    /// How sessions behave. Its timing is the contract's and no setting; tests shorten it.
+    pub fleet: FleetSettings,
+    /// How HTTP is served.
+    pub http: HttpSettings,
+    /// HTTP connections at the same time, at least 1.
+    pub max_connections: usize,
+    /// How long requests may take to finish at the end, and again sessions to close.
+    pub stop_grace: Duration,
+    /// What to log, in `EnvFilter`'s syntax.
+    pub log: String,
+    /// How to log.
+    pub log_format: LogFormat,
+}
+
+/// How HTTP is served, whatever carries it.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Requests a minute.
+    pub limits: Limits,
+    /// Origins whose pages may call, as browsers send them; `*` is every origin.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether `GET /metrics` answers.
+    pub metrics: bool,
+    /// The longest a request's head may take to arrive. Default 10 s.
+    pub head_timeout: Duration,
+    /// The longest a request's body may take to arrive. Default 10 s.
+    pub body_timeout: Duration,
+    /// The longest `connect` waits for WhatsApp. Contract: 60 s.
+    pub connect_hold: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            cors_origins: Vec::new(),
+            metrics: false,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            connect_hold: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A configuration with mistakes: all of them, one a line.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    mistakes: Vec<String>,
+}
+
+impl Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.mistakes.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the settings through `lookup`, which is given a variable's name (`PRESENCE_LISTEN`). One that is
+    /// missing or blank has its default.
+    ///
+    /// ```
+    /// use std::collections::HashMap;
+    /// use presence_server::Config;
+    ///
+    /// let settings = HashMap::from([("PRESENCE_LISTEN", "127.0.0.1:0"), ("PRESENCE_RATE_LIMIT", "0")]);
+    /// let config = Config::from_lookup(|name| settings.get(name).map(|value| (*value).to_owned()))?;
+    /// assert_eq!(config.http.limits.requests, 0);
+    /// # Ok::<(), presence_server::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Every mistake there is.
+    pub fn from_lookup(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut from = Reader {
+            lookup,
+            mistakes: Vec::new(),
+        };
+        let request_timeout = Duration::from_secs(from.number(&settings::REQUEST_TIMEOUT, 1, 300));
+        let config = Self {
+            listen: from.read(&settings::LISTEN, parse::<SocketAddr>),
+            data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
+            token_key: from.read_optional(&settings::TOKEN_KEY, |key| {
+                TokenKey::from_base64(key).map_err(|error| error.to_string())
+            }),
+            edge: from.edge(),
+            device_name: from.read(&settings::DEVICE_NAME, |name| match name.chars().count() {
+                1..=50 => Ok(name.to_owned()),
+                count => Err(format!("it has {count} characters, not 1 to 50")),
+            }),
+            fleet: FleetSettings {
+                raise_availability: from.read(&settings::RAISE_AVAILABILITY, on_or_off),
+                resolve_numbers: from.read(&settings::RESOLVE_NUMBERS, on_or_off),
+                max_concurrent_logins: from.number(&settings::MAX_LOGINS, 1, 10_000),
+                stagger: Duration::from_millis(from.number(&settings::LOGIN_INTERVAL, 0, 60_000)),
+                ..FleetSettings::default()
+            },
+            http: HttpSettings {
+                limits: Limits {
+                    requests: from.number(&settings::RATE_LIMIT, 0, u32::MAX),
+                    new_instances: from.number(&settings::RATE_LIMIT_NEW, 0, u32::MAX),
+                    failures: from.number(&settings::RATE_LIMIT_FAILURES, 0, u32::MAX),
+                },
+                cors_origins: from
+                    .read_optional(&settings::CORS_ORIGINS, origins)
+                    .unwrap_or_default(),
+                metrics: from.read(&settings::METRICS, on_or_off),
+                head_timeout: request_timeout,
+                body_timeout: request_timeout,
+                ..HttpSettings::default()
+            },
+            max_connections: from.number(&settings::MAX_CONNECTIONS, 1, 65_536),
+            stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
+            log: from.read(&settings::LOG, |filter| {
+                EnvFilter::try_new(filter)
+                    .map(|_| filter.to_owned())
+                    .map_err(|error| error.to_string())
+            }),
+            log_format: from.read(&settings::LOG_FORMAT, |format| match format {
+                "text" => Ok(LogFormat::Text),
+                "json" => Ok(LogFormat::Json),
+                _ => Err("it is text or json".to_owned()),
+            }),
+        };
+        if from.mistakes.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError {
+                mistakes: from.mistakes,
+            })
+        }
+    }
+}
+
+/// Reads settings and collects what is wrong with them.
+struct Reader<F> {
+    lookup: F,
+    mistakes: Vec<String>,
+}
+
+impl<F: Fn(&str) -> Option<String>> Reader<F> {
+    /// The value of a setting that has a default. After a mistake it is the default, and nobody gets to see it.
+    fn read<T>(&mut self, setting: &Setting, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        self.read_optional(setting, &parse).unwrap_or_else(|| {
+            let default = setting.default.expect("only settings with a default are read so");
+            parse(default).expect("the defaults are right")
+        })
+    }
+
+    /// The value of a setting that may be unset.
+    fn read_optional<T>(
+        &mut self,
+        setting: &Setting,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let value = (self.lookup)(setting.variable).filter(|value| !value.trim().is_empty())?;
+        match parse(value.trim()) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.mistake(setting, &problem);
+                None
+            }
+        }
+    }
+
+    fn number<T: FromStr + PartialOrd + Display + Copy>(
+        &mut self,
+        setting: &Setting,
+        least: T,
+        most: T,
+    ) -> T {
+        self.read(setting, |text| match text.parse() {
+            Ok(number) if least <= number && number <= most => Ok(number),
+            _ => Err(format!("it is a whole number from {least} to {most}")),
+        })
+    }
+
+    /// A sandbox needs both of its settings, so that a forgotten one never means the real WhatsApp.
+    fn edge(&mut self) -> Edge {
+        let url = self.read_optional(&settings::EDGE_URL, sandbox_url);
+        let key = self.read_optional(&settings::EDGE_KEY, |text| {
+            let bytes = STANDARD.decode(text).map_err(|_| "it is not base64".to_owned())?;
+            <[u8; 32]>::try_from(bytes).map_err(|bytes| format!("it has {} bytes, not 32", bytes.len()))
+        });
+        match (url, key) {
+            (Some(url), Some(key)) => Edge::Sandbox { url, key },
+            (url, key) => {
+                let is_set =
+                    |setting: &Setting| (self.lookup)(setting.variable).is_some_and(|v| !v.trim().is_empty());
+                let (url_set, key_set) = (is_set(&settings::EDGE_URL), is_set(&settings::EDGE_KEY));
+                if url.is_none() && !url_set && key_set {
+                    self.mistake(&settings::EDGE_URL, "it is needed together with --edge-key");
+                }
+                if key.is_none() && !key_set && url_set {
+                    self.mistake(&settings::EDGE_KEY, "it is needed together with --edge-url");
+                }
+                Edge::WhatsApp
+            }
+        }
+    }
+
+    fn mistake(&mut self, setting: &Setting, problem: &str) {
+        self.mistakes
+            .push(format!("--{} ({}): {problem}", setting.flag, setting.variable));
+    }
+}
+
+fn parse<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" | "1" => Ok(true),
+        "off" | "false" | "0" => Ok(false),
+        _ => Err("it is on or off".to_owned()),
+    }
+}
+
+fn sandbox_url(text: &str) -> Result<Uri, String> {
+    let url: Uri = parse(text)?;
+    match (url.scheme_str(), url.host()) {
+        (Some("ws" | "wss"), Some(_)) => Ok(url),
+        _ => Err("it is a ws:// or wss:// URL".to_owned()),
+    }
+}
+
+fn origins(text: &str) -> Result<Vec<HeaderValue>, String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|origin| !origin.is_empty())
+        .map(origin)
+        .collect()
+}
+
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let wrong = || format!("{text:?} is no origin such as https://example.com, without a path");
+    if text != "*" {
+        let url = url::Url::parse(text).map_err(|_| wrong())?;
+        // Browsers send an origin in exactly one spelling; any other would silently never match.
+        if url.origin().ascii_serialization() != text {
+            return Err(wrong());
+        }
+    }
+    HeaderValue::from_str(text).map_err(|_| wrong())
+}
+
+#[cfg(test)]
+mod tests;

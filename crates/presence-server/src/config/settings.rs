@@ -1,0 +1,223 @@
+//! Every setting of `serve`: flag, variable, default and meaning, in one table. `--help` is printed from it.
+
+use clap::Arg;
+
+/// A setting, as the operator sees it.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    pub(crate) flag: &'static str,
+    pub(crate) variable: &'static str,
+    /// What the value is, in the help.
+    pub(crate) value: &'static str,
+    /// `None` is unset, which then has a meaning of its own.
+    pub(crate) default: Option<&'static str>,
+    pub(crate) help: &'static str,
+    /// Not shown in the help when it is set.
+    pub(crate) secret: bool,
+}
+
+pub(crate) const LISTEN: Setting = Setting {
+    flag: "listen",
+    variable: "PRESENCE_LISTEN",
+    value: "IP:PORT",
+    default: Some("127.0.0.1:8080"),
+    help: "Where to serve HTTP. Port 0 takes a free one; the line on stdout names it",
+    secret: false,
+};
+pub(crate) const DATA_DIR: Setting = Setting {
+    flag: "data-dir",
+    variable: "PRESENCE_DATA_DIR",
+    value: "DIR",
+    default: Some("data"),
+    help: "Where accounts, instances and device keys are kept. Created for its owner only; one server at a time",
+    secret: false,
+};
+pub(crate) const TOKEN_KEY: Setting = Setting {
+    flag: "token-key",
+    variable: "PRESENCE_TOKEN_KEY",
+    value: "BASE64",
+    default: None,
+    help: "32 bytes that instance tokens are sealed with; the variable keeps them out of the process list. \
+           Unset: the file token.key in the data directory, created on first use",
+    secret: true,
+};
+pub(crate) const EDGE_URL: Setting = Setting {
+    flag: "edge-url",
+    variable: "PRESENCE_EDGE_URL",
+    value: "URL",
+    default: None,
+    help: "Connect to a sandbox at this ws:// or wss:// URL, together with --edge-key. Unset: the real WhatsApp",
+    secret: false,
+};
+pub(crate) const EDGE_KEY: Setting = Setting {
+    flag: "edge-key",
+    variable: "PRESENCE_EDGE_KEY",
+    value: "BASE64",
+    default: None,
+    help: "The sandbox's static public key, 32 bytes",
+    secret: false,
+};
+pub(crate) const DEVICE_NAME: Setting = Setting {
+    flag: "device-name",
+    variable: "PRESENCE_DEVICE_NAME",
+    value: "TEXT",
+    default: Some("Presence"),
+    help: "What a phone's list of linked devices shows, 1 to 50 characters. Takes effect when a phone is linked",
+    secret: false,
+};
+pub(crate) const RAISE_AVAILABILITY: Setting = Setting {
+    flag: "raise-availability",
+    variable: "PRESENCE_RAISE_AVAILABILITY",
+    value: "on|off",
+    default: Some("on"),
+    help: "Whether an account is shown as online while it shows an indicator. Online, its phone stays silent",
+    secret: false,
+};
+pub(crate) const RESOLVE_NUMBERS: Setting = Setting {
+    flag: "resolve-numbers",
+    variable: "PRESENCE_RESOLVE_NUMBERS",
+    value: "on|off",
+    default: Some("on"),
+    help: "Whether WhatsApp is asked which of two spellings a number of Brazil, Mexico or Argentina has",
+    secret: false,
+};
+pub(crate) const MAX_LOGINS: Setting = Setting {
+    flag: "max-logins",
+    variable: "PRESENCE_MAX_LOGINS",
+    value: "N",
+    default: Some("64"),
+    help: "How many sessions log in at the same time in the background, 1 to 10000",
+    secret: false,
+};
+pub(crate) const LOGIN_INTERVAL: Setting = Setting {
+    flag: "login-interval",
+    variable: "PRESENCE_LOGIN_INTERVAL",
+    value: "MS",
+    default: Some("20"),
+    help: "The least time between two background logins, in milliseconds, 0 to 60000",
+    secret: false,
+};
+pub(crate) const RATE_LIMIT: Setting = Setting {
+    flag: "rate-limit",
+    variable: "PRESENCE_RATE_LIMIT",
+    value: "N",
+    default: Some("100"),
+    help: "Requests a minute by one token, but for new instances. 0 is no limit",
+    secret: false,
+};
+pub(crate) const RATE_LIMIT_NEW: Setting = Setting {
+    flag: "rate-limit-new",
+    variable: "PRESENCE_RATE_LIMIT_NEW",
+    value: "N",
+    default: Some("20"),
+    help: "Requests for a new instance a minute by one token. 0 is no limit",
+    secret: false,
+};
+pub(crate) const RATE_LIMIT_FAILURES: Setting = Setting {
+    flag: "rate-limit-failures",
+    variable: "PRESENCE_RATE_LIMIT_FAILURES",
+    value: "N",
+    default: Some("60"),
+    help: "Requests without a valid token a minute from one address; then 429 instead of 401. 0 is no limit",
+    secret: false,
+};
+pub(crate) const CORS_ORIGINS: Setting = Setting {
+    flag: "cors-origins",
+    variable: "PRESENCE_CORS_ORIGINS",
+    value: "ORIGINS",
+    default: None,
+    help: "Origins whose pages may call, such as https://example.com, separated by commas; * is every origin. \
+           Unset: none",
+    secret: false,
+};
+pub(crate) const METRICS: Setting = Setting {
+    flag: "metrics",
+    variable: "PRESENCE_METRICS",
+    value: "on|off",
+    default: Some("off"),
+    help: "Whether GET /metrics answers counters for Prometheus. It needs no token",
+    secret: false,
+};
+pub(crate) const MAX_CONNECTIONS: Setting = Setting {
+    flag: "max-connections",
+    variable: "PRESENCE_MAX_CONNECTIONS",
+    value: "N",
+    default: Some("1024"),
+    help: "HTTP connections at the same time, 1 to 65536; more wait until one ends",
+    secret: false,
+};
+pub(crate) const REQUEST_TIMEOUT: Setting = Setting {
+    flag: "request-timeout",
+    variable: "PRESENCE_REQUEST_TIMEOUT",
+    value: "S",
+    default: Some("10"),
+    help: "How long a client may take to send a request's head, and again its body, in seconds, 1 to 300",
+    secret: false,
+};
+pub(crate) const STOP_GRACE: Setting = Setting {
+    flag: "stop-grace",
+    variable: "PRESENCE_STOP_GRACE",
+    value: "S",
+    default: Some("5"),
+    help: "How long requests may take to finish on SIGTERM or SIGINT, and again sessions to close, in seconds, \
+           0 to 300",
+    secret: false,
+};
+pub(crate) const LOG: Setting = Setting {
+    flag: "log",
+    variable: "PRESENCE_LOG",
+    value: "FILTER",
+    default: Some("info"),
+    help: "What to log to stderr: error, warn, info, debug, trace, or target=level pairs separated by commas. \
+           Naming a target of the WhatsApp client logs phone numbers and codes",
+    secret: false,
+};
+pub(crate) const LOG_FORMAT: Setting = Setting {
+    flag: "log-format",
+    variable: "PRESENCE_LOG_FORMAT",
+    value: "text|json",
+    default: Some("text"),
+    help: "How to log",
+    secret: false,
+};
+
+/// In the order of the help.
+pub(crate) const ALL: [&Setting; 20] = [
+    &LISTEN,
+    &DATA_DIR,
+    &TOKEN_KEY,
+    &EDGE_URL,
+    &EDGE_KEY,
+    &DEVICE_NAME,
+    &RAISE_AVAILABILITY,
+    &RESOLVE_NUMBERS,
+    &MAX_LOGINS,
+    &LOGIN_INTERVAL,
+    &RATE_LIMIT,
+    &RATE_LIMIT_NEW,
+    &RATE_LIMIT_FAILURES,
+    &CORS_ORIGINS,
+    &METRICS,
+    &MAX_CONNECTIONS,
+    &REQUEST_TIMEOUT,
+    &STOP_GRACE,
+    &LOG,
+    &LOG_FORMAT,
+];
+
+impl Setting {
+    /// The flag. Its value is a text here: all mistakes are reported together, by
+    /// [`Config::from_lookup`](super::Config::from_lookup).
+    pub(crate) fn arg(&self) -> Arg {
+        let arg = Arg::new(self.variable)
+            .long(self.flag)
+            .env(self.variable)
+            .value_name(self.value)
+            .help(self.help)
+            .hide_env_values(self.secret);
+        match self.default {
+            Some(default) => arg.default_value(default),
+            None => arg,
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Settings come from a map; no test touches the environment.
+
+use std::collections::HashMap;
+
+use super::*;
+
+fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let settings: HashMap<&str, &str> = settings.iter().copied().collect();
+    for name in settings.keys() {
+        assert!(
+            settings::ALL.iter().any(|setting| setting.variable == *name),
+            "{name} is no setting"
+        );
+    }
+    Config::from_lookup(|name| settings.get(name).map(|value| (*value).to_owned()))
+}
+
+const KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+
+#[test]
+fn nothing_set_is_the_contract_on_loopback() {
+    let config = read(&[]).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:8080".parse().unwrap());
+    assert_eq!(
+        config.http.limits,
+        Limits {
+            requests: 100,
+            new_instances: 20,
+            failures: 60
+        }
+    );
+    assert_eq!(config.http.connect_hold, Duration::from_secs(60));
+    assert!(matches!(config.edge, Edge::WhatsApp));
+    assert!(config.fleet.raise_availability && config.fleet.resolve_numbers);
+    assert!(config.http.cors_origins.is_empty() && !config.http.metrics && config.token_key.is_none());
+}
+
+#[test]
+fn blank_is_unset() {
+    assert_eq!(
+        read(&[("PRESENCE_LISTEN", " "), ("PRESENCE_EDGE_URL", "")])
+            .unwrap()
+            .listen
+            .port(),
+        8080
+    );
+}
+
+#[test]
+fn all_mistakes_are_reported_together() {
+    let error = read(&[
+        ("PRESENCE_LISTEN", "localhost"),
+        ("PRESENCE_RATE_LIMIT", "-1"),
+        ("PRESENCE_EDGE_KEY", "AAAA"),
+        ("PRESENCE_METRICS", "maybe"),
+        ("PRESENCE_STOP_GRACE", "301"),
+        ("PRESENCE_LOG", "presence=loud"),
+    ])
+    .unwrap_err();
+    let text = error.to_string();
+    for flag in [
+        "--listen",
+        "--rate-limit ",
+        "--edge-key",
+        "--edge-url",
+        "--metrics",
+        "--stop-grace",
+        "--log ",
+    ] {
+        assert_eq!(
+            text.lines().filter(|line| line.starts_with(flag)).count(),
+            1,
+            "{flag} in\n{text}"
+        );
+    }
+    assert_eq!(text.lines().count(), 7, "{text}");
+}
+
+#[test]
+fn a_sandbox_needs_its_url_and_its_key() {
+    let url = ("PRESENCE_EDGE_URL", "ws://127.0.0.1:9800/ws/chat");
+    assert!(
+        matches!(read(&[url, ("PRESENCE_EDGE_KEY", KEY)]).unwrap().edge, Edge::Sandbox { key, .. } if key == [0; 32])
+    );
+    assert!(read(&[url]).unwrap_err().to_string().starts_with("--edge-key"));
+    assert!(
+        read(&[("PRESENCE_EDGE_KEY", KEY)])
+            .unwrap_err()
+            .to_string()
+            .starts_with("--edge-url")
+    );
+    for wrong in ["http://127.0.0.1/", "/ws/chat", "127.0.0.1:9800"] {
+        let error = read(&[("PRESENCE_EDGE_URL", wrong), ("PRESENCE_EDGE_KEY", KEY)]).unwrap_err();
+        assert_eq!(error.mistakes.len(), 1, "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn an_origin_is_what_browsers_send() {
+    let origins = |text| read(&[("PRESENCE_CORS_ORIGINS", text)]).map(|config| config.http.cors_origins);
+    assert_eq!(
+        origins("https://a.example, http://localhost:3000").unwrap().len(),
+        2
+    );
+    assert_eq!(origins("*").unwrap(), ["*"]);
+    for wrong in [
+        "a.example",
+        "https://a.example/",
+        "https://a.example/x",
+        "https://a.example:443",
+        "HTTPS://a.example",
+    ] {
+        assert!(origins(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn every_default_is_right_and_every_flag_has_its_variable() {
+    let defaults: HashMap<_, _> = settings::ALL
+        .iter()
+        .filter_map(|setting| Some((setting.variable, setting.default?)))
+        .collect();
+    assert!(Config::from_lookup(|name| defaults.get(name).map(|value| (*value).to_owned())).is_ok());
+    for setting in settings::ALL {
+        let expected = format!("PRESENCE_{}", setting.flag.replace('-', "_").to_uppercase());
+        assert_eq!(setting.variable, expected);
+    }
+}

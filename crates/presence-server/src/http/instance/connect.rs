@@ -1,0 +1,130 @@
+//! `GET /api/instance/connect/:instance`.
+
+use hyper::{Response, StatusCode};
+use presence_core::PhoneNumber;
+use presence_store::Instance;
+use presence_wa::{ConnectError, Connected, PairWith};
+use serde::Serialize;
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use super::Status;
+use crate::app::{App, device};
+use crate::error::ApiError;
+use crate::json::{self, Body};
+use crate::qr::Picture;
+
+/// The contract's text for a wrong number anywhere.
+const INVALID_NUMBER: ApiError =
+    ApiError::Invalid("Invalid number. Use a phone number with country code, or a JID");
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct QrReply {
+    qr_code: String,
+    qr_code_base64: String,
+    status: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CodeReply<'a> {
+    pairing_code: &'a str,
+    status: &'static str,
+}
+
+/// Opens the saved session, or starts to pair and answers what the phone needs: the current QR code, or with
+/// `?number=` a link code.
+pub(in crate::http) async fn connect(
+    app: &App,
+    instance: &Instance,
+    query: Option<&str>,
+) -> Result<Response<Body>, ApiError> {
+    let how = pair_with(query)?;
+    let connected = tokio::select! {
+        connected = timeout(app.settings.connect_hold, app.fleet.connect(device(instance), how)) => {
+            connected.map_err(|_| ApiError::NoAnswer)??
+        }
+        // Who waits for a phone for a minute must not hold up the end of the service.
+        () = app.stopping.cancelled() => return Err(ApiError::Stopping),
+    };
+    match connected {
+        Connected::Already => {
+            let status = Status { status: "connected" };
+            Ok(json::succeed(
+                StatusCode::OK,
+                "Instance is already connected",
+                status,
+            ))
+        }
+        Connected::Qr { code, .. } => {
+            let qr_code_base64 = Picture::of(&code)?.to_data_url()?;
+            let reply = QrReply {
+                qr_code: code,
+                qr_code_base64,
+                status: "qr",
+            };
+            Ok(json::succeed(StatusCode::OK, "QR code generated", reply))
+        }
+        Connected::LinkCode(code) => {
+            let reply = CodeReply {
+                pairing_code: code.as_str(),
+                status: "pairing",
+            };
+            Ok(json::succeed(StatusCode::OK, "Pairing code generated", reply))
+        }
+    }
+}
+
+/// `?number=` asks for a link code; without it, or with an empty one, a QR code is meant.
+fn pair_with(query: Option<&str>) -> Result<PairWith, ApiError> {
+    let number = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .find(|(key, value)| key == "number" && !value.trim().is_empty());
+    match number {
+        None => Ok(PairWith::Qr),
+        Some((_, number)) => number
+            .parse::<PhoneNumber>()
+            .map(PairWith::LinkCode)
+            .map_err(|_| INVALID_NUMBER),
+    }
+}
+
+impl From<ConnectError> for ApiError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Stopped(Some(reason)) => Self::SessionRefused(reason.to_string()),
+            ConnectError::LinkCodeRefused => Self::LinkCodeRefused,
+            ConnectError::Superseded => Self::LinkCodeSuperseded,
+            // Removed while this request waited.
+            ConnectError::Gone => Self::NoSuchInstance,
+            _ => Self::NotConnected,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! What a query asks for.
+
+    use super::*;
+
+    #[test]
+    fn a_number_asks_for_a_link_code() {
+        let code = |number: &str| Some(PairWith::LinkCode(number.parse().unwrap()));
+        let table = [
+            (None, Some(PairWith::Qr)),
+            (Some(""), Some(PairWith::Qr)),
+            (Some("number="), Some(PairWith::Qr)),
+            (Some("number=+"), Some(PairWith::Qr)),
+            (Some("number=5511999999999"), code("5511999999999")),
+            (Some("number=%2B55%20(11)%2099999-9999"), code("5511999999999")),
+            (Some("number=+55+11+99999+9999"), code("5511999999999")),
+            (Some("number=12"), None),
+            (Some("number=abc"), None),
+            (Some("number=%ff"), None),
+        ];
+        for (query, expected) in table {
+            assert_eq!(pair_with(query).ok(), expected, "{query:?}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `POST /api/instance/reconnect/:instance`, `DELETE /api/instance/logout/:instance` and `…/delete/:instance`.
+
+use std::sync::Arc;
+
+use hyper::{Response, StatusCode};
+use presence_store::Instance;
+use presence_wa::ReconnectError;
+
+use super::{InInstance, SharedApp, Status, store_failed, to_its_end};
+use crate::app::{App, device};
+use crate::error::ApiError;
+use crate::json::{self, Body};
+
+/// Opens the saved session again. Answered when that has begun.
+pub(in crate::http) async fn reconnect(app: &App, instance: &Instance) -> Result<Response<Body>, ApiError> {
+    app.fleet.reconnect(device(instance)).await?;
+    Ok(json::succeed(
+        StatusCode::OK,
+        "Reconnect initiated",
+        Status { status: "connecting" },
+    ))
+}
+
+/// Unlinks the device and wipes its keys. The instance and its token stay; doing it again is no error.
+pub(in crate::http) async fn logout(
+    app: &SharedApp,
+    instance: Arc<Instance>,
+) -> Result<Response<Body>, ApiError> {
+    let fleet = app.fleet.clone();
+    let logout = async move {
+        fleet.logout(device(&instance)).await;
+        Ok(())
+    };
+    to_its_end(app, logout).await?;
+    let status = InInstance {
+        instance: Status { status: "loggedout" },
+    };
+    Ok(json::succeed(StatusCode::OK, "Instance logged out", status))
+}
+
+/// Unlinks the device and deletes the instance with its keys and token. The session ends first: were the
+/// process killed in between, the instance is still there, and can be deleted again.
+pub(in crate::http) async fn delete(
+    app: &SharedApp,
+    instance: Arc<Instance>,
+) -> Result<Response<Body>, ApiError> {
+    let shared = SharedApp::clone(app);
+    let deletion = async move {
+        shared.sessions.remove(&instance).await;
+        shared
+            .registry
+            .delete_instance(instance.id)
+            .await
+            .map_err(store_failed("deleting an instance"))
+    };
+    if !to_its_end(app, deletion).await? {
+        return Err(ApiError::NoSuchInstance);
+    }
+    let status = InInstance {
+        instance: Status { status: "deleted" },
+    };
+    Ok(json::succeed(StatusCode::OK, "Instance deleted", status))
+}
+
+impl From<ReconnectError> for ApiError {
+    fn from(error: ReconnectError) -> Self {
+        match error {
+            ReconnectError::NoSavedSession => Self::NoSavedSession,
+            ReconnectError::Gone => Self::NoSuchInstance,
+            error => Self::internal("reopening a session", Some(error.into())),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Bodies in and out: read up to a limit of size and time, and answered as JSON.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+
+/// The largest body a request may have. The longest that means anything is under a kilobyte.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// How much of a body that nobody wants is read away, so that the client gets to read the answer.
+const MAX_DISCARDED: usize = 8 * 1024 * 1024;
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// What every answer carries.
+pub(crate) type Body = Full<Bytes>;
+
+/// Reads a request's body whole.
+///
+/// # Errors
+/// [`ApiError::BodyTooLarge`] past [`MAX_BODY`], [`ApiError::BodyTimeout`] past `patience`, and
+/// [`ApiError::InvalidBody`] when the client stopped in the middle of it.
+pub(crate) async fn read_body<B>(body: &mut B, patience: Duration) -> Result<Bytes, ApiError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > MAX_BODY as u64 {
+        return Err(ApiError::BodyTooLarge);
+    }
+    timeout(patience, collect(body))
+        .await
+        .map_err(|_| ApiError::BodyTimeout)?
+}
+
+async fn collect<B>(body: &mut B) -> Result<Bytes, ApiError>
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ApiError::InvalidBody)?.into_data() else {
+            continue;
+        };
+        if first.len() + more.len() + data.len() > MAX_BODY {
+            return Err(ApiError::BodyTooLarge);
+        }
+        // Nearly every body is one frame, which then is not copied.
+        if first.is_empty() {
+            first = data;
+        } else {
+            more.extend_from_slice(&data);
+        }
+    }
+    if more.is_empty() {
+        return Ok(first);
+    }
+    let mut whole = BytesMut::with_capacity(first.len() + more.len());
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&more);
+    Ok(whole.freeze())
+}
+
+/// Reads away what is left of a body after its request was answered. Closing the connection over unread bytes
+/// would reset it, and with it the answer that the client has not read yet.
+pub(crate) async fn discard<B>(mut body: B, patience: Duration)
+where
+    B: hyper::body::Body<Data = Bytes> + Unpin,
+{
+    let read_away = async {
+        let mut left = MAX_DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    };
+    // Past its patience the connection is closed, which is all that is left to do.
+    let _ = timeout(patience, read_away).await;
+}
+
+/// Reads a JSON object.
+///
+/// # Errors
+/// [`ApiError::InvalidBody`] for anything else.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    // serde_json does not look into the strings of ignored fields, so UTF-8 is checked here.
+    let body = str::from_utf8(body).map_err(|_| ApiError::InvalidBody)?;
+    // Serde would read an array into a struct, field by field.
+    if !body.trim_ascii_start().starts_with('{') {
+        return Err(ApiError::InvalidBody);
+    }
+    serde_json::from_str(body).map_err(|_| ApiError::InvalidBody)
+}
+
+/// `content` as JSON under `status`.
+pub(crate) fn respond(status: StatusCode, content: &impl Serialize) -> Response<Body> {
+    let text =
+        serde_json::to_vec(content).expect("our own types are JSON: string keys, no failing Serialize");
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+/// A success: `"success":true`, the message, and `rest`'s own fields.
+#[derive(Serialize)]
+pub(crate) struct Success<'a, T> {
+    success: bool,
+    message: &'a str,
+    #[serde(flatten)]
+    rest: T,
+}
+
+/// Answers a success under `status`.
+pub(crate) fn succeed(status: StatusCode, message: &str, rest: impl Serialize) -> Response<Body> {
+    respond(
+        status,
+        &Success {
+            success: true,
+            message,
+            rest,
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    //! Bodies by example; whole requests are tested over a connection.
+
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn only_an_object_is_a_body() {
+        type Fields = HashMap<String, u8>;
+        assert!(parse::<Fields>(b" \n{\"a\":1}").is_ok());
+        for body in [
+            &b""[..],
+            b"[]",
+            b"null",
+            b"1",
+            b"\"{}\"",
+            b"{",
+            b"{\"a\":1}}",
+            b"\xff{}",
+            b"{\"a\":\"\xff\"}",
+        ] {
+            assert!(
+                matches!(parse::<Fields>(body), Err(ApiError::InvalidBody)),
+                "{body:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_is_bounded_in_size_and_in_time() {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let whole = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY])), PATIENCE)
+            .await
+            .unwrap();
+        assert_eq!(whole.len(), MAX_BODY);
+        let too_large = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY + 1])), PATIENCE).await;
+        assert!(matches!(too_large, Err(ApiError::BodyTooLarge)));
+
+        let never = futures_util::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
+        let stalled = read_body(&mut http_body_util::StreamBody::new(never), PATIENCE).await;
+        assert!(matches!(stalled, Err(ApiError::BodyTimeout)));
+    }
+}

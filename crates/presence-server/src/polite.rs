@@ -1,0 +1,161 @@
+//! Answers in the contract's words where hyper gives none: to requests that are no HTTP, have too large a
+//! head, or stop in the middle of it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::timeout;
+
+/// How long, and how much, is read after the last answer on a connection. Closing it over unread bytes would
+/// reset it, and with it the answer that the client has not read yet.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// A connection on which hyper's own answers to what it cannot parse, which have no body, are replaced by the
+/// contract's. Every answer of ours has a body, so theirs cannot be mistaken.
+pub(crate) struct Polite<S> {
+    stream: S,
+    /// What is written instead, and how many of hyper's bytes it stands for.
+    instead: Option<(Bytes, usize)>,
+}
+
+impl<S> Polite<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self {
+            stream,
+            instead: None,
+        }
+    }
+
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Polite<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+/// Not vectored, so that a head always comes whole and in one buffer.
+impl<S: AsyncWrite + Unpin> AsyncWrite for Polite<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Self { stream, instead } = self.get_mut();
+        if instead.is_none() {
+            match answer_instead(buf) {
+                Some(answer) => *instead = Some((answer, buf.len())),
+                None => return Pin::new(stream).poll_write(cx, buf),
+            }
+        }
+        while let Some((answer, stands_for)) = instead {
+            if answer.is_empty() {
+                let written = *stands_for;
+                *instead = None;
+                return Poll::Ready(Ok(written));
+            }
+            match ready!(Pin::new(&mut *stream).poll_write(cx, answer))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => answer.advance(written),
+            }
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What to write instead of `head`, if that is hyper's answer to something it could not parse.
+fn answer_instead(head: &[u8]) -> Option<Bytes> {
+    const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
+    let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
+    let answer = match status {
+        b"400" => close_with("400 Bad Request", "Malformed HTTP request"),
+        b"414" => close_with("414 URI Too Long", "Request URI too long"),
+        b"431" => close_with("431 Request Header Fields Too Large", "Request header too large"),
+        _ => return None,
+    };
+    (head.ends_with(b"\r\n\r\n") && head.windows(EMPTY.len()).any(|part| part == EMPTY)).then_some(answer)
+}
+
+/// The last answer on a connection.
+fn close_with(status: &str, message: &str) -> Bytes {
+    let body = format!(r#"{{"success":false,"error":{{"message":"{message}"}}}}"#);
+    let length = body.len();
+    Bytes::from(format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    ))
+}
+
+/// Says 408 to a client whose request's head did not arrive in time. `received` is what did; where that is
+/// nothing, the connection was merely idle, and there is nothing to say.
+pub(crate) async fn answer_slow_head<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, received: &[u8]) {
+    if received.is_empty() {
+        return;
+    }
+    let answer = close_with("408 Request Timeout", "Request timeout");
+    if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&answer)).await {
+        close(stream).await;
+    }
+}
+
+/// Closes a connection such that the client gets to read the last answer.
+pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
+    let read_away = async {
+        stream.shutdown().await?;
+        let mut rest = stream.take(LINGER_BYTES as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    // A client that does not end it either is cut off.
+    let _ = timeout(LINGER, read_away).await;
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which of hyper's answers are replaced. What clients read is tested over connections.
+
+    use super::*;
+
+    #[test]
+    fn only_an_empty_answer_to_a_broken_request_is_replaced() {
+        let empty = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
+        let answer = answer_instead(empty).unwrap();
+        assert!(answer.ends_with(b"{\"success\":false,\"error\":{\"message\":\"Malformed HTTP request\"}}"));
+        for ours in [
+            &b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"a\":400}"[..],
+            b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+            b"",
+        ] {
+            assert!(answer_instead(ours).is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_written_whole_through_a_narrow_stream() {
+        let (ours, mut theirs) = tokio::io::duplex(7);
+        let head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
+        let writing = async {
+            let mut polite = Polite::new(ours);
+            polite.write_all(head).await.unwrap();
+        };
+        let mut text = String::new();
+        let (_, read) = tokio::join!(writing, theirs.read_to_string(&mut text));
+        read.unwrap();
+        assert!(text.ends_with("Request header too large\"}}"), "{text}");
+    }
+}
