@@ -104,7 +104,11 @@ impl Journal for SqliteJournal {
         }
         // A commit that fails, or whose answer nobody waits for, may have happened or not.
         self.told = None;
-        write(&mut transaction, change).await.map_err(failed(doing))?;
+        let rows = write(&mut transaction, change).await.map_err(failed(doing))?;
+        // Each change is one row's. Anything else means that it was not decided on what the file holds.
+        if rows != 1 {
+            return Err(StoreError::Corrupt { what: "registry" });
+        }
         transaction.commit().await.map_err(failed(doing))?;
         self.told = Some(version);
         Ok(Appended::Durable)
@@ -114,8 +118,8 @@ impl Journal for SqliteJournal {
 /// How long a write waits for another process's; theirs take milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Connects, patiently: whether SQLite waits for another process while both switch a new file to WAL is a
-/// matter of luck.
+/// Connects, patiently: of several processes that switch a new file to WAL at once, SQLite fails all but one
+/// on the spot, whatever its busy timeout.
 pub(crate) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
     let mut attempts = 0;
     loop {
@@ -175,11 +179,13 @@ async fn data_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
         .await
 }
 
-async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Result<()> {
+/// Tells how many rows `change` touched.
+async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Result<u64> {
     let query = match change {
         Change::PutAccount(account) => sqlx::query(
             "INSERT INTO account (id, name, token_hash, quota, created_at) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, quota = excluded.quota",
+             ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, quota = excluded.quota
+             WHERE name = excluded.name",
         )
         .bind(account.id.0)
         .bind(account.name.as_str())
@@ -191,7 +197,8 @@ async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Resu
             "INSERT INTO instance
                  (id, account_id, name, token_hash, sealed_token, keep_online, logged_out, created_at)
              VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET keep_online = excluded.keep_online, logged_out = excluded.logged_out",
+             ON CONFLICT (id) DO UPDATE SET keep_online = excluded.keep_online, logged_out = excluded.logged_out
+             WHERE token_hash = excluded.token_hash",
         )
         .bind(instance.id.device())
         .bind(instance.account.0)
@@ -207,7 +214,7 @@ async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Resu
         Change::PinEdge(edge) => sqlx::query("INSERT INTO meta (key, value) VALUES ('edge', ?)")
             .bind(edge.as_str().as_bytes()),
     };
-    query.execute(connection).await.map(|_| ())
+    Ok(query.execute(connection).await?.rows_affected())
 }
 
 async fn load(connection: &mut SqliteConnection) -> Result<Directory, StoreError> {

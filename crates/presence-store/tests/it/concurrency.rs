@@ -213,10 +213,11 @@ async fn a_writer_given_up_halfway_leaves_all_or_nothing() {
             })
             .await
         };
-        // Whoever comes next, on this handle or another, finds the same.
-        let probe = instance(&store, &owner, &format!("probe-{patience}")).await.0;
-        assert!(store.delete_instance(probe.id).await.unwrap());
+        // Whoever comes next, on this handle or another, finds the same, and can go on.
+        store.refresh().await.unwrap();
         assert_eq!(view(&store), view(&open(&dir).await), "after {patience} polls");
+        let (next, _) = instance(&store, &owner, &format!("next-{patience}")).await;
+        store.delete_instance(next.id).await.unwrap();
         match outcome {
             Some(made) => {
                 assert_eq!(store.instance(owner.id, &name).unwrap().id, made.unwrap().0.id);
