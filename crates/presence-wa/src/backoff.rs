@@ -19,7 +19,10 @@ pub struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { base: Duration::from_secs(1), cap: Duration::from_secs(120) }
+        Self {
+            base: Duration::from_secs(1),
+            cap: Duration::from_secs(120),
+        }
     }
 }
 
@@ -44,13 +47,19 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::StdRng;
 
-    const BACKOFF: Backoff = Backoff { base: Duration::from_secs(1), cap: Duration::from_secs(120) };
+    const BACKOFF: Backoff = Backoff {
+        base: Duration::from_secs(1),
+        cap: Duration::from_secs(120),
+    };
 
     #[test]
     fn the_ceiling_doubles_up_to_the_cap_and_never_overflows() {
         let ceilings = [0, 1, 2, 3, 6, 7, 8, 31, 32, u32::MAX].map(|n| BACKOFF.ceiling(n).as_secs());
         assert_eq!(ceilings, [1, 2, 4, 8, 64, 120, 120, 120, 120, 120]);
-        let endless = Backoff { base: Duration::MAX, cap: Duration::MAX };
+        let endless = Backoff {
+            base: Duration::MAX,
+            cap: Duration::MAX,
+        };
         assert_eq!(endless.ceiling(31), Duration::MAX);
     }
 
@@ -65,13 +74,19 @@ mod tests {
                 assert!(delay <= ceiling);
                 quarters[((delay.as_secs_f64() / ceiling.as_secs_f64() * 4.0) as usize).min(3)] += 1;
             }
-            assert!(quarters.iter().all(|n| (850..1150).contains(n)), "{failures}: {quarters:?}");
+            assert!(
+                quarters.iter().all(|n| (850..1150).contains(n)),
+                "{failures}: {quarters:?}"
+            );
         }
     }
 
     #[test]
     fn no_base_means_no_wait() {
-        let at_once = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+        let at_once = Backoff {
+            base: Duration::ZERO,
+            cap: Duration::ZERO,
+        };
         assert_eq!(at_once.delay(9, &mut StdRng::seed_from_u64(1)), Duration::ZERO);
     }
 }

@@ -65,6 +65,8 @@ pub(crate) struct Driver<S> {
     /// What WhatsApp was last told, for the instance's status.
     available: Arc<AtomicBool>,
     current: Option<Arc<Link<S>>>,
+    /// Which pairing the indicators are of.
+    pairing: u32,
     /// The availability that WhatsApp did not take because it had not told the account's name yet.
     untold: Option<Availability>,
 }
@@ -79,7 +81,18 @@ impl<S: Session> Driver<S> {
         available: Arc<AtomicBool>,
     ) -> Self {
         let indicators = new_indicators(&settings, *keep_online.borrow());
-        Self { device, settings, indicators, line, inbox, keep_online, available, current: None, untold: None }
+        Self {
+            device,
+            settings,
+            indicators,
+            line,
+            inbox,
+            keep_online,
+            available,
+            current: None,
+            pairing: 0,
+            untold: None,
+        }
     }
 
     pub(crate) async fn run(mut self) {
@@ -116,21 +129,28 @@ impl<S: Session> Driver<S> {
                 self.indicators.handle_shutdown(now());
                 self.drain(None).await;
                 self.down();
-                // The next session, if there is one, starts with none: it may be another account's.
-                self.indicators = new_indicators(&self.settings, *self.keep_online.borrow());
                 link.quiet.cancel();
             }
         }
     }
 
     async fn up(&mut self, link: Arc<Link<S>>) {
-        if self.current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &link)) {
+        if self
+            .current
+            .as_ref()
+            .is_some_and(|current| Arc::ptr_eq(current, &link))
+        {
             self.tell_untold(&link).await;
             return;
         }
         self.down();
         if link.faulty.is_cancelled() {
             return;
+        }
+        // What the account before this one showed is nothing to this one.
+        if link.pairing != self.pairing {
+            self.pairing = link.pairing;
+            self.indicators = new_indicators(&self.settings, *self.keep_online.borrow());
         }
         self.current = Some(link);
         self.indicators.handle_session_up(now());
@@ -152,7 +172,10 @@ impl<S: Session> Driver<S> {
         if self.current.is_none() {
             return request.answer(Err(ShowError::NotConnected));
         }
-        match self.indicators.handle_command(now(), request.chat.clone(), request.command) {
+        match self
+            .indicators
+            .handle_command(now(), request.chat.clone(), request.command)
+        {
             Ok(()) => self.drain(Some(request)).await,
             Err(Refused::TooManyChats) => request.answer(Err(ShowError::TooManyChats)),
             Err(_) => request.answer(Err(ShowError::NotConnected)),
@@ -164,7 +187,9 @@ impl<S: Session> Driver<S> {
         while let Some(transmit) = self.indicators.poll_transmit() {
             let Some(link) = self.current.clone() else { break };
             let limit = Instant::now() + self.settings.send_timeout;
-            let limit = request.as_ref().map_or(limit, |request| limit.min(request.deadline));
+            let limit = request
+                .as_ref()
+                .map_or(limit, |request| limit.min(request.deadline));
             match write(&link, &transmit, limit).await {
                 Ok(()) => self.written(&transmit, &mut request),
                 Err(Unwritten::NoPushName) => self.untold = availability(&transmit),
@@ -185,7 +210,8 @@ impl<S: Session> Driver<S> {
         match transmit {
             Transmit::Availability(availability) => {
                 self.untold = None;
-                self.available.store(*availability == Availability::Available, Ordering::Relaxed);
+                self.available
+                    .store(*availability == Availability::Available, Ordering::Relaxed);
             }
             Transmit::ChatState { chat, .. } => {
                 if let Some(request) = request.take_if(|request| request.chat == *chat) {
@@ -210,10 +236,14 @@ impl<S: Session> Driver<S> {
 
     /// WhatsApp may take now what it refused before it had told the account's name.
     async fn tell_untold(&mut self, link: &Link<S>) {
-        let Some(availability) = self.untold.take() else { return };
+        let Some(availability) = self.untold.take() else {
+            return;
+        };
         let limit = Instant::now() + self.settings.send_timeout;
         match write(link, &Transmit::Availability(availability), limit).await {
-            Ok(()) => self.available.store(availability == Availability::Available, Ordering::Relaxed),
+            Ok(()) => self
+                .available
+                .store(availability == Availability::Available, Ordering::Relaxed),
             Err(Unwritten::NoPushName) => self.untold = Some(availability),
             Err(fault) => {
                 warn!(device.id = %self.device, error = %fault, "a stanza could not be written");
@@ -270,7 +300,10 @@ fn availability(transmit: &Transmit) -> Option<Availability> {
 fn new_indicators(settings: &DriverSettings, keep_online: bool) -> Indicators {
     Indicators::new(
         settings.timing,
-        Policy { raise_availability: settings.raise_availability, keep_online },
+        Policy {
+            raise_availability: settings.raise_availability,
+            keep_online,
+        },
     )
 }
 

@@ -96,20 +96,32 @@ impl World {
 
     /// The last session of `device`.
     pub(crate) fn session(&self, device: DeviceId) -> FakeSession {
-        self.lock().sessions.get(&device).expect("a session was opened").clone()
+        self.lock()
+            .sessions
+            .get(&device)
+            .expect("a session was opened")
+            .clone()
     }
 
     /// What was written for `device` since `start`, as `0 available, 0 composing 5511…, 5 paused 5511…`:
     /// times in seconds, chats by their last two digits.
     pub(crate) fn timeline(&self, device: DeviceId, start: Instant) -> String {
         let state = self.lock();
-        let lines = state.written.iter().filter(|line| line.device == device && line.at >= start);
+        let lines = state
+            .written
+            .iter()
+            .filter(|line| line.device == device && line.at >= start);
         let lines = lines.map(|line| format!("{} {}", (line.at - start).as_secs_f64(), line.what));
         lines.collect::<Vec<_>>().join(", ")
     }
 
     pub(crate) fn opened(&self, device: DeviceId) -> Vec<Instant> {
-        self.lock().opened.iter().filter(|(_, d)| *d == device).map(|(at, _)| *at).collect()
+        self.lock()
+            .opened
+            .iter()
+            .filter(|(_, d)| *d == device)
+            .map(|(at, _)| *at)
+            .collect()
     }
 
     pub(crate) fn deeds(&self) -> String {
@@ -118,7 +130,10 @@ impl World {
 }
 
 pub(crate) fn identity(device: DeviceId) -> Identity {
-    Identity { jid: format!("4917000000{device:0>3}@s.whatsapp.net"), push_name: Some("Tester".to_owned()) }
+    Identity {
+        jid: format!("4917000000{device:0>3}@s.whatsapp.net"),
+        push_name: Some("Tester".to_owned()),
+    }
 }
 
 /// Opens the sessions of a [`World`].
@@ -131,11 +146,18 @@ impl Connector for FakeConnector {
         let mut state = self.0.lock();
         state.opened.push((Instant::now(), device));
         if let Some(session) = state.sessions.get(&device) {
-            assert!(matches!(*session.state.borrow(), SessionState::Ended(_)), "two sessions of one device");
+            assert!(
+                matches!(*session.state.borrow(), SessionState::Ended(_)),
+                "two sessions of one device"
+            );
         }
         let paired = state.saved.contains_key(&device);
         let usual = if paired { Script::Online } else { Script::Qr };
-        let script = state.scripts.get_mut(&device).and_then(VecDeque::pop_front).unwrap_or(usual);
+        let script = state
+            .scripts
+            .get_mut(&device)
+            .and_then(VecDeque::pop_front)
+            .unwrap_or(usual);
         let session = FakeSession {
             device,
             world: Arc::clone(&self.0),
@@ -155,7 +177,11 @@ impl Connector for FakeConnector {
             Script::Ends(end) => session.end(end),
             Script::Qr => session.show_qr("2@first"),
             Script::NoKeys => {
-                return Err(OpenError { device, doing: "reading the keys", source: "broken".into() });
+                return Err(OpenError {
+                    device,
+                    doing: "reading the keys",
+                    source: "broken".into(),
+                });
             }
         }
         state.sessions.insert(device, session.clone());
@@ -192,15 +218,23 @@ impl FakeSession {
     /// A session of `device` that is online, for tests without a connector.
     pub(crate) fn online(device: DeviceId, world: &Arc<World>) -> Self {
         let state = Arc::new(watch::Sender::new(SessionState::Online(identity(device))));
-        Self { device, world: Arc::clone(world), state }
+        Self {
+            device,
+            world: Arc::clone(world),
+            state,
+        }
     }
 
     pub(crate) fn come_online(&self) {
-        self.state.send_replace(SessionState::Online(identity(self.device)));
+        self.state
+            .send_replace(SessionState::Online(identity(self.device)));
     }
 
     pub(crate) fn show_qr(&self, code: &str) {
-        let update = PairingUpdate::Qr { code: code.to_owned(), valid_for: Duration::from_secs(20) };
+        let update = PairingUpdate::Qr {
+            code: code.to_owned(),
+            valid_for: Duration::from_secs(20),
+        };
         self.state.send_replace(SessionState::Pairing(update));
     }
 
@@ -227,7 +261,11 @@ impl FakeSession {
         if self.world.lock().stalled.contains(&self.device) {
             pending::<()>().await;
         }
-        self.world.lock().written.push(Written { at: Instant::now(), device: self.device, what });
+        self.world.lock().written.push(Written {
+            at: Instant::now(),
+            device: self.device,
+            what,
+        });
         Ok(())
     }
 }
@@ -254,12 +292,14 @@ impl Session for FakeSession {
     async fn resolve(&self, number: &PhoneNumber) -> Result<Option<ChatJid>, SendError> {
         let answer = {
             let mut state = self.world.lock();
-            state.lookups.push(number.clone());
+            state.lookups.push(*number);
             state.answers.get(number).cloned()
         };
         let Some(answer) = answer else { return Ok(None) };
         sleep(answer.after).await;
-        answer.chat.ok_or_else(|| SendError::Client("usync failed".into()))
+        answer
+            .chat
+            .ok_or_else(|| SendError::Client("usync failed".into()))
     }
 
     async fn request_link_code(&self, phone: &PhoneNumber) -> Result<LinkCode, PairError> {
@@ -269,7 +309,11 @@ impl Session for FakeSession {
             return Err(PairError::Refused("too many".into()));
         }
         let digits = phone.as_str();
-        Ok(LinkCode::new(&format!("CODE{}{:02}", &digits[digits.len() - 2..], state.link_codes)))
+        Ok(LinkCode::new(&format!(
+            "CODE{}{:02}",
+            &digits[digits.len() - 2..],
+            state.link_codes
+        )))
     }
 
     fn state(&self) -> watch::Receiver<SessionState> {

@@ -9,6 +9,8 @@ mod keeper;
 mod ledger;
 mod policy;
 mod settings;
+mod settle;
+mod shared;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use presence_core::{ChatJid, ChatPresence, PresenceSent, Recipient};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -28,13 +30,12 @@ pub use self::ask::{Connected, PairWith};
 use self::entry::{Entries, Entry};
 pub use self::error::{ConnectError, ReconnectError, ShowError};
 use self::gate::Gate;
-use self::keeper::Keeper;
 pub use self::ledger::{Ledger, LedgerError};
-use self::policy::History;
 pub use self::settings::FleetSettings;
+use self::shared::{Shared, StartKeeper, Starter};
 pub use self::status::{InstanceState, InstanceStatus, Reason};
-use crate::driver::{Driver, DriverSettings, Line, Live, Request};
-use crate::session::{Connector, DeviceId, Session};
+use crate::driver::{Live, Request};
+use crate::session::{Connector, DeviceId};
 
 /// How an instance begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,18 +66,6 @@ struct Inner {
     _kill: DropGuard,
 }
 
-/// What the tasks of all instances share.
-struct Shared {
-    settings: FleetSettings,
-    ledger: Box<dyn Ledger>,
-    gate: Gate,
-    /// Every keeper says farewell and ends.
-    stop: CancellationToken,
-    /// Every task ends where it stands.
-    kill: CancellationToken,
-    tasks: TaskTracker,
-}
-
 impl Fleet {
     /// An empty fleet. Must be called in a tokio runtime.
     #[must_use]
@@ -90,17 +79,33 @@ impl Fleet {
             kill: kill.clone(),
             tasks: TaskTracker::new(),
         });
-        let keepers = Box::new(Starter { connector: Arc::new(connector), shared: Arc::clone(&shared) });
+        let keepers = Box::new(Starter {
+            connector: Arc::new(connector),
+            shared: Arc::clone(&shared),
+        });
         let _kill = kill.drop_guard();
-        Self { inner: Arc::new(Inner { entries: Entries::new(), shared, keepers, _kill }) }
+        Self {
+            inner: Arc::new(Inner {
+                entries: Entries::new(),
+                shared,
+                keepers,
+                _kill,
+            }),
+        }
     }
 
     /// Adds an instance. Adding one that is there already changes nothing.
     pub fn add(&self, device: DeviceId, options: InstanceOptions) {
-        let state = if options.logged_out { InstanceState::LoggedOut } else { InstanceState::Disconnected };
+        let state = if options.logged_out {
+            InstanceState::LoggedOut
+        } else {
+            InstanceState::Disconnected
+        };
         let kill = self.inner.shared.kill.child_token();
         let make = || Entry::new(device, options.keep_online, state, kill);
-        let Some(entry) = self.inner.entries.insert(device, make) else { return };
+        let Some(entry) = self.inner.entries.insert(device, make) else {
+            return;
+        };
         if options.logged_out {
             let _ = self.inner.keeper(&entry, true);
         } else if options.resume {
@@ -122,15 +127,22 @@ impl Fleet {
         let entry = self.inner.entries.get(device).ok_or(ShowError::NotConnected)?;
         let live = entry.phase.borrow().online().ok_or(ShowError::NotConnected)?;
         let inbox = entry.inbox.get().ok_or(ShowError::NotConnected)?;
-        let chat = self.inner.chat(&entry, live, &presence.recipient).await;
-        let (reply, written) = oneshot::channel();
-        let request = Request { chat: chat.clone(), command: presence.command(), deadline, reply };
-        let answer = async {
+        let show = async {
+            let chat = self.inner.chat(&entry, live, &presence.recipient).await;
+            let (reply, written) = oneshot::channel();
+            let request = Request {
+                chat: chat.clone(),
+                command: presence.command(),
+                deadline,
+                reply,
+            };
             inbox.send(request).await.map_err(|_| ShowError::NotConnected)?;
-            written.await.map_err(|_| ShowError::NotConnected)?
+            written.await.map_err(|_| ShowError::NotConnected)??;
+            Ok(PresenceSent::new(chat, presence))
         };
-        timeout_at(deadline, answer).await.map_err(|_| ShowError::NotConnected)??;
-        Ok(PresenceSent::new(chat, presence))
+        timeout_at(deadline, show)
+            .await
+            .unwrap_or(Err(ShowError::NotConnected))
     }
 
     /// How the instance is at this moment; `None` when there is no such instance.
@@ -155,10 +167,12 @@ impl Fleet {
         let mut phase = entry.phase.subscribe();
         let (reply, begun) = oneshot::channel();
         let asks = self.inner.keeper(&entry, false).ok_or(ConnectError::Gone)?;
-        asks.send(Ask::Connect { how: how.clone(), reply }).await.map_err(|_| ConnectError::Gone)?;
+        asks.send(Ask::Connect { how, reply })
+            .await
+            .map_err(|_| ConnectError::Gone)?;
         begun.await.map_err(|_| ConnectError::Gone)??;
         loop {
-            if let Some(answer) = phase.borrow_and_update().answer(&how) {
+            if let Some(answer) = phase.borrow_and_update().answer(how) {
                 return answer;
             }
             tokio::select! {
@@ -174,28 +188,38 @@ impl Fleet {
     /// # Errors
     /// [`ReconnectError::NoSavedSession`] when the instance is not paired.
     pub async fn reconnect(&self, device: DeviceId) -> Result<(), ReconnectError> {
-        self.ask(device, |reply| Ask::Reconnect { reply }).await.unwrap_or(Err(ReconnectError::Gone))
+        self.ask(device, |reply| Ask::Reconnect { reply })
+            .await
+            .unwrap_or(Err(ReconnectError::Gone))
     }
 
     /// Pauses what is shown, unlinks the device (best effort) and wipes its keys. Bounded; repeating it, or
     /// doing it while offline, is no error. It is done even if the caller does not wait for it.
     pub async fn logout(&self, device: DeviceId) {
         let limit = self.inner.shared.settings.ending();
-        if timeout(limit, self.ask(device, |reply| Ask::Logout { reply })).await.is_err() {
+        if timeout(limit, self.ask(device, |reply| Ask::Logout { reply }))
+            .await
+            .is_err()
+        {
             warn!(device.id = %device, "logging out takes long and goes on in the background");
         }
     }
 
     /// Like [`logout`](Self::logout), and the instance is gone. Nothing is written to the [`Ledger`].
     pub async fn remove(&self, device: DeviceId) {
-        let Some(entry) = self.inner.entries.get(device) else { return };
+        let Some(entry) = self.inner.entries.get(device) else {
+            return;
+        };
         let (reply, removed) = oneshot::channel();
         if let Some(asks) = self.inner.keeper(&entry, false) {
             let _ = asks.send(Ask::Remove { reply }).await;
         }
         // No await between the ask and this: a caller that gives up leaves nothing half removed.
         self.inner.entries.remove(device);
-        if timeout(self.inner.shared.settings.ending(), removed).await.is_err() {
+        if timeout(self.inner.shared.settings.ending(), removed)
+            .await
+            .is_err()
+        {
             warn!(device.id = %device, "removing took too long; its tasks are cut off");
             entry.kill.cancel();
         }
@@ -215,7 +239,10 @@ impl Fleet {
         shared.stop.cancel();
         shared.tasks.close();
         if timeout(grace, shared.tasks.wait()).await.is_err() {
-            warn!(tasks = shared.tasks.len(), "sessions did not close in time and are cut off");
+            warn!(
+                tasks = shared.tasks.len(),
+                "sessions did not close in time and are cut off"
+            );
         }
         shared.kill.cancel();
         shared.tasks.wait().await;
@@ -258,57 +285,3 @@ impl Inner {
 
 /// How many messages may wait for one keeper; callers wait beyond that.
 const MAILBOX: usize = 16;
-
-impl Shared {
-    fn spawn(&self, kill: &CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
-        let kill = kill.clone();
-        self.tasks.spawn(async move {
-            kill.run_until_cancelled(task).await;
-        });
-    }
-
-    /// Starts the instance's driver unless it runs already.
-    fn start_driver<S: Session>(&self, entry: &Entry, line: &watch::Sender<Line<S>>) {
-        entry.inbox.get_or_init(|| {
-            let (inbox, requests) = mpsc::channel(self.settings.inbox.max(1));
-            let settings = DriverSettings {
-                timing: self.settings.timing,
-                raise_availability: self.settings.raise_availability,
-                send_timeout: self.settings.send_timeout,
-            };
-            let (keep_online, available) = (entry.keep_online.subscribe(), Arc::clone(&entry.available));
-            let driver =
-                Driver::new(entry.device, settings, line.subscribe(), requests, keep_online, available);
-            self.spawn(&entry.kill, driver.run());
-            inbox
-        });
-    }
-}
-
-/// Starts keepers without naming the type of their connector.
-trait StartKeeper: Send + Sync {
-    fn start(&self, entry: Arc<Entry>, asks: mpsc::Receiver<Ask>, leftovers: bool);
-}
-
-struct Starter<C> {
-    connector: Arc<C>,
-    shared: Arc<Shared>,
-}
-
-impl<C: Connector> StartKeeper for Starter<C> {
-    fn start(&self, entry: Arc<Entry>, asks: mpsc::Receiver<Ask>, leftovers: bool) {
-        let kill = entry.kill.clone();
-        let keeper = Keeper {
-            connector: Arc::clone(&self.connector),
-            shared: Arc::clone(&self.shared),
-            entry,
-            asks,
-            line: watch::Sender::new(Line::Down),
-            history: History::default(),
-            wanted: None,
-            wanted_until: Instant::now(),
-            leftovers,
-        };
-        self.shared.spawn(&kill, keeper.run());
-    }
-}

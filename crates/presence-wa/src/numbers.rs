@@ -67,7 +67,10 @@ impl Numbers {
         // Counted from the start of the look-up: whoever comes while it is late has not to wait again.
         let mut done = asking.done;
         let _ = timeout_at(asking.since + limit, done.changed()).await;
-        self.lock().as_ref().and_then(|book| book.find(number)).unwrap_or_else(|| number.jid())
+        self.lock()
+            .as_ref()
+            .and_then(|book| book.find(number))
+            .unwrap_or_else(|| number.jid())
     }
 
     /// Forgets everything: the next session may be another account's, with other chats for the same numbers.
@@ -84,7 +87,10 @@ impl Numbers {
         spawn: impl FnOnce(Lookup),
     ) -> Found {
         let mut guard = self.lock();
-        let book = guard.get_or_insert_with(|| Book { known: Cache::new(REMEMBERED), asking: HashMap::new() });
+        let book = guard.get_or_insert_with(|| Book {
+            known: Cache::new(REMEMBERED),
+            asking: HashMap::new(),
+        });
         if let Some(chat) = book.find(number) {
             return Found::Chat(chat);
         }
@@ -94,11 +100,18 @@ impl Numbers {
         if book.asking.len() >= ASKED_AT_ONCE {
             return Found::Chat(number.jid());
         }
-        let (guard_done, done) = watch::channel(());
-        let asking = Asking { since: Instant::now(), done };
-        book.asking.insert(number.clone(), asking.clone());
+        let (still_asking, done) = watch::channel(());
+        let asking = Asking {
+            since: Instant::now(),
+            done,
+        };
+        book.asking.insert(*number, asking.clone());
         drop(guard);
-        let under_way = UnderWay { numbers: Arc::clone(self), number: number.clone(), _done: guard_done };
+        let under_way = UnderWay {
+            numbers: Arc::clone(self),
+            number: *number,
+            _done: still_asking,
+        };
         spawn(Lookup { live, under_way });
         Found::Asking(asking)
     }
@@ -136,13 +149,22 @@ impl Lookup {
             // The session ended: the next one may well answer.
             Ok(Err(SendError::Offline)) => return,
             Ok(Err(error)) => {
-                debug!(error = &error as &dyn std::error::Error, "a number could not be looked up");
+                debug!(
+                    error = &error as &dyn std::error::Error,
+                    "a number could not be looked up"
+                );
                 (number.jid(), REMEMBER_FAILURE)
             }
             Err(_) => (number.jid(), REMEMBER_FAILURE),
         };
         if let Some(book) = self.under_way.numbers.lock().as_mut() {
-            book.known.insert(number.clone(), Known { chat, until: Instant::now() + lasts });
+            book.known.insert(
+                *number,
+                Known {
+                    chat,
+                    until: Instant::now() + lasts,
+                },
+            );
         }
     }
 }

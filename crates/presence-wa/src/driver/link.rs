@@ -12,6 +12,8 @@ use crate::session::{SendError, Session, SessionState};
 /// A session, and what its keeper and its driver tell each other about it.
 pub(crate) struct Link<S> {
     pub(crate) session: S,
+    /// Which of the device's pairings this is a session of: another may be with another account.
+    pub(crate) pairing: u32,
     state: watch::Receiver<SessionState>,
     /// Cancelled by the driver: a stanza could not be written, so the session is of no use any more.
     pub(crate) faulty: CancellationToken,
@@ -20,9 +22,15 @@ pub(crate) struct Link<S> {
 }
 
 impl<S: Session> Link<S> {
-    pub(crate) fn new(session: S) -> Self {
+    pub(crate) fn new(session: S, pairing: u32) -> Self {
         let state = session.state();
-        Self { session, state, faulty: CancellationToken::new(), quiet: CancellationToken::new() }
+        Self {
+            session,
+            pairing,
+            state,
+            faulty: CancellationToken::new(),
+            quiet: CancellationToken::new(),
+        }
     }
 
     pub(crate) fn state(&self) -> watch::Receiver<SessionState> {
@@ -32,7 +40,10 @@ impl<S: Session> Link<S> {
     /// Returns when the session is not online, which may be at once.
     pub(crate) async fn offline(&self) {
         // An error means that the session is gone altogether.
-        let _ = self.state().wait_for(|state| !matches!(state, SessionState::Online(_))).await;
+        let _ = self
+            .state()
+            .wait_for(|state| !matches!(state, SessionState::Online(_)))
+            .await;
     }
 }
 

@@ -2,7 +2,7 @@ use super::*;
 use crate::fake::{FakeSession, World, identity};
 use crate::session::{MockSession, SessionState};
 use presence_core::{ChatState, Hold, Indicator};
-use tokio::time::sleep;
+use tokio::task::yield_now;
 
 const DEVICE: DeviceId = DeviceId(1);
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,14 +20,26 @@ impl Rig {
     /// With a session that is up, and what comes right after connecting already written.
     async fn connected() -> (Self, Arc<Link<FakeSession>>) {
         let (line, inbox, keep_online) = spawn_driver();
-        let rig = Self { world: World::new(), line, inbox, keep_online, start: Instant::now() };
+        let rig = Self {
+            world: World::new(),
+            line,
+            inbox,
+            keep_online,
+            start: Instant::now(),
+        };
         let link = rig.up();
-        sleep(Duration::ZERO).await;
+        while rig.world.lock().written.is_empty() {
+            yield_now().await;
+        }
         (rig, link)
     }
 
     fn up(&self) -> Arc<Link<FakeSession>> {
-        let link = Arc::new(Link::new(FakeSession::online(DEVICE, &self.world)));
+        self.up_with(0)
+    }
+
+    fn up_with(&self, pairing: u32) -> Arc<Link<FakeSession>> {
+        let link = Arc::new(Link::new(FakeSession::online(DEVICE, &self.world), pairing));
         self.line.send_replace(Line::Up(Arc::clone(&link)));
         link
     }
@@ -42,7 +54,8 @@ impl Rig {
     }
 
     async fn typing(&self, number: &str, seconds: u64) -> Result<(), ShowError> {
-        self.ask(number, Command::Show(Indicator::Typing, Hold::from_secs(seconds))).await
+        self.ask(number, Command::Show(Indicator::Typing, Hold::from_secs(seconds)))
+            .await
     }
 
     async fn ask(&self, number: &str, command: Command) -> Result<(), ShowError> {
@@ -54,7 +67,10 @@ impl Rig {
     /// The chat states that were written.
     fn shown(&self) -> String {
         let all = self.world.timeline(DEVICE, self.start);
-        all.split(", ").filter(|line| !line.contains("available")).collect::<Vec<_>>().join(", ")
+        all.split(", ")
+            .filter(|line| !line.contains("available"))
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     fn written(&self) -> String {
@@ -65,14 +81,23 @@ impl Rig {
 type Ends<S> = (watch::Sender<Line<S>>, mpsc::Sender<Request>, watch::Sender<bool>);
 
 fn spawn_driver<S: Session>() -> Ends<S> {
-    let settings =
-        DriverSettings { timing: Timing::default(), raise_availability: true, send_timeout: SEND_TIMEOUT };
+    let settings = DriverSettings {
+        timing: Timing::default(),
+        raise_availability: true,
+        send_timeout: SEND_TIMEOUT,
+    };
     let line = watch::Sender::new(Line::Down);
     let keep_online = watch::Sender::new(false);
     let (inbox, requests) = mpsc::channel(256);
     let available = Arc::default();
-    let driver =
-        Driver::new(DEVICE, settings, line.subscribe(), requests, keep_online.subscribe(), available);
+    let driver = Driver::new(
+        DEVICE,
+        settings,
+        line.subscribe(),
+        requests,
+        keep_online.subscribe(),
+        available,
+    );
     tokio::spawn(driver.run());
     (line, inbox, keep_online)
 }
@@ -81,7 +106,15 @@ type Answer = oneshot::Receiver<Result<(), ShowError>>;
 
 fn request(number: &str, command: Command, deadline: Instant) -> (Request, Answer) {
     let (reply, written) = oneshot::channel();
-    (Request { chat: number.parse().unwrap(), command, deadline, reply }, written)
+    (
+        Request {
+            chat: number.parse().unwrap(),
+            command,
+            deadline,
+            reply,
+        },
+        written,
+    )
 }
 
 const ALICE: &str = "4915112345601";
@@ -92,7 +125,11 @@ const MINUTE: u64 = 60;
 async fn typing_for_five_seconds_is_paused_at_five_and_the_account_rests_ten_seconds_later() {
     let (rig, _link) = Rig::connected().await;
     rig.typing(ALICE, 5).await.unwrap();
-    assert_eq!(rig.start.elapsed(), Duration::ZERO, "answered when written, not when over");
+    assert_eq!(
+        rig.start.elapsed(),
+        Duration::ZERO,
+        "answered when written, not when over"
+    );
     rig.at(5 * MINUTE).await;
     assert_eq!(
         rig.written(),
@@ -116,7 +153,10 @@ async fn a_longer_typing_replaces_a_shorter_one_and_its_timer() {
     rig.at(2).await;
     rig.typing(ALICE, 10).await.unwrap();
     rig.at(5 * MINUTE).await;
-    assert_eq!(rig.shown(), "0 composing 01, 2 composing 01, 7 composing 01, 12 paused 01");
+    assert_eq!(
+        rig.shown(),
+        "0 composing 01, 2 composing 01, 7 composing 01, 12 paused 01"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +174,9 @@ async fn recording_takes_over_from_typing() {
     let (rig, _link) = Rig::connected().await;
     rig.typing(ALICE, 5).await.unwrap();
     rig.at(2).await;
-    rig.ask(ALICE, Command::Show(Indicator::Recording, Hold::from_secs(5))).await.unwrap();
+    rig.ask(ALICE, Command::Show(Indicator::Recording, Hold::from_secs(5)))
+        .await
+        .unwrap();
     rig.at(5 * MINUTE).await;
     assert_eq!(rig.shown(), "0 composing 01, 2 recording 01, 7 paused 01");
 }
@@ -148,7 +190,10 @@ async fn an_indicator_comes_back_with_the_session_and_ends_on_time() {
     rig.at(4).await;
     rig.up();
     rig.at(5 * MINUTE).await;
-    assert_eq!(rig.shown(), "0 composing 01, 4 composing 01, 9 composing 01, 10 paused 01");
+    assert_eq!(
+        rig.shown(),
+        "0 composing 01, 4 composing 01, 9 composing 01, 10 paused 01"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,15 +225,15 @@ async fn leaving_pauses_what_is_shown_and_takes_no_more_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_session_after_a_farewell_starts_with_no_indicators() {
-    let (rig, link) = Rig::connected().await;
+async fn the_next_pairing_shows_nothing_of_the_one_before() {
+    let (rig, _link) = Rig::connected().await;
     rig.typing(ALICE, 60).await.unwrap();
-    rig.line.send_replace(Line::Leaving(Arc::clone(&link)));
-    link.quiet.cancelled().await;
+    rig.cut();
     rig.at(2).await;
-    rig.up();
+    rig.up_with(1);
     rig.at(5 * MINUTE).await;
-    assert_eq!(rig.shown(), "0 composing 01, 0 paused 01");
+    assert_eq!(rig.shown(), "0 composing 01");
+    rig.typing(BOB, 5).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -222,7 +267,11 @@ async fn a_session_that_takes_nothing_is_faulty_after_the_send_timeout() {
     rig.at(6).await;
     rig.up();
     rig.at(5 * MINUTE).await;
-    assert!(!rig.shown().contains("composing"), "a refused command is not carried out later: {}", rig.shown());
+    assert!(
+        !rig.shown().contains("composing"),
+        "a refused command is not carried out later: {}",
+        rig.shown()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -243,8 +292,16 @@ async fn a_request_that_waited_too_long_is_not_carried_out() {
     rig.world.lock().stalled.push(DEVICE);
     let now = Instant::now();
     let (first, _first) = request(ALICE, Command::Pause, now + SEND_TIMEOUT);
-    let (late, _late) = request(BOB, Command::Show(Indicator::Typing, None), now + Duration::from_secs(1));
-    let (left, left_answer) = request(BOB, Command::Show(Indicator::Recording, None), now + SEND_TIMEOUT * 9);
+    let (late, _late) = request(
+        BOB,
+        Command::Show(Indicator::Typing, None),
+        now + Duration::from_secs(1),
+    );
+    let (left, left_answer) = request(
+        BOB,
+        Command::Show(Indicator::Recording, None),
+        now + SEND_TIMEOUT * 9,
+    );
     for request in [first, late, left] {
         rig.inbox.send(request).await.unwrap();
     }
@@ -282,7 +339,11 @@ async fn a_hold_survives_a_resend_that_failed() {
     rig.at(4).await;
     rig.world.lock().stalled.push(DEVICE);
     link.faulty.cancelled().await;
-    assert_eq!(rig.start.elapsed(), Duration::from_secs(10), "the re-send at 5 s took the send timeout");
+    assert_eq!(
+        rig.start.elapsed(),
+        Duration::from_secs(10),
+        "the re-send at 5 s took the send timeout"
+    );
     rig.world.lock().stalled.clear();
     rig.at(12).await;
     rig.up();
@@ -310,26 +371,34 @@ async fn an_availability_refused_for_want_of_a_name_is_told_when_the_name_is_kno
         Box::pin(async { result })
     });
     let (line, _inbox, _keep) = spawn_driver();
-    let link = Arc::new(Link::new(session));
+    let link = Arc::new(Link::new(session, 0));
     line.send_replace(Line::Up(Arc::clone(&link)));
-    assert_eq!(availabilities.recv().await, Some((Availability::Unavailable, false)));
-    sleep(Duration::ZERO).await;
+    assert_eq!(
+        availabilities.recv().await,
+        Some((Availability::Unavailable, false))
+    );
+    yield_now().await;
     line.send_replace(Line::Up(Arc::clone(&link)));
-    assert_eq!(availabilities.recv().await, Some((Availability::Unavailable, true)));
+    assert_eq!(
+        availabilities.recv().await,
+        Some((Availability::Unavailable, true))
+    );
     assert!(!link.faulty.is_cancelled());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_client_error_makes_the_session_faulty_and_the_request_fail() {
     let (mut session, _state) = mock_online();
-    session.expect_set_availability().returning(|_| Box::pin(async { Ok(()) }));
+    session
+        .expect_set_availability()
+        .returning(|_| Box::pin(async { Ok(()) }));
     session
         .expect_send_chat_state()
         .times(1)
         .withf(|_, state| *state == ChatState::Composing)
         .returning(|_, _| Box::pin(async { Err(SendError::Client("broken pipe".into())) }));
     let (line, inbox, _keep) = spawn_driver();
-    let link = Arc::new(Link::new(session));
+    let link = Arc::new(Link::new(session, 0));
     line.send_replace(Line::Up(Arc::clone(&link)));
     let command = Command::Show(Indicator::Typing, Hold::from_secs(5));
     let (request, written) = request(ALICE, command, Instant::now() + SEND_TIMEOUT);

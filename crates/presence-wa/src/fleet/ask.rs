@@ -10,7 +10,7 @@ use crate::fleet::error::{ConnectError, ReconnectError};
 use crate::pairing::LinkCode;
 
 /// How a phone links the device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairWith {
     /// It scans a QR code.
     Qr,
@@ -38,7 +38,10 @@ impl fmt::Debug for Connected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Already => f.write_str("Already"),
-            Self::Qr { valid_for, .. } => f.debug_struct("Qr").field("valid_for", valid_for).finish_non_exhaustive(),
+            Self::Qr { valid_for, .. } => f
+                .debug_struct("Qr")
+                .field("valid_for", valid_for)
+                .finish_non_exhaustive(),
             Self::LinkCode(_) => f.write_str("LinkCode(..)"),
         }
     }
@@ -49,9 +52,14 @@ pub(super) enum Ask {
     /// Reopen the saved session in the background, if there is one.
     Resume,
     /// Get online, or begin to pair. Answered when the keeper is at it; what comes of it is in the phase.
-    Connect { how: PairWith, reply: oneshot::Sender<Result<(), ConnectError>> },
+    Connect {
+        how: PairWith,
+        reply: oneshot::Sender<Result<(), ConnectError>>,
+    },
     /// Close the session if it is open, and open it anew.
-    Reconnect { reply: oneshot::Sender<Result<(), ReconnectError>> },
+    Reconnect {
+        reply: oneshot::Sender<Result<(), ReconnectError>>,
+    },
     /// Unlink the device and wipe its keys.
     Logout { reply: oneshot::Sender<()> },
     /// The same, and end.

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use presence_core::PhoneNumber;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
 use crate::driver::{Line, Link, Live};
 use crate::fleet::ask::{Ask, PairWith};
@@ -50,7 +50,7 @@ struct Attended<S> {
 impl<C: Connector> Keeper<C> {
     /// Attends to a session until it is over and closed.
     pub(super) async fn attend(&mut self, session: C::Session, permit: OwnedSemaphorePermit) -> Step {
-        let link = Arc::new(Link::new(session));
+        let link = Arc::new(Link::new(session, self.pairing));
         let outcome = {
             let mut attended = Attended {
                 link: Arc::clone(&link),
@@ -62,7 +62,10 @@ impl<C: Connector> Keeper<C> {
             };
             let outcome = self.follow(&mut attended).await;
             let stable_after = self.shared.settings.stable_after;
-            if attended.online_since.is_some_and(|since| since.elapsed() >= stable_after) {
+            if attended
+                .online_since
+                .is_some_and(|since| since.elapsed() >= stable_after)
+            {
                 self.history.stable();
             }
             outcome
@@ -73,19 +76,20 @@ impl<C: Connector> Keeper<C> {
                 self.settle(&last_word(&link, end)).await
             }
             Outcome::Reopen => {
-                self.entry.publish(InstanceState::Connecting, None);
                 self.leave(&link, false, None).await;
                 Step::Open(Lane::Asked)
             }
             Outcome::Logout(reply) => {
-                self.leave(&link, true, Some(self.shared.settings.unlink_timeout)).await;
+                self.leave(&link, true, Some(self.shared.settings.unlink_timeout))
+                    .await;
                 self.wanted = None;
                 self.wipe(None).await;
                 let _ = reply.send(());
                 Step::Park
             }
             Outcome::Remove(reply) => {
-                self.leave(&link, true, Some(self.shared.settings.unlink_timeout)).await;
+                self.leave(&link, true, Some(self.shared.settings.unlink_timeout))
+                    .await;
                 self.forget().await;
                 let _ = reply.send(());
                 Step::End
@@ -142,7 +146,7 @@ impl<C: Connector> Keeper<C> {
             SessionState::Pairing(update) => {
                 at.permit = None;
                 at.pairing = true;
-                self.pairing(update);
+                self.show_code(update);
             }
             SessionState::Online(identity) => {
                 at.permit = None;
@@ -156,7 +160,7 @@ impl<C: Connector> Keeper<C> {
         None
     }
 
-    fn pairing(&mut self, update: PairingUpdate) {
+    fn show_code(&mut self, update: PairingUpdate) {
         self.entry.phase.send_modify(|phase| match update {
             PairingUpdate::Qr { code, valid_for } => {
                 // A peer's number must not overflow our clock.
@@ -166,12 +170,16 @@ impl<C: Connector> Keeper<C> {
                 }
             }
             PairingUpdate::Code(code) => {
-                if let Some(PairWith::LinkCode(phone)) = &self.wanted {
-                    phase.code = Some(Code { phone: phone.clone(), code: Some(code) });
+                if let Some(PairWith::LinkCode(phone)) = self.wanted {
+                    phase.code = Some(Code {
+                        phone,
+                        code: Some(code),
+                    });
                 }
             }
         });
-        self.entry.publish(InstanceState::Connecting, Some(Reason::WaitingForPhone));
+        self.entry
+            .publish(InstanceState::Connecting, Some(Reason::WaitingForPhone));
     }
 
     fn online(&mut self, link: &Arc<Link<C::Session>>, identity: Identity) {
@@ -188,11 +196,13 @@ impl<C: Connector> Keeper<C> {
 
     /// Asks for a link code, if one is wanted and neither there nor on its way.
     fn request_code(&self, at: &mut Attended<C::Session>) {
-        let Some(PairWith::LinkCode(phone)) = &self.wanted else { return };
+        let Some(PairWith::LinkCode(phone)) = self.wanted else {
+            return;
+        };
         if !at.pairing || at.code_request.is_some() || self.entry.phase.borrow().code.is_some() {
             return;
         }
-        let (phone, link, device) = (phone.clone(), Arc::clone(&at.link), self.entry.device);
+        let (link, device) = (Arc::clone(&at.link), self.entry.device);
         let limit = self.shared.settings.login_timeout;
         at.code_request = Some(Box::pin(async move {
             let code = match timeout(limit, link.session.request_link_code(&phone)).await {
@@ -216,10 +226,10 @@ impl<C: Connector> Keeper<C> {
             Ask::Resume => None,
             Ask::Connect { reply, .. } if reply.is_closed() => None,
             Ask::Connect { how, reply } => {
-                if let PairWith::LinkCode(phone) = &how {
+                if let PairWith::LinkCode(phone) = how {
                     self.drop_other_code(at, phone);
                 }
-                if at.online_since.is_some() {
+                if at.link.is_online() {
                     let _ = reply.send(Ok(()));
                 } else {
                     self.want(how, reply);
@@ -228,8 +238,14 @@ impl<C: Connector> Keeper<C> {
             }
             Ask::Reconnect { reply } => {
                 let paired = self.entry.phase.borrow().identity.is_some();
-                let result = if paired { Ok(()) } else { Err(ReconnectError::NoSavedSession) };
-                let _ = reply.send(result);
+                if paired {
+                    self.entry.publish(InstanceState::Connecting, None);
+                }
+                let _ = reply.send(if paired {
+                    Ok(())
+                } else {
+                    Err(ReconnectError::NoSavedSession)
+                });
                 paired.then_some(Outcome::Reopen)
             }
             Ask::Logout { reply } => Some(Outcome::Logout(reply)),
@@ -238,13 +254,16 @@ impl<C: Connector> Keeper<C> {
     }
 
     /// A link code is asked for: one of another number, or a refusal, gives way to a new request.
-    fn drop_other_code(&self, at: &mut Attended<C::Session>, phone: &PhoneNumber) {
-        let same = self.wanted == Some(PairWith::LinkCode(phone.clone()));
+    fn drop_other_code(&self, at: &mut Attended<C::Session>, phone: PhoneNumber) {
+        let same = self.wanted == Some(PairWith::LinkCode(phone));
         if !same {
             at.code_request = None;
         }
         self.entry.phase.send_if_modified(|phase| {
-            phase.code.take_if(|code| code.code.is_none() || code.phone != *phone).is_some()
+            phase
+                .code
+                .take_if(|code| code.code.is_none() || code.phone != phone)
+                .is_some()
         });
     }
 
@@ -256,14 +275,29 @@ impl<C: Connector> Keeper<C> {
         self.entry.session_over();
         if farewell && was_up {
             self.line.send_replace(Line::Leaving(Arc::clone(link)));
-            self.within(settings.farewell_timeout, "pausing the indicators", link.quiet.cancelled()).await;
+            self.within(
+                settings.farewell_timeout,
+                "pausing the indicators",
+                link.quiet.cancelled(),
+            )
+            .await;
         }
         if let Some(patience) = unlink {
-            self.within(patience + settings.close_timeout, "unlinking", link.session.logout(patience)).await;
+            self.within(
+                patience + settings.close_timeout,
+                "unlinking",
+                link.session.logout(patience),
+            )
+            .await;
         }
         self.line.send_replace(Line::Down);
-        self.within(settings.close_timeout, "closing the session", link.session.close()).await;
-        info!(device.id = %self.entry.device, "session closed");
+        self.within(
+            settings.close_timeout,
+            "closing the session",
+            link.session.close(),
+        )
+        .await;
+        debug!(device.id = %self.entry.device, "session closed");
     }
 }
 

@@ -36,7 +36,6 @@ pub(super) struct Entry {
 }
 
 /// How far an instance is, as its keeper sees it.
-#[derive(Clone)]
 pub(super) struct Phase {
     pub(super) state: InstanceState,
     pub(super) reason: Option<Reason>,
@@ -48,14 +47,12 @@ pub(super) struct Phase {
 }
 
 /// A QR code that can be scanned until it is replaced.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Qr {
     pub(super) code: String,
     pub(super) until: Instant,
 }
 
 /// The link code for this number; `None` when WhatsApp refused to give one.
-#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Code {
     pub(super) phone: PhoneNumber,
     pub(super) code: Option<LinkCode>,
@@ -63,7 +60,14 @@ pub(super) struct Code {
 
 impl Phase {
     fn new(state: InstanceState) -> Self {
-        Self { state, reason: None, identity: None, live: None, qr: None, code: None }
+        Self {
+            state,
+            reason: None,
+            identity: None,
+            live: None,
+            qr: None,
+            code: None,
+        }
     }
 
     /// The session, if a chat state sent now would be written.
@@ -72,7 +76,7 @@ impl Phase {
     }
 
     /// What to tell a caller of connect; `None` while there is nothing to tell yet.
-    pub(super) fn answer(&self, how: &PairWith) -> Option<Result<Connected, ConnectError>> {
+    pub(super) fn answer(&self, how: PairWith) -> Option<Result<Connected, ConnectError>> {
         if self.online().is_some() {
             return Some(Ok(Connected::Already));
         }
@@ -83,20 +87,33 @@ impl Phase {
             (_, PairWith::Qr) => {
                 let qr = self.qr.as_ref()?;
                 let valid_for = qr.until.saturating_duration_since(Instant::now());
-                (!valid_for.is_zero()).then(|| Ok(Connected::Qr { code: qr.code.clone(), valid_for }))
+                (!valid_for.is_zero()).then(|| {
+                    Ok(Connected::Qr {
+                        code: qr.code.clone(),
+                        valid_for,
+                    })
+                })
             }
             (_, PairWith::LinkCode(phone)) => self.code.as_ref().map(|code| {
-                if code.phone != *phone {
+                if code.phone != phone {
                     return Err(ConnectError::Superseded);
                 }
-                code.code.clone().map(Connected::LinkCode).ok_or(ConnectError::LinkCodeRefused)
+                code.code
+                    .clone()
+                    .map(Connected::LinkCode)
+                    .ok_or(ConnectError::LinkCodeRefused)
             }),
         }
     }
 }
 
 impl Entry {
-    pub(super) fn new(device: DeviceId, keep_online: bool, state: InstanceState, kill: CancellationToken) -> Self {
+    pub(super) fn new(
+        device: DeviceId,
+        keep_online: bool,
+        state: InstanceState,
+        kill: CancellationToken,
+    ) -> Self {
         Self {
             device,
             phase: watch::Sender::new(Phase::new(state)),
@@ -167,7 +184,11 @@ impl Entries {
     }
 
     pub(super) fn get(&self, device: DeviceId) -> Option<Arc<Entry>> {
-        self.shard(device).read().unwrap_or_else(PoisonError::into_inner).get(&device).cloned()
+        self.shard(device)
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&device)
+            .cloned()
     }
 
     /// Adds what `make` gives, unless there is an entry already: then `None`.
@@ -182,7 +203,10 @@ impl Entries {
     }
 
     pub(super) fn remove(&self, device: DeviceId) {
-        self.shard(device).write().unwrap_or_else(PoisonError::into_inner).remove(&device);
+        self.shard(device)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&device);
     }
 
     fn shard(&self, device: DeviceId) -> &RwLock<HashMap<DeviceId, Arc<Entry>>> {

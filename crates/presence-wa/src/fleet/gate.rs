@@ -42,7 +42,10 @@ impl Gate {
             Lane::Asked => &self.asked,
             Lane::Background => &self.background,
         };
-        let permit = Arc::clone(semaphore).acquire_owned().await.expect("the gate never closes");
+        let permit = Arc::clone(semaphore)
+            .acquire_owned()
+            .await
+            .expect("the gate never closes");
         if lane == Lane::Background {
             sleep_until(self.slot()).await;
         }
@@ -71,7 +74,10 @@ mod tests {
         let _second = gate.pass(Lane::Background).await;
         assert_eq!(start.elapsed(), Duration::from_millis(20));
         assert!(gate.pass(Lane::Background).now_or_never().is_none());
-        let _asked = gate.pass(Lane::Asked).now_or_never().expect("has a lane of its own");
+        let _asked = gate
+            .pass(Lane::Asked)
+            .now_or_never()
+            .expect("has a lane of its own");
         drop(first);
         let _third = gate.pass(Lane::Background).await;
         assert!(start.elapsed() >= Duration::from_millis(40));

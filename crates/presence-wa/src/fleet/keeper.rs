@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::driver::Line;
-use crate::fleet::Shared;
 use crate::fleet::ask::{Ask, PairWith};
 use crate::fleet::entry::Entry;
 use crate::fleet::error::{ConnectError, ReconnectError};
 use crate::fleet::gate::Lane;
-use crate::fleet::policy::{History, Verdict};
+use crate::fleet::policy::History;
+use crate::fleet::settle::log_keys;
+use crate::fleet::shared::Shared;
 use crate::fleet::status::{InstanceState, Reason};
-use crate::session::{Connector, End, OpenError};
+use crate::session::{Connector, End};
 
 /// What the keeper does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub(super) struct Keeper<C: Connector> {
     pub(super) wanted: Option<PairWith>,
     /// Until when a pairing is begun again after a lost connection.
     pub(super) wanted_until: Instant,
+    /// How many pairings of the device were wiped.
+    pub(super) pairing: u32,
     /// Keys may be left over from before a logout. They are wiped before anything else is done with them.
     pub(super) leftovers: bool,
 }
@@ -67,7 +70,8 @@ impl<C: Connector> Keeper<C> {
                     Ok(()) => Step::Open(Lane::Background),
                     Err(step) => step,
                 },
-                Step::Open(lane) => self.open(lane).await,
+                // Boxed, so that a parked keeper does not carry the room of an open session.
+                Step::Open(lane) => Box::pin(self.open(lane)).await,
                 Step::RefreshVersion => self.refresh_version().await,
                 Step::End => Step::End,
             };
@@ -79,7 +83,7 @@ impl<C: Connector> Keeper<C> {
     }
 
     /// Does `work`, unless something is asked meanwhile that asks for another step.
-    async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Step> {
+    pub(super) async fn unless_asked<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Step> {
         let mut work = pin!(work);
         let stop = self.shared.stop.clone();
         loop {
@@ -146,14 +150,23 @@ impl<C: Connector> Keeper<C> {
         self.wanted = Some(how);
         self.wanted_until = Instant::now() + self.shared.settings.pairing_patience;
         if self.entry.phase.borrow().state != InstanceState::Connected {
-            let waiting = self.entry.phase.borrow().reason.filter(|reason| *reason == Reason::WaitingForPhone);
+            let waiting = self
+                .entry
+                .phase
+                .borrow()
+                .reason
+                .filter(|reason| *reason == Reason::WaitingForPhone);
             self.entry.publish(InstanceState::Connecting, waiting);
         }
         let _ = reply.send(Ok(()));
     }
 
     fn banned(&self) -> Option<Reason> {
-        self.entry.phase.borrow().reason.filter(|reason| matches!(reason, Reason::Banned(_)))
+        self.entry
+            .phase
+            .borrow()
+            .reason
+            .filter(|reason| matches!(reason, Reason::Banned(_)))
     }
 
     async fn wipe_leftovers(&mut self) -> Step {
@@ -177,7 +190,9 @@ impl<C: Connector> Keeper<C> {
             Err(step) => return step,
         };
         if self.leftovers && !self.forget().await {
-            return self.settle(&End::Lost("keys left over could not be wiped".to_owned())).await;
+            return self
+                .settle(&End::Lost("keys left over could not be wiped".to_owned()))
+                .await;
         }
         let saved = match connector.saved(device).await {
             Ok(saved) => saved,
@@ -201,114 +216,16 @@ impl<C: Connector> Keeper<C> {
         }
     }
 
-    async fn keys_failed(&mut self, error: &OpenError) -> Step {
-        log_keys(error);
-        self.settle(&End::Lost("the keys could not be read".to_owned())).await
-    }
-
-    /// Decides what follows the end of a session.
-    pub(super) async fn settle(&mut self, end: &End) -> Step {
-        let device = self.entry.device;
-        let settings = &self.shared.settings;
-        let unpaired = self.entry.phase.borrow().identity.is_none();
-        if let End::Lost(cause) | End::PairingFailed(cause) = end {
-            info!(device.id = %device, cause, "a session ended");
-            if unpaired && self.wanted.is_some() && Instant::now() >= self.wanted_until {
-                return self.stop(Some(Reason::PairingExpired));
-            }
-        }
-        match self.history.verdict(end, &settings.backoff, settings.unknown_ban) {
-            Verdict::Again => {
-                self.entry.publish(InstanceState::Connecting, None);
-                Step::Open(Lane::Asked)
-            }
-            Verdict::After(wait) => {
-                let at = Instant::now() + wait;
-                self.entry.publish(InstanceState::Connecting, Some(Reason::Retrying(at)));
-                Step::OpenAt(at)
-            }
-            Verdict::Banned(wait) => {
-                let at = Instant::now() + wait;
-                warn!(device.id = %device, wait_s = wait.as_secs(), "WhatsApp banned the account; waiting for the end of it");
-                self.wanted = None;
-                self.entry.publish(InstanceState::Disconnected, Some(Reason::Banned(at)));
-                Step::OpenAt(at)
-            }
-            Verdict::RefreshVersion => Step::RefreshVersion,
-            Verdict::Stop(reason) => self.stop(Some(reason)),
-            Verdict::Wipe(reason) => {
-                self.wipe(Some(reason)).await;
-                // Unlinked while a client waits for this very connection: what it needs is a new pairing.
-                if *end == End::LoggedOut && !unpaired && self.wanted.is_some() {
-                    self.entry.publish(InstanceState::Connecting, None);
-                    return Step::Open(Lane::Asked);
-                }
-                self.wanted = None;
-                Step::Park
-            }
-        }
-    }
-
-    async fn refresh_version(&mut self) -> Step {
-        let connector = Arc::clone(&self.connector);
-        let work = timeout(self.shared.settings.login_timeout, connector.refresh_version());
-        let changed = match self.unless_asked(work).await {
-            Ok(Ok(Ok(changed))) => changed,
-            Ok(Ok(Err(error))) => {
-                warn!(device.id = %self.entry.device, %error, "the client version could not be looked up");
-                false
-            }
-            Ok(Err(_)) => false,
-            Err(step) => return step,
-        };
-        if changed {
-            return Step::Open(Lane::Background);
-        }
-        error!(
-            device.id = %self.entry.device,
-            "WhatsApp takes this client version no longer: update the service, then reconnect the instance"
-        );
-        self.stop(Some(Reason::Outdated))
-    }
-
-    pub(super) fn stop(&mut self, reason: Option<Reason>) -> Step {
-        self.wanted = None;
-        self.entry.publish(InstanceState::Disconnected, reason);
-        Step::Park
-    }
-
-    /// The device is not linked any more: this is written down, then its keys go (see
-    /// [`Ledger`](super::Ledger) for the order).
-    pub(super) async fn wipe(&mut self, reason: Option<Reason>) {
-        if let Err(error) = self.shared.ledger.logged_out(self.entry.device).await {
-            error!(device.id = %self.entry.device, error, "a logout could not be recorded");
-        }
-        self.forget().await;
-        self.entry.numbers.clear();
-        self.entry.phase.send_modify(|phase| phase.identity = None);
-        self.history = History::default();
-        self.entry.publish(InstanceState::LoggedOut, reason);
-    }
-
-    /// Wipes the keys. `false` if that failed: it is tried again before the next session.
-    pub(super) async fn forget(&mut self) -> bool {
-        let forgotten = self.connector.forget(self.entry.device).await;
-        if let Err(error) = &forgotten {
-            log_keys(error);
-        }
-        self.leftovers = forgotten.is_err();
-        forgotten.is_ok()
-    }
-
-    pub(super) async fn within<T>(&self, limit: Duration, what: &str, work: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn within<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         let done = timeout(limit, work).await.ok();
         if done.is_none() {
             warn!(device.id = %self.entry.device, limit_ms = limit.as_millis(), "{what} took too long");
         }
         done
     }
-}
-
-fn log_keys(error: &OpenError) {
-    error!(device.id = %error.device, doing = error.doing, error = %error.source, "device keys failed");
 }

@@ -58,9 +58,12 @@ impl History {
             }
             End::Closed | End::Lost(_) | End::Restart | End::Paired => Verdict::After(self.delay(backoff)),
             // Never less than a back-off, or a peer that bans for no time at all would keep us dialling.
-            End::Banned(lasts) => {
-                Verdict::Banned(lasts.unwrap_or(unknown_ban).min(LONGEST_BAN).max(self.delay(backoff)))
-            }
+            End::Banned(lasts) => Verdict::Banned(
+                lasts
+                    .unwrap_or(unknown_ban)
+                    .min(LONGEST_BAN)
+                    .max(self.delay(backoff)),
+            ),
             End::Outdated if !self.version_refreshed => {
                 self.version_refreshed = true;
                 Verdict::RefreshVersion
@@ -88,7 +91,10 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// A back-off without chance: full jitter draws from `0..=0`.
-    const NONE: Backoff = Backoff { base: Duration::ZERO, cap: Duration::ZERO };
+    const NONE: Backoff = Backoff {
+        base: Duration::ZERO,
+        cap: Duration::ZERO,
+    };
 
     #[test]
     fn every_end_has_its_verdict() {
@@ -98,7 +104,10 @@ mod tests {
             (End::Paired, Verdict::Again),
             (End::Restart, Verdict::Again),
             (End::PairingExpired, Verdict::Stop(Reason::PairingExpired)),
-            (End::PairingFailed("bad".into()), Verdict::Wipe(Reason::PairingFailed)),
+            (
+                End::PairingFailed("bad".into()),
+                Verdict::Wipe(Reason::PairingFailed),
+            ),
             (End::LoggedOut, Verdict::Wipe(Reason::Unlinked)),
             (End::Replaced, Verdict::Stop(Reason::Replaced)),
             (End::Banned(Some(2 * HOUR)), Verdict::Banned(2 * HOUR)),
@@ -115,9 +124,14 @@ mod tests {
     #[test]
     fn restarts_without_end_fall_back_to_the_back_off_until_a_session_lasts() {
         let mut history = History::default();
-        let verdicts: Vec<_> = (0..5).map(|_| history.verdict(&End::Restart, &NONE, HOUR)).collect();
+        let verdicts: Vec<_> = (0..5)
+            .map(|_| history.verdict(&End::Restart, &NONE, HOUR))
+            .collect();
         let after = Verdict::After(Duration::ZERO);
-        assert_eq!(verdicts, [Verdict::Again, Verdict::Again, Verdict::Again, after, after]);
+        assert_eq!(
+            verdicts,
+            [Verdict::Again, Verdict::Again, Verdict::Again, after, after]
+        );
         history.stable();
         assert_eq!(history.verdict(&End::Restart, &NONE, HOUR), Verdict::Again);
     }
@@ -129,15 +143,31 @@ mod tests {
         assert_eq!(outdated(), Verdict::RefreshVersion);
         assert_eq!(outdated(), Verdict::Stop(Reason::Outdated));
         history.stable();
-        assert_eq!(history.verdict(&End::Outdated, &NONE, HOUR), Verdict::RefreshVersion);
+        assert_eq!(
+            history.verdict(&End::Outdated, &NONE, HOUR),
+            Verdict::RefreshVersion
+        );
     }
 
     #[test]
     fn a_ban_of_no_length_still_backs_off() {
-        let slow = Backoff { base: HOUR, cap: HOUR };
+        let slow = Backoff {
+            base: HOUR,
+            cap: HOUR,
+        };
         let mut history = History::default();
-        let waits: Vec<_> = (0..20).map(|_| history.verdict(&End::Banned(Some(Duration::ZERO)), &slow, HOUR)).collect();
-        assert!(waits.iter().all(|v| matches!(v, Verdict::Banned(wait) if *wait <= HOUR)));
-        assert!(waits.iter().any(|v| matches!(v, Verdict::Banned(wait) if *wait > Duration::from_secs(60))));
+        let waits: Vec<_> = (0..20)
+            .map(|_| history.verdict(&End::Banned(Some(Duration::ZERO)), &slow, HOUR))
+            .collect();
+        assert!(
+            waits
+                .iter()
+                .all(|v| matches!(v, Verdict::Banned(wait) if *wait <= HOUR))
+        );
+        assert!(
+            waits
+                .iter()
+                .any(|v| matches!(v, Verdict::Banned(wait) if *wait > Duration::from_secs(60)))
+        );
     }
 }

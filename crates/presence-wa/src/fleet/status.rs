@@ -144,7 +144,13 @@ mod tests {
 
     #[test]
     fn a_wait_reads_in_its_two_largest_units() {
-        let rows = [(0, "0 s"), (59, "59 s"), (61, "1 min 1 s"), (7500, "2 h 5 min"), (90_000, "1 d 1 h")];
+        let rows = [
+            (0, "0 s"),
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (7500, "2 h 5 min"),
+            (90_000, "1 d 1 h"),
+        ];
         for (seconds, text) in rows {
             assert_eq!(Remaining(seconds).to_string(), text);
         }

@@ -20,12 +20,20 @@ struct FakeLedger {
 impl Ledger for FakeLedger {
     async fn pairing(&self, _device: DeviceId) -> Result<(), LedgerError> {
         self.world.lock().deeds.push("pairing".to_owned());
-        if self.broken { Err("disk full".into()) } else { Ok(()) }
+        if self.broken {
+            Err("disk full".into())
+        } else {
+            Ok(())
+        }
     }
 
     async fn logged_out(&self, _device: DeviceId) -> Result<(), LedgerError> {
         self.world.lock().deeds.push("logged out".to_owned());
-        if self.broken { Err("disk full".into()) } else { Ok(()) }
+        if self.broken {
+            Err("disk full".into())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -34,7 +42,10 @@ fn fleet(world: &Arc<World>) -> Fleet {
 }
 
 fn fleet_with(world: &Arc<World>, settings: FleetSettings, broken_ledger: bool) -> Fleet {
-    let ledger = FakeLedger { world: Arc::clone(world), broken: broken_ledger };
+    let ledger = FakeLedger {
+        world: Arc::clone(world),
+        broken: broken_ledger,
+    };
     Fleet::new(FakeConnector(Arc::clone(world)), ledger, settings)
 }
 
@@ -49,7 +60,13 @@ async fn online() -> (Fleet, Arc<World>) {
 
 fn resume(fleet: &Fleet, world: &World, device: DeviceId) {
     world.pair(device);
-    fleet.add(device, InstanceOptions { resume: true, ..InstanceOptions::default() });
+    fleet.add(
+        device,
+        InstanceOptions {
+            resume: true,
+            ..InstanceOptions::default()
+        },
+    );
 }
 
 /// Lets every task go on until none has anything to do at this moment.
@@ -65,9 +82,9 @@ fn reason(fleet: &Fleet, device: DeviceId) -> Option<Reason> {
     fleet.status(device).expect("the instance is there").reason
 }
 
-/// Waits, at most an hour, until the instance is in `wanted`.
+/// Waits, at most three hours, until the instance is in `wanted`.
 async fn until(fleet: &Fleet, device: DeviceId, wanted: InstanceState) {
-    for _ in 0..36_000 {
+    for _ in 0..108_000 {
         if state(fleet, device) == wanted {
             return settle().await;
         }
@@ -78,7 +95,10 @@ async fn until(fleet: &Fleet, device: DeviceId, wanted: InstanceState) {
 
 fn presence(number: &str, state: &str, seconds: u64) -> ChatPresence {
     let body = serde_json::json!({ "number": number, "state": state, "duration": seconds });
-    ChatPresenceRequest::from_json(body.to_string().as_bytes()).unwrap().try_into().unwrap()
+    ChatPresenceRequest::from_json(body.to_string().as_bytes())
+        .unwrap()
+        .try_into()
+        .unwrap()
 }
 
 fn tasks(fleet: &Fleet) -> usize {

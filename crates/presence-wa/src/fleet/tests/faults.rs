@@ -1,6 +1,7 @@
 //! What WhatsApp and networks do to a session, and what the keeper makes of it.
 
 use super::*;
+use crate::backoff::Backoff;
 use crate::fake::Script;
 use crate::session::End;
 
@@ -15,7 +16,10 @@ async fn ended(end: End) -> (Fleet, Arc<World>) {
 }
 
 async fn never_retries(fleet: &Fleet, world: &World, stopped: InstanceState, why: Reason) {
-    assert_eq!((state(fleet, DEVICE), reason(fleet, DEVICE)), (stopped, Some(why)));
+    assert_eq!(
+        (state(fleet, DEVICE), reason(fleet, DEVICE)),
+        (stopped, Some(why))
+    );
     let opened = world.opened(DEVICE).len();
     sleep(24 * HOUR).await;
     assert_eq!(world.opened(DEVICE).len(), opened);
@@ -58,7 +62,11 @@ async fn repeated_losses_wait_longer_and_longer_up_to_the_cap_and_never_in_step(
         let opened = world.opened(device);
         for (n, pair) in opened.windows(2).enumerate() {
             let ceiling = Backoff::default().ceiling(n.try_into().unwrap());
-            assert!(pair[1] - pair[0] <= ceiling + Duration::from_secs(2), "retry {n}: {:?}", pair[1] - pair[0]);
+            assert!(
+                pair[1] - pair[0] <= ceiling + Duration::from_secs(2),
+                "retry {n}: {:?}",
+                pair[1] - pair[0]
+            );
             if n >= 7 {
                 sum += pair[1] - pair[0];
                 late += 1;
@@ -69,22 +77,33 @@ async fn repeated_losses_wait_longer_and_longer_up_to_the_cap_and_never_in_step(
     let mean = (sum / late).as_secs();
     assert!((50..70).contains(&mean), "{mean}");
     let all: std::collections::HashSet<_> = world.lock().opened.iter().map(|(at, _)| *at).collect();
-    assert!(all.len() > world.lock().opened.len() * 9 / 10, "retries come in step");
+    assert!(
+        all.len() > world.lock().opened.len() * 9 / 10,
+        "retries come in step"
+    );
 }
-
-use crate::backoff::Backoff;
 
 #[tokio::test(start_paused = true)]
 async fn a_session_that_lasted_starts_the_back_off_anew() {
     let world = World::new();
     let fleet = fleet(&world);
     world.script(DEVICE, vec![Script::Ends(End::Lost("refused".into())); 12]);
-    world.script(DEVICE, [Script::OnlineThen(Duration::from_secs(31), End::Lost("reset".into()))]);
+    world.script(
+        DEVICE,
+        [Script::OnlineThen(
+            Duration::from_secs(31),
+            End::Lost("reset".into()),
+        )],
+    );
     resume(&fleet, &world, DEVICE);
     sleep(HOUR).await;
     let opened = world.opened(DEVICE);
     assert_eq!(opened.len(), 14);
-    assert!(opened[13] - opened[12] <= Duration::from_secs(33), "{:?}", opened[13] - opened[12]);
+    assert!(
+        opened[13] - opened[12] <= Duration::from_secs(33),
+        "{:?}",
+        opened[13] - opened[12]
+    );
     assert_eq!(state(&fleet, DEVICE), InstanceState::Connected);
 }
 
@@ -96,8 +115,11 @@ async fn a_session_that_comes_and_goes_keeps_backing_off() {
     world.script(DEVICE, vec![blink; 10_000]);
     resume(&fleet, &world, DEVICE);
     sleep(HOUR).await;
-    assert!((30..120).contains(&world.opened(DEVICE).len()), "{}", world.opened(DEVICE).len());
-    drop(fleet);
+    assert!(
+        (30..120).contains(&world.opened(DEVICE).len()),
+        "{}",
+        world.opened(DEVICE).len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,9 +131,13 @@ async fn a_restart_is_followed_at_once_but_not_for_ever() {
     resume(&fleet, &world, DEVICE);
     sleep(HOUR).await;
     let opened = world.opened(DEVICE);
-    assert!(opened[..4].iter().all(|at| *at - start < Duration::from_millis(10)), "{opened:?}");
+    assert!(
+        opened[..4]
+            .iter()
+            .all(|at| *at - start < Duration::from_millis(10)),
+        "{opened:?}"
+    );
     assert!(opened.len() < 150, "{}", opened.len());
-    drop(fleet);
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +146,10 @@ async fn an_unlinked_device_is_recorded_wiped_and_stays_logged_out() {
     assert_eq!(world.deeds(), "logged out, forget");
     assert_eq!(fleet.status(DEVICE).unwrap().jid, None);
     never_retries(&fleet, &world, InstanceState::LoggedOut, Reason::Unlinked).await;
-    assert!(fleet.connect(DEVICE, PairWith::Qr).await.is_ok(), "it can be paired again");
+    assert!(
+        fleet.connect(DEVICE, PairWith::Qr).await.is_ok(),
+        "it can be paired again"
+    );
     world.session(DEVICE).scan();
     until(&fleet, DEVICE, InstanceState::Connected).await;
 }
@@ -153,11 +182,18 @@ async fn a_ban_waits_for_its_end() {
     let text = reason(&fleet, DEVICE).unwrap().to_string();
     assert!(text.starts_with("banned, next attempt in "), "{text}");
     let banned = Err(ConnectError::Stopped(reason(&fleet, DEVICE)));
-    assert_eq!(fleet.connect(DEVICE, PairWith::Qr).await, banned, "polling connect does not disturb it");
+    assert_eq!(
+        fleet.connect(DEVICE, PairWith::Qr).await,
+        banned,
+        "polling connect does not disturb it"
+    );
     until(&fleet, DEVICE, InstanceState::Connected).await;
     let opened = world.opened(DEVICE);
     let waited = opened[1] - opened[0];
-    assert!(waited >= 2 * HOUR && waited < 2 * HOUR + Duration::from_secs(1), "{waited:?}");
+    assert!(
+        waited >= 2 * HOUR && waited < 2 * HOUR + Duration::from_secs(1),
+        "{waited:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -180,7 +216,10 @@ async fn an_outdated_client_looks_its_version_up_once() {
     world.script(DEVICE, [Script::Ends(End::Outdated), Script::Ends(End::Outdated)]);
     resume(&fleet, &world, DEVICE);
     until(&fleet, DEVICE, InstanceState::Disconnected).await;
-    assert_eq!((world.opened(DEVICE).len(), world.deeds()), (2, "refresh".to_owned()));
+    assert_eq!(
+        (world.opened(DEVICE).len(), world.deeds()),
+        (2, "refresh".to_owned())
+    );
     never_retries(&fleet, &world, InstanceState::Disconnected, Reason::Outdated).await;
 }
 
@@ -192,7 +231,10 @@ async fn an_outdated_client_whose_version_changed_comes_online() {
     world.script(DEVICE, [Script::Ends(End::Outdated)]);
     resume(&fleet, &world, DEVICE);
     until(&fleet, DEVICE, InstanceState::Connected).await;
-    assert_eq!((world.opened(DEVICE).len(), world.deeds()), (2, "refresh".to_owned()));
+    assert_eq!(
+        (world.opened(DEVICE).len(), world.deeds()),
+        (2, "refresh".to_owned())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,9 +250,15 @@ async fn a_login_that_never_finishes_is_given_up_and_retried() {
     world.script(DEVICE, [Script::Hangs]);
     resume(&fleet, &world, DEVICE);
     sleep(Duration::from_secs(29)).await;
-    assert_eq!((state(&fleet, DEVICE), world.opened(DEVICE).len()), (InstanceState::Connecting, 1));
+    assert_eq!(
+        (state(&fleet, DEVICE), world.opened(DEVICE).len()),
+        (InstanceState::Connecting, 1)
+    );
     sleep(Duration::from_secs(3)).await;
-    assert_eq!((state(&fleet, DEVICE), world.opened(DEVICE).len()), (InstanceState::Connected, 2));
+    assert_eq!(
+        (state(&fleet, DEVICE), world.opened(DEVICE).len()),
+        (InstanceState::Connected, 2)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +277,10 @@ async fn a_session_that_takes_no_stanza_is_closed_and_replaced() {
     world.lock().stalled.push(DEVICE);
     let start = Instant::now();
     let refused = fleet.show(DEVICE, &presence("4915112345601", "typing", 5)).await;
-    assert_eq!((refused, start.elapsed()), (Err(ShowError::NotConnected), Duration::from_secs(5)));
+    assert_eq!(
+        (refused, start.elapsed()),
+        (Err(ShowError::NotConnected), Duration::from_secs(5))
+    );
     world.lock().stalled.clear();
     settle().await;
     until(&fleet, DEVICE, InstanceState::Connected).await;
@@ -239,19 +290,20 @@ async fn a_session_that_takes_no_stanza_is_closed_and_replaced() {
 #[tokio::test(start_paused = true)]
 async fn the_reason_whatsapp_gave_counts_more_than_the_stanza_that_failed_first() {
     let (fleet, world) = online().await;
-    let session = world.session(DEVICE);
     world.lock().last_words = Some(End::LoggedOut);
     world.lock().stalled.push(DEVICE);
     let _ = fleet.show(DEVICE, &presence("4915112345601", "typing", 5)).await;
     settle().await;
     assert_eq!(state(&fleet, DEVICE), InstanceState::LoggedOut);
-    drop(session);
 }
 
 #[tokio::test(start_paused = true)]
 async fn sessions_resume_one_after_the_other() {
     let world = World::new();
-    let settings = FleetSettings { max_concurrent_logins: 10, ..FleetSettings::default() };
+    let settings = FleetSettings {
+        max_concurrent_logins: 10,
+        ..FleetSettings::default()
+    };
     let stagger = settings.stagger;
     let fleet = fleet_with(&world, settings, false);
     for device in (1..=100).map(DeviceId) {
@@ -263,5 +315,8 @@ async fn sessions_resume_one_after_the_other() {
     let opened: Vec<_> = world.lock().opened.iter().map(|(at, _)| *at).collect();
     assert!(opened.windows(2).all(|pair| pair[1] - pair[0] >= stagger));
     fleet.add(DeviceId(101), InstanceOptions::default());
-    assert!(fleet.connect(DeviceId(101), PairWith::Qr).await.is_ok(), "who is asked for does not queue");
+    assert!(
+        fleet.connect(DeviceId(101), PairWith::Qr).await.is_ok(),
+        "who is asked for does not queue"
+    );
 }

@@ -11,7 +11,10 @@ fn by_code(phone: &str) -> PairWith {
 }
 
 fn qr(code: &str, seconds: u64) -> Result<Connected, ConnectError> {
-    Ok(Connected::Qr { code: code.to_owned(), valid_for: Duration::from_secs(seconds) })
+    Ok(Connected::Qr {
+        code: code.to_owned(),
+        valid_for: Duration::from_secs(seconds),
+    })
 }
 
 fn code(code: &str) -> Result<Connected, ConnectError> {
@@ -30,8 +33,17 @@ async fn an_instance_that_is_asked_for_nothing_has_no_task() {
     let (fleet, world) = unpaired();
     settle().await;
     assert_eq!(tasks(&fleet), 0);
-    assert_eq!((state(&fleet, DEVICE), reason(&fleet, DEVICE)), (InstanceState::Disconnected, None));
-    fleet.add(DeviceId(2), InstanceOptions { resume: true, ..InstanceOptions::default() });
+    assert_eq!(
+        (state(&fleet, DEVICE), reason(&fleet, DEVICE)),
+        (InstanceState::Disconnected, None)
+    );
+    fleet.add(
+        DeviceId(2),
+        InstanceOptions {
+            resume: true,
+            ..InstanceOptions::default()
+        },
+    );
     until(&fleet, DeviceId(2), InstanceState::Disconnected).await;
     assert!(world.lock().opened.is_empty(), "nothing saved, nothing opened");
     assert!(fleet.status(DeviceId(3)).is_none());
@@ -46,7 +58,10 @@ async fn connect_gives_the_current_qr_and_never_a_second_pairing() {
     assert_eq!(fleet.connect(DEVICE, PairWith::Qr).await, qr("2@first", 15));
     world.session(DEVICE).show_qr("2@second");
     settle().await;
-    let (one, two) = tokio::join!(fleet.connect(DEVICE, PairWith::Qr), fleet.connect(DEVICE, PairWith::Qr));
+    let (one, two) = tokio::join!(
+        fleet.connect(DEVICE, PairWith::Qr),
+        fleet.connect(DEVICE, PairWith::Qr)
+    );
     assert!(matches!(one, Ok(Connected::Qr { ref code, .. }) if code == "2@second"));
     assert_eq!(one, two);
     assert_eq!(world.opened(DEVICE).len(), 1);
@@ -72,11 +87,27 @@ async fn a_scanned_qr_brings_the_instance_online_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_link_code_is_given_once_a_number_and_another_number_replaces_it() {
     let (fleet, world) = unpaired();
-    assert_eq!(fleet.connect(DEVICE, by_code("4917600000011")).await, code("CODE1101"));
-    assert_eq!(fleet.connect(DEVICE, by_code("4917600000011")).await, code("CODE1101"));
-    assert_eq!(fleet.connect(DEVICE, by_code("4917600000022")).await, code("CODE2202"));
-    assert_eq!(fleet.connect(DEVICE, PairWith::Qr).await.map(drop), Ok(()), "the QR code is still good");
-    assert_eq!(fleet.connect(DEVICE, by_code("4917600000022")).await, code("CODE2202"));
+    assert_eq!(
+        fleet.connect(DEVICE, by_code("4917600000011")).await,
+        code("CODE1101")
+    );
+    assert_eq!(
+        fleet.connect(DEVICE, by_code("4917600000011")).await,
+        code("CODE1101")
+    );
+    assert_eq!(
+        fleet.connect(DEVICE, by_code("4917600000022")).await,
+        code("CODE2202")
+    );
+    assert_eq!(
+        fleet.connect(DEVICE, PairWith::Qr).await.map(drop),
+        Ok(()),
+        "the QR code is still good"
+    );
+    assert_eq!(
+        fleet.connect(DEVICE, by_code("4917600000022")).await,
+        code("CODE2202")
+    );
     assert_eq!(world.opened(DEVICE).len(), 1);
 }
 
@@ -89,7 +120,10 @@ async fn a_refused_link_code_can_be_asked_for_again() {
         Err(ConnectError::LinkCodeRefused)
     );
     world.lock().refuse_link_codes = false;
-    assert_eq!(fleet.connect(DEVICE, by_code("4917600000011")).await, code("CODE1102"));
+    assert_eq!(
+        fleet.connect(DEVICE, by_code("4917600000011")).await,
+        code("CODE1102")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,10 +147,17 @@ async fn connect_pairs_anew_when_the_saved_session_turns_out_to_be_unlinked() {
 async fn a_caller_of_connect_may_give_up_and_come_back() {
     let (fleet, world) = unpaired();
     world.script(DEVICE, [Script::Hangs]);
-    assert!(timeout(Duration::from_secs(1), fleet.connect(DEVICE, PairWith::Qr)).await.is_err());
+    assert!(
+        timeout(Duration::from_secs(1), fleet.connect(DEVICE, PairWith::Qr))
+            .await
+            .is_err()
+    );
     world.session(DEVICE).show_qr("2@late");
     settle().await;
-    assert!(matches!(fleet.connect(DEVICE, PairWith::Qr).now_or_never(), None | Some(Ok(_))));
+    assert!(matches!(
+        fleet.connect(DEVICE, PairWith::Qr).now_or_never(),
+        None | Some(Ok(_))
+    ));
     assert!(fleet.connect(DEVICE, PairWith::Qr).await.is_ok());
     assert_eq!(world.opened(DEVICE).len(), 1);
 }
@@ -146,7 +187,11 @@ async fn a_pairing_nobody_finishes_ends_and_can_be_begun_again() {
 async fn a_lost_pairing_is_begun_again_only_while_somebody_wants_it() {
     let (fleet, world) = unpaired();
     world.script(DEVICE, vec![Script::Ends(End::Lost("refused".into())); 10_000]);
-    assert!(timeout(Duration::from_secs(60), fleet.connect(DEVICE, PairWith::Qr)).await.is_err());
+    assert!(
+        timeout(Duration::from_secs(60), fleet.connect(DEVICE, PairWith::Qr))
+            .await
+            .is_err()
+    );
     until(&fleet, DEVICE, InstanceState::Disconnected).await;
     let attempts = world.opened(DEVICE);
     assert!(attempts.len() > 3);
@@ -160,13 +205,18 @@ async fn reconnect_needs_a_saved_session_and_opens_a_fresh_one() {
     let (fleet, world) = unpaired();
     assert_eq!(fleet.reconnect(DEVICE).await, Err(ReconnectError::NoSavedSession));
     fleet.connect(DEVICE, PairWith::Qr).await.unwrap();
-    assert_eq!(fleet.reconnect(DEVICE).await, Err(ReconnectError::NoSavedSession), "only pairing");
+    assert_eq!(
+        fleet.reconnect(DEVICE).await,
+        Err(ReconnectError::NoSavedSession),
+        "only pairing"
+    );
     world.session(DEVICE).scan();
     until(&fleet, DEVICE, InstanceState::Connected).await;
+    world.script(DEVICE, [Script::Hangs]);
     assert_eq!(fleet.reconnect(DEVICE).await, Ok(()));
     assert_eq!(state(&fleet, DEVICE), InstanceState::Connecting);
     until(&fleet, DEVICE, InstanceState::Connected).await;
-    assert_eq!(world.opened(DEVICE).len(), 3);
+    assert_eq!(world.opened(DEVICE).len(), 4);
     assert_eq!(fleet.reconnect(DeviceId(9)).await, Err(ReconnectError::Gone));
 }
 
@@ -174,9 +224,15 @@ async fn reconnect_needs_a_saved_session_and_opens_a_fresh_one() {
 async fn logout_pauses_unlinks_records_and_wipes_in_this_order_and_may_be_repeated() {
     let (fleet, world) = online().await;
     let start = Instant::now();
-    fleet.show(DEVICE, &presence("4915112345601", "typing", 60)).await.unwrap();
+    fleet
+        .show(DEVICE, &presence("4915112345601", "typing", 60))
+        .await
+        .unwrap();
     fleet.logout(DEVICE).await;
-    assert_eq!(world.timeline(DEVICE, start), "0 available, 0 composing 01, 0 paused 01, 0 unavailable");
+    assert_eq!(
+        world.timeline(DEVICE, start),
+        "0 available, 0 composing 01, 0 paused 01, 0 unavailable"
+    );
     assert_eq!(world.deeds(), "logout, logged out, forget");
     let status = fleet.status(DEVICE).unwrap();
     assert_eq!((status.state, status.jid), (InstanceState::LoggedOut, None));
@@ -196,7 +252,10 @@ async fn logout_works_while_offline_and_stops_the_retries() {
     fleet.logout(DEVICE).await;
     let attempts = world.opened(DEVICE).len();
     sleep(Duration::from_secs(600)).await;
-    assert_eq!((state(&fleet, DEVICE), world.opened(DEVICE).len()), (InstanceState::LoggedOut, attempts));
+    assert_eq!(
+        (state(&fleet, DEVICE), world.opened(DEVICE).len()),
+        (InstanceState::LoggedOut, attempts)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,7 +263,14 @@ async fn keys_left_over_from_a_logout_are_wiped_at_start_and_never_used() {
     let world = World::new();
     let fleet = fleet(&world);
     world.pair(DEVICE);
-    fleet.add(DEVICE, InstanceOptions { logged_out: true, resume: true, ..InstanceOptions::default() });
+    fleet.add(
+        DEVICE,
+        InstanceOptions {
+            logged_out: true,
+            resume: true,
+            ..InstanceOptions::default()
+        },
+    );
     settle().await;
     assert_eq!(state(&fleet, DEVICE), InstanceState::LoggedOut);
     assert!(world.lock().saved.is_empty() && world.lock().opened.is_empty());
@@ -215,10 +281,16 @@ async fn keys_left_over_from_a_logout_are_wiped_at_start_and_never_used() {
 async fn remove_pauses_unlinks_wipes_and_leaves_no_task() {
     let (fleet, world) = online().await;
     let start = Instant::now();
-    fleet.show(DEVICE, &presence("4915112345601", "typing", 60)).await.unwrap();
+    fleet
+        .show(DEVICE, &presence("4915112345601", "typing", 60))
+        .await
+        .unwrap();
     fleet.remove(DEVICE).await;
     settle().await;
-    assert_eq!(world.timeline(DEVICE, start), "0 available, 0 composing 01, 0 paused 01, 0 unavailable");
+    assert_eq!(
+        world.timeline(DEVICE, start),
+        "0 available, 0 composing 01, 0 paused 01, 0 unavailable"
+    );
     assert_eq!(world.deeds(), "logout, forget");
     assert!(fleet.status(DEVICE).is_none());
     assert_eq!(tasks(&fleet), 0);

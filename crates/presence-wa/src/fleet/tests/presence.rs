@@ -10,11 +10,19 @@ const CANONICAL: &str = "551199999902@s.whatsapp.net";
 
 fn answer(world: &World, after: Duration, chat: Option<Option<&str>>) {
     let chat = chat.map(|chat| chat.map(|chat| chat.parse().unwrap()));
-    world.lock().answers.insert(BRAZILIAN.parse().unwrap(), Answer { after, chat });
+    world
+        .lock()
+        .answers
+        .insert(BRAZILIAN.parse().unwrap(), Answer { after, chat });
 }
 
 async fn chat_of(fleet: &Fleet, number: &str) -> String {
-    fleet.show(DEVICE, &presence(number, "typing", 5)).await.unwrap().chat().to_string()
+    fleet
+        .show(DEVICE, &presence(number, "typing", 5))
+        .await
+        .unwrap()
+        .chat()
+        .to_string()
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -29,7 +37,10 @@ async fn a_number_with_two_spellings_is_looked_up_once_and_others_never() {
     assert_eq!(two.unwrap().chat().as_str(), CANONICAL);
     let start = Instant::now();
     assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
-    assert_eq!(chat_of(&fleet, "4915112345601").await, "4915112345601@s.whatsapp.net");
+    assert_eq!(
+        chat_of(&fleet, "4915112345601").await,
+        "4915112345601@s.whatsapp.net"
+    );
     assert_eq!(chat_of(&fleet, "12345@lid").await, "12345@lid");
     assert_eq!((start.elapsed(), world.lock().lookups.len()), (Duration::ZERO, 1));
 }
@@ -39,10 +50,20 @@ async fn a_late_answer_is_not_waited_for_but_serves_the_next_request() {
     let (fleet, world) = online().await;
     answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
     let start = Instant::now();
-    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(
+        chat_of(&fleet, BRAZILIAN).await,
+        format!("{BRAZILIAN}@s.whatsapp.net")
+    );
     assert_eq!(start.elapsed(), 2 * SECOND);
-    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
-    assert_eq!(start.elapsed(), 2 * SECOND, "nobody waits for the same late answer twice");
+    assert_eq!(
+        chat_of(&fleet, BRAZILIAN).await,
+        format!("{BRAZILIAN}@s.whatsapp.net")
+    );
+    assert_eq!(
+        start.elapsed(),
+        2 * SECOND,
+        "nobody waits for the same late answer twice"
+    );
     sleep(2 * SECOND).await;
     assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
     assert_eq!(world.lock().lookups.len(), 1);
@@ -52,9 +73,15 @@ async fn a_late_answer_is_not_waited_for_but_serves_the_next_request() {
 async fn a_failed_look_up_is_tried_again_but_not_at_once() {
     let (fleet, world) = online().await;
     answer(&world, Duration::ZERO, None);
-    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(
+        chat_of(&fleet, BRAZILIAN).await,
+        format!("{BRAZILIAN}@s.whatsapp.net")
+    );
     answer(&world, Duration::ZERO, Some(Some(CANONICAL)));
-    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(
+        chat_of(&fleet, BRAZILIAN).await,
+        format!("{BRAZILIAN}@s.whatsapp.net")
+    );
     assert_eq!(world.lock().lookups.len(), 1);
     sleep(31 * SECOND).await;
     assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
@@ -76,11 +103,17 @@ async fn a_slow_look_up_delays_no_other_chat() {
 #[tokio::test(start_paused = true)]
 async fn look_ups_can_be_switched_off() {
     let world = World::new();
-    let settings = FleetSettings { resolve_numbers: false, ..FleetSettings::default() };
+    let settings = FleetSettings {
+        resolve_numbers: false,
+        ..FleetSettings::default()
+    };
     let fleet = fleet_with(&world, settings, false);
     resume(&fleet, &world, DEVICE);
     until(&fleet, DEVICE, InstanceState::Connected).await;
-    assert_eq!(chat_of(&fleet, BRAZILIAN).await, format!("{BRAZILIAN}@s.whatsapp.net"));
+    assert_eq!(
+        chat_of(&fleet, BRAZILIAN).await,
+        format!("{BRAZILIAN}@s.whatsapp.net")
+    );
     assert!(world.lock().lookups.is_empty());
 }
 
@@ -130,7 +163,12 @@ async fn a_stalled_session_delays_no_other() {
     });
     assert_eq!(stalled, Err(ShowError::NotConnected));
     sleep(5 * SECOND).await;
-    let lines = world.lock().written.iter().filter(|line| line.what == "paused 01").count();
+    let lines = world
+        .lock()
+        .written
+        .iter()
+        .filter(|line| line.what == "paused 01")
+        .count();
     assert_eq!(lines, 50);
 }
 
@@ -138,7 +176,10 @@ async fn a_stalled_session_delays_no_other() {
 async fn two_hundred_flapping_sessions_disturb_no_healthy_one() {
     let world = World::new();
     let settings = FleetSettings {
-        backoff: crate::Backoff { base: 100 * Duration::from_millis(1), cap: SECOND },
+        backoff: crate::Backoff {
+            base: 100 * Duration::from_millis(1),
+            cap: SECOND,
+        },
         ..FleetSettings::default()
     };
     let fleet = fleet_with(&world, settings, false);
@@ -151,11 +192,18 @@ async fn two_hundred_flapping_sessions_disturb_no_healthy_one() {
     }
     for _ in 0..60 {
         let start = Instant::now();
-        fleet.show(DEVICE, &presence("4915112345601", "pause", 0)).await.unwrap();
+        fleet
+            .show(DEVICE, &presence("4915112345601", "pause", 0))
+            .await
+            .unwrap();
         assert_eq!(start.elapsed(), Duration::ZERO);
         sleep(SECOND).await;
     }
-    assert!(world.lock().opened.len() > 2000, "they did flap: {}", world.lock().opened.len());
+    assert!(
+        world.lock().opened.len() > 2000,
+        "they did flap: {}",
+        world.lock().opened.len()
+    );
     assert_eq!(world.opened(DEVICE).len(), 1);
 }
 
@@ -169,7 +217,10 @@ async fn shutdown_pauses_everything_everywhere_and_leaves_no_task() {
     }
     for &device in &devices {
         until(&fleet, device, InstanceState::Connected).await;
-        fleet.show(device, &presence("4915112345601", "typing", 60)).await.unwrap();
+        fleet
+            .show(device, &presence("4915112345601", "typing", 60))
+            .await
+            .unwrap();
     }
     fleet.add(DeviceId(99), InstanceOptions::default());
     fleet.connect(DeviceId(99), PairWith::Qr).await.unwrap();
@@ -192,7 +243,10 @@ async fn shutdown_pauses_everything_everywhere_and_leaves_no_task() {
 #[tokio::test(start_paused = true)]
 async fn shutdown_waits_no_longer_than_its_grace() {
     let (fleet, world) = online().await;
-    fleet.show(DEVICE, &presence("4915112345601", "typing", 60)).await.unwrap();
+    fleet
+        .show(DEVICE, &presence("4915112345601", "typing", 60))
+        .await
+        .unwrap();
     world.lock().stalled.push(DEVICE);
     let start = Instant::now();
     fleet.shutdown(SECOND).await;
@@ -214,7 +268,10 @@ async fn keep_online_is_told_to_a_live_session() {
 async fn a_held_indicator_survives_a_lost_connection() {
     let (fleet, world) = online().await;
     let start = Instant::now();
-    fleet.show(DEVICE, &presence("4915112345601", "typing", 60)).await.unwrap();
+    fleet
+        .show(DEVICE, &presence("4915112345601", "typing", 60))
+        .await
+        .unwrap();
     world.session(DEVICE).end(End::Lost("reset".into()));
     settle().await;
     until(&fleet, DEVICE, InstanceState::Connected).await;
