@@ -2,17 +2,15 @@
 
 use std::time::Instant;
 
-use crate::{ChatJid, ChatState, Hold, Indicator};
+use crate::{ChatJid, ChatState};
 
 mod chats;
 mod timing;
+mod vocabulary;
 
 use chats::{Chats, Entry, Timer};
 pub use timing::Timing;
-
-/// How many chats one session may show something in at a time, including those that are owed a `paused`.
-/// Nobody types in so many; it bounds a session to some 16 MB whatever its clients ask for.
-pub const MAX_CHATS: usize = 65_536;
+pub use vocabulary::{Availability, Command, MAX_CHATS, Policy, Refused, Transmit};
 
 /// The indicators of one WhatsApp session: what its chats show, what to send so that they do, and when.
 ///
@@ -163,28 +161,15 @@ impl Indicators {
     /// indicator comes up again by itself.
     pub fn handle_failure(&mut self, now: Instant, chat: &ChatJid) {
         let now = self.advance(now);
-        let entry = self.chats.get(chat);
-        let keep = match entry {
-            Some(Entry {
-                timer: Timer::Hold | Timer::Flash,
-                seen,
-                ..
-            }) => seen,
-            Some(
-                Entry {
-                    timer: Timer::Fade, ..
-                }
-                | Entry { renewed: true, .. },
-            ) => return,
-            Some(_) => true,
-            // It was a `paused`, with which the chat was forgotten. In a full house it stays so, and the
-            // phone hides the indicator by itself.
-            None => self.chats.len() < MAX_CHATS,
-        };
-        if keep {
-            self.set(now, chat.clone(), Entry::owed(now, now + self.timing.refresh));
-        } else if entry.is_some() {
-            self.remove(now, chat);
+        match self.chats.get(chat) {
+            // A re-send, or a stanza of the connection before.
+            Some(entry) if entry.renewed || entry.timer == Timer::Fade => {}
+            // Never polled, and no phone has seen anything before it.
+            Some(entry) if !entry.seen => self.remove(now, chat),
+            // A `paused`, with which its chat was forgotten. In a full house it stays so, and the phone hides
+            // the indicator by itself.
+            None if self.chats.len() == MAX_CHATS => {}
+            Some(_) | None => self.set(now, chat.clone(), Entry::owed(now, now + self.timing.refresh)),
         }
     }
 
@@ -274,8 +259,8 @@ impl Indicators {
         due.into_iter().chain(self.linger_until).min()
     }
 
-    /// In how many chats something is shown that the next connection, or nobody, has to end. An indicator
-    /// without a hold counts for [`Timing::display`].
+    /// In how many chats an indicator is up. One without a hold counts for [`Timing::display`]; one that an
+    /// earlier connection sent and this one did not, no more.
     #[must_use]
     pub fn shown(&self) -> usize {
         self.shown
@@ -309,7 +294,7 @@ impl Indicators {
 
     /// What WhatsApp has to be told, unless it was.
     fn changed_availability(&mut self, now: Instant) -> Option<Availability> {
-        if self.phase == Phase::Closing && (self.keep_online || !self.chats.is_empty()) {
+        if self.phase == Phase::Closing && !self.chats.is_empty() {
             return None;
         }
         self.linger_until = self.linger_until.filter(|&until| now < until);
@@ -361,68 +346,6 @@ impl Indicators {
         self.now = Some(now);
         now
     }
-}
-
-/// What a client wants of a chat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Show an indicator, for as long as the hold says; without one, once.
-    Show(Indicator, Option<Hold>),
-    /// Show nothing.
-    Pause,
-}
-
-/// A stanza to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transmit {
-    /// Show `state` in `chat`.
-    ChatState {
-        /// To whom.
-        chat: ChatJid,
-        /// What.
-        state: ChatState,
-    },
-    /// Tell WhatsApp whether this device is in use.
-    Availability(Availability),
-}
-
-/// Whether this device is in use. While it is, the account's phone stays silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Availability {
-    /// In use.
-    Available,
-    /// Not in use.
-    Unavailable,
-}
-
-/// What an instance sets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Be available while something is shown. On by default.
-    pub raise_availability: bool,
-    /// Be available all the time. Off by default.
-    pub keep_online: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            raise_availability: true,
-            keep_online: false,
-        }
-    }
-}
-
-/// Why a command was not carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refused {
-    /// The session is down or closing.
-    #[error("the session takes no commands now")]
-    Offline,
-    /// [`MAX_CHATS`] show something already.
-    #[error("{MAX_CHATS} chats show something already")]
-    TooManyChats,
 }
 
 #[cfg(test)]

@@ -114,10 +114,6 @@ impl Chats {
             return;
         }
         let number = u32::try_from(self.slots.len()).expect("there are at most MAX_CHATS");
-        if self.slots.len() == self.slots.capacity() {
-            // Slots are most of what a chat costs, so no more than a quarter of them lie idle.
-            self.slots.reserve_exact(self.slots.len() / 4 + SPARE);
-        }
         self.index.insert(chat.clone(), number);
         self.slots.push(Slot {
             chat,

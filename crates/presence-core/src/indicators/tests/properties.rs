@@ -94,8 +94,10 @@ struct World {
     closing: bool,
     chats: BTreeMap<u8, Chat>,
     availability: Option<Availability>,
-    /// When something worth being available for was last wanted.
-    busy_until: Option<Instant>,
+    /// When it was first seen, on this connection, that nothing is shown any more.
+    quiet_since: Option<Instant>,
+    /// Something was shown since that was last looked at.
+    busy: bool,
     fail_next: bool,
 }
 
@@ -113,7 +115,8 @@ impl World {
             closing: false,
             chats: BTreeMap::new(),
             availability: None,
-            busy_until: None,
+            quiet_since: None,
+            busy: false,
             fail_next: false,
         }
     }
@@ -153,7 +156,6 @@ impl World {
             Operation::KeepOnline(keep) => {
                 self.indicators.handle_keep_online(self.now, keep);
                 self.policy.keep_online = keep;
-                self.busy_until = self.busy_until.filter(|until| *until > self.now);
             }
             Operation::FailNext => self.fail_next = true,
             Operation::Shutdown => self.shut_down(),
@@ -191,6 +193,7 @@ impl World {
     fn come_up(&mut self) {
         self.indicators.handle_session_up(self.now);
         (self.up, self.closing, self.availability) = (true, false, None);
+        (self.busy, self.quiet_since) = (false, None);
         for chat in self.chats.values_mut() {
             // It comes back, unless it is all but over; then it is only paused.
             if let Wanted::Held { end, .. } = chat.wanted {
@@ -238,6 +241,7 @@ impl World {
     fn send(&mut self, jid: &ChatJid, state: ChatState) {
         let now = self.now;
         let failed = std::mem::take(&mut self.fail_next);
+        self.busy |= state != ChatState::Paused;
         let chat = self
             .chats
             .get_mut(&number(jid))
@@ -295,7 +299,6 @@ impl World {
             assert_eq!(timeout, None, "a session that is down has nothing to do");
             return;
         }
-        let mut busy = false;
         for (number, chat) in &self.chats {
             let phone = chat
                 .phone
@@ -310,7 +313,6 @@ impl World {
                     );
                     if !chat.blinks {
                         assert_eq!(phone, Some(indicator), "{number}: not shown, though held");
-                        busy = true;
                     }
                 }
                 Wanted::Nothing { owed: true } => {
@@ -324,19 +326,35 @@ impl World {
                 Wanted::Nothing { .. } | Wanted::Once => {}
             }
         }
+        self.check_availability();
+    }
+
+    fn check_availability(&mut self) {
+        let shown = self.indicators.shown() > 0;
+        match (self.busy, shown) {
+            (true, false) => self.quiet_since = Some(self.now),
+            (_, true) => self.quiet_since = None,
+            (false, false) => {}
+        }
+        self.busy = shown;
+        let lingers = self
+            .quiet_since
+            .is_some_and(|since| self.now < since + TIMING.linger);
         let available = self.availability == Some(Availability::Available);
         if self.policy.keep_online {
             assert!(available || self.closing, "kept online, and not available");
         } else if self.policy.raise_availability {
             assert!(
-                available || !busy,
+                available || !shown,
                 "something is shown, and the session is not available"
             );
-            let rests = self.indicators.poll_timeout().is_none();
-            assert!(!(available && rests), "nobody will make it unavailable");
+            assert!(!available || shown || lingers, "available for nothing");
         } else {
             assert!(!available, "available against the instance's will");
         }
+        // Nobody is woken for nothing.
+        let nothing_to_lower = shown || !available || self.policy.keep_online;
+        assert!(self.indicators.linger_until.is_none() || !nothing_to_lower);
     }
 
     /// Everything ends when nothing more happens.
