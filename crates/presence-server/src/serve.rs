@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use presence_store::Registry;
-use presence_wa::Fleet;
+use presence_store::{Edge, Registry};
+use presence_wa::{Connector, Fleet, FleetSettings};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -20,6 +20,7 @@ use crate::app::App;
 use crate::config::HttpSettings;
 use crate::http;
 use crate::polite::{self, Polite};
+use crate::sessions::RegistryLedger;
 
 /// The most a request's head may take: its line and all fields. hyper answers 431 beyond.
 const MAX_HEAD: usize = 16 * 1024;
@@ -34,12 +35,24 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server over `registry` and `fleet`. Every instance of the registry is added to the fleet, which
-    /// reopens saved sessions in the background; from here on they are kept in step.
+    /// A server over `registry`, whose sessions `connector` opens. Saved ones are reopened in the background;
+    /// from here on, sessions and registry are kept in step. `edge` is what the connector's pairings are made
+    /// with, for the registry to remember.
     ///
     /// Must be called in a tokio runtime.
     #[must_use]
-    pub fn new(registry: Arc<dyn Registry>, fleet: Fleet, settings: HttpSettings) -> Self {
+    pub fn new<C: Connector>(
+        registry: Arc<dyn Registry>,
+        edge: Edge,
+        connector: C,
+        fleet: FleetSettings,
+        settings: HttpSettings,
+    ) -> Self {
+        let ledger = RegistryLedger {
+            registry: Arc::clone(&registry),
+            edge,
+        };
+        let fleet = Fleet::new(connector, ledger, fleet);
         let app = Arc::new(App::new(registry, fleet, settings));
         for instance in app.registry.all_instances() {
             app.sessions.resume(&instance);

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use async_trait::async_trait;
 use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
-use presence_wa::{DeviceId, Edge, Fleet, Keys, WhatsApp, WhatsAppConfig};
+use presence_wa::{DeviceId, Edge, Keys, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
 use crate::serve::Server;
-use crate::sessions::RegistryLedger;
 
 /// The service on a data directory, listening. Sessions that were saved there are on their way back.
 pub struct Service {
@@ -49,13 +48,15 @@ impl Service {
         let mut whatsapp =
             WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(KeyFile(keys.clone()))));
         whatsapp.device_name.clone_from(&config.device_name);
-        let ledger = RegistryLedger {
-            registry: Arc::clone(&registry),
-            edge,
-        };
-        let fleet = Fleet::new(WhatsApp::new(whatsapp)?, ledger, config.fleet.clone());
+        let whatsapp = WhatsApp::new(whatsapp)?;
         wipe_orphans(&keys, &*registry).await;
-        let server = Server::new(registry, fleet, config.http.clone());
+        let server = Server::new(
+            registry,
+            edge,
+            whatsapp,
+            config.fleet.clone(),
+            config.http.clone(),
+        );
         // What `presence-server account …` writes meanwhile.
         store.follow();
         Ok(Self {

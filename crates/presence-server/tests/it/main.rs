@@ -1,0 +1,16 @@
+//! The service through real HTTP, with the real WhatsApp client, against the sandbox.
+//!
+//! Most of it runs in one process over pipes, on a paused clock: a minute of "typing…" takes none, and times
+//! are exact. `process` starts the program itself.
+
+mod app;
+mod auth;
+mod bad_input;
+mod chaos;
+mod http;
+mod instances;
+mod limits;
+mod presence;
+mod process;
+mod reconnect;
+mod timelines;
