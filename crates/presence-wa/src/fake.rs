@@ -230,6 +230,15 @@ impl FakeSession {
             .send_replace(SessionState::Online(identity(self.device)));
     }
 
+    /// WhatsApp tells the account's name.
+    pub(crate) fn rename(&self, name: Option<&str>) {
+        let identity = Identity {
+            push_name: name.map(str::to_owned),
+            ..identity(self.device)
+        };
+        self.state.send_replace(SessionState::Online(identity));
+    }
+
     pub(crate) fn show_qr(&self, code: &str) {
         let update = PairingUpdate::Qr {
             code: code.to_owned(),

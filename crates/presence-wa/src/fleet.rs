@@ -35,6 +35,7 @@ pub use self::settings::FleetSettings;
 use self::shared::{Shared, StartKeeper, Starter};
 pub use self::status::{InstanceState, InstanceStatus, Reason};
 use crate::driver::{Live, Request};
+use crate::numbers::Lookup;
 use crate::session::{Connector, DeviceId};
 
 /// How an instance begins.
@@ -52,8 +53,8 @@ pub struct InstanceOptions {
 /// so [`shutdown`](Self::shutdown) comes first.
 ///
 /// An instance has at most two tasks: its keeper, which opens sessions and decides what follows their end,
-/// and its driver, which writes to the session that is up. An instance that was never asked for anything has
-/// none. No lock and no task is shared by the requests of two instances, so that none can delay another.
+/// and its driver, which writes to the session that is up; besides, one for each look-up of a number while it
+/// is under way. An instance that was never asked for anything has none. No lock and no task is shared by the requests of two instances, so that none can delay another.
 #[derive(Clone)]
 pub struct Fleet {
     inner: Arc<Inner>,
@@ -275,7 +276,7 @@ impl Inner {
         match recipient {
             Recipient::Phone(number) if self.shared.settings.resolve_numbers && number.is_ambiguous() => {
                 let limit = self.shared.settings.lookup_timeout;
-                let spawn = |lookup: crate::numbers::Lookup| self.shared.spawn(&entry.kill, lookup.run());
+                let spawn = |lookup: Lookup| self.shared.spawn(&entry.kill, lookup.run());
                 entry.numbers.chat(number, live, limit, spawn).await
             }
             other => other.chat(),

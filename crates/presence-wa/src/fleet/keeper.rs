@@ -51,7 +51,7 @@ pub(super) struct Keeper<C: Connector> {
     pub(super) history: History,
     /// How a client asked to pair, until the instance is online or the attempt is over.
     pub(super) wanted: Option<PairWith>,
-    /// Until when a pairing is begun again after a lost connection.
+    /// Until when a pairing is begun for it.
     pub(super) wanted_until: Instant,
     /// How many pairings of the device were wiped.
     pub(super) pairing: u32,
@@ -161,6 +161,11 @@ impl<C: Connector> Keeper<C> {
         let _ = reply.send(Ok(()));
     }
 
+    /// Whether a client asked for this connection not too long ago to begin a pairing for it.
+    pub(super) fn still_wanted(&self) -> bool {
+        self.wanted.is_some() && Instant::now() < self.wanted_until
+    }
+
     fn banned(&self) -> Option<Reason> {
         self.entry
             .phase
@@ -199,8 +204,9 @@ impl<C: Connector> Keeper<C> {
             Err(error) => return self.keys_failed(&error).await,
         };
         if saved.is_none() {
-            if self.wanted.is_none() {
-                return self.stop(None);
+            if !self.still_wanted() {
+                let reason = self.wanted.map(|_| Reason::PairingExpired);
+                return self.stop(reason);
             }
             if let Err(error) = shared.ledger.pairing(device).await {
                 error!(device.id = %device, error, "a pairing could not be recorded, so it is not begun");

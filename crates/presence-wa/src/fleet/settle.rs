@@ -25,7 +25,7 @@ impl<C: Connector> Keeper<C> {
         let unpaired = self.entry.phase.borrow().identity.is_none();
         if let End::Lost(cause) | End::PairingFailed(cause) = end {
             info!(device.id = %device, cause, "a session ended");
-            if unpaired && self.wanted.is_some() && Instant::now() >= self.wanted_until {
+            if unpaired && self.wanted.is_some() && !self.still_wanted() {
                 return self.stop(Some(Reason::PairingExpired));
             }
         }
@@ -53,7 +53,7 @@ impl<C: Connector> Keeper<C> {
             Verdict::Wipe(reason) => {
                 self.wipe(Some(reason)).await;
                 // Unlinked while a client waits for this very connection: what it needs is a new pairing.
-                if *end == End::LoggedOut && !unpaired && self.wanted.is_some() {
+                if *end == End::LoggedOut && !unpaired && self.still_wanted() {
                     self.entry.publish(InstanceState::Connecting, None);
                     return Step::Open(Lane::Asked);
                 }

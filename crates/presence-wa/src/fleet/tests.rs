@@ -1,3 +1,4 @@
+mod chaos;
 mod faults;
 mod lifecycle;
 mod presence;

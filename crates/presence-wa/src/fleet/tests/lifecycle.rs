@@ -201,6 +201,43 @@ async fn a_lost_pairing_is_begun_again_only_while_somebody_wants_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nobody_is_shown_a_pairing_that_was_wanted_long_ago() {
+    let (fleet, world) = unpaired();
+    world.pair(DEVICE);
+    world.script(DEVICE, vec![Script::Ends(End::Lost("refused".into())); 20]);
+    world.script(DEVICE, [Script::Ends(End::LoggedOut)]);
+    assert!(
+        timeout(Duration::from_secs(60), fleet.connect(DEVICE, PairWith::Qr))
+            .await
+            .is_err()
+    );
+    sleep(Duration::from_secs(3600)).await;
+    assert_eq!(state(&fleet, DEVICE), InstanceState::LoggedOut);
+    assert_eq!(world.deeds(), "logged out, forget");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_account_shows_nothing_of_the_one_before() {
+    let (fleet, world) = online().await;
+    fleet
+        .show(DEVICE, &presence("4915112345601", "typing", 60))
+        .await
+        .unwrap();
+    world.session(DEVICE).end(End::LoggedOut);
+    settle().await;
+    let start = Instant::now();
+    fleet.connect(DEVICE, PairWith::Qr).await.unwrap();
+    world.session(DEVICE).scan();
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    sleep(Duration::from_secs(120)).await;
+    let timeline = world.timeline(DEVICE, start);
+    assert!(
+        timeline.ends_with("unavailable") && !timeline.contains("01"),
+        "{timeline}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn reconnect_needs_a_saved_session_and_opens_a_fresh_one() {
     let (fleet, world) = unpaired();
     assert_eq!(fleet.reconnect(DEVICE).await, Err(ReconnectError::NoSavedSession));

@@ -281,3 +281,12 @@ async fn a_held_indicator_survives_a_lost_connection() {
     assert!(timeline.contains("60 paused 01"), "{timeline}");
     assert!(timeline.matches("composing").count() >= 12, "{timeline}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_whatsapp_tells_later_shows_in_the_status() {
+    let (fleet, world) = online().await;
+    world.session(DEVICE).rename(Some("Ada"));
+    settle().await;
+    assert_eq!(fleet.status(DEVICE).unwrap().push_name.as_deref(), Some("Ada"));
+    assert_eq!(world.opened(DEVICE).len(), 1);
+}
