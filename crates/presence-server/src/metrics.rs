@@ -66,10 +66,11 @@ impl Metrics {
     pub(crate) fn render(
         &self,
         uptime: Duration,
+        tasks: usize,
         instances: impl IntoIterator<Item = (InstanceState, usize)>,
     ) -> String {
         let mut text = String::new();
-        self.write(&mut text, uptime, instances)
+        self.write(&mut text, uptime, tasks, instances)
             .expect("writing to a String cannot fail");
         text
     }
@@ -78,10 +79,13 @@ impl Metrics {
         &self,
         text: &mut String,
         uptime: Duration,
+        tasks: usize,
         instances: impl IntoIterator<Item = (InstanceState, usize)>,
     ) -> fmt::Result {
         writeln!(text, "# TYPE presence_uptime_seconds gauge")?;
         writeln!(text, "presence_uptime_seconds {}", uptime.as_secs())?;
+        writeln!(text, "# TYPE presence_runtime_tasks gauge")?;
+        writeln!(text, "presence_runtime_tasks {tasks}")?;
         writeln!(text, "# TYPE presence_instances gauge")?;
         for (state, count) in instances {
             writeln!(text, "presence_instances{{state=\"{state}\"}} {count}")?;
@@ -151,9 +155,10 @@ mod tests {
             StatusCode::GATEWAY_TIMEOUT,
             Duration::from_secs(61),
         );
-        let text = metrics.render(Duration::from_secs(3), [(InstanceState::Connected, 2)]);
+        let text = metrics.render(Duration::from_secs(3), 7, [(InstanceState::Connected, 2)]);
         for line in [
             "presence_uptime_seconds 3",
+            "presence_runtime_tasks 7",
             "presence_instances{state=\"connected\"} 2",
             "presence_http_requests_total{route=\"chat_presence\",status=\"2xx\"} 1",
             "presence_http_requests_total{route=\"chat_presence\",status=\"5xx\"} 1",

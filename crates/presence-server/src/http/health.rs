@@ -77,7 +77,8 @@ pub(super) fn metrics(app: &App) -> Result<Response<Body>, ApiError> {
     if !app.settings.metrics {
         return Err(ApiError::NoSuchRoute);
     }
-    let text = app.metrics.render(app.uptime(), app.instance_states());
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let text = app.metrics.render(app.uptime(), tasks, app.instance_states());
     let mut response = Response::new(Full::new(Bytes::from(text)));
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     Ok(response)
