@@ -259,19 +259,26 @@ async fn without_a_session_a_request_is_refused_at_once() {
 async fn a_session_that_takes_nothing_is_faulty_after_the_send_timeout() {
     let (rig, link) = Rig::connected().await;
     rig.world.lock().stalled.push(DEVICE);
-    assert_eq!(rig.typing(ALICE, 5).await, Err(ShowError::NotConnected));
+    assert_eq!(rig.typing(ALICE, 60).await, Err(ShowError::NotConnected));
     assert_eq!(rig.start.elapsed(), SEND_TIMEOUT);
     assert!(link.faulty.is_cancelled());
+}
 
+#[tokio::test(start_paused = true)]
+async fn a_command_that_was_refused_is_not_carried_out_by_the_next_session() {
+    let (rig, _link) = Rig::connected().await;
+    // The first stalls before its own stanza, at the availability; the second at its stanza.
+    rig.world.lock().stalled.push(DEVICE);
+    assert_eq!(rig.typing(ALICE, 60).await, Err(ShowError::NotConnected));
     rig.world.lock().stalled.clear();
-    rig.at(6).await;
+    rig.up();
+    rig.typing(BOB, 1).await.unwrap();
+    rig.world.lock().stalled.push(DEVICE);
+    assert_eq!(rig.typing(ALICE, 60).await, Err(ShowError::NotConnected));
+    rig.world.lock().stalled.clear();
     rig.up();
     rig.at(5 * MINUTE).await;
-    assert!(
-        !rig.shown().contains("composing"),
-        "a refused command is not carried out later: {}",
-        rig.shown()
-    );
+    assert!(!rig.shown().contains("composing 01"), "{}", rig.shown());
 }
 
 #[tokio::test(start_paused = true)]

@@ -173,6 +173,25 @@ async fn a_pairing_that_cannot_be_recorded_is_not_begun() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pairing_may_take_its_time_and_holds_up_no_login() {
+    let world = World::new();
+    let settings = FleetSettings {
+        max_concurrent_logins: 1,
+        ..FleetSettings::default()
+    };
+    let fleet = fleet_with(&world, settings, false);
+    for device in [DEVICE, DeviceId(2)] {
+        fleet.add(device, InstanceOptions::default());
+        assert_eq!(fleet.connect(device, PairWith::Qr).await, qr("2@first", 20));
+    }
+    sleep(Duration::from_secs(150)).await;
+    world.session(DEVICE).show_qr("2@sixth");
+    settle().await;
+    assert!(fleet.connect(DEVICE, PairWith::Qr).await.is_ok());
+    assert_eq!(world.opened(DEVICE).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pairing_nobody_finishes_ends_and_can_be_begun_again() {
     let (fleet, world) = unpaired();
     fleet.connect(DEVICE, PairWith::Qr).await.unwrap();
