@@ -201,7 +201,7 @@ impl Connector for WhatsApp {
             login: self.config.login_timeout,
             ready: self.config.ready_timeout,
         };
-        let tracker = Arc::new(Tracker::new(Progress::new(limits)));
+        let tracker = Arc::new(Tracker::new(Progress::new(limits, paired)));
         let stop = CancellationToken::new();
         let (publish, state) = watch::channel(SessionState::Connecting);
         let supervisor = Supervisor {

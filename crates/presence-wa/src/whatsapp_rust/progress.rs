@@ -113,6 +113,8 @@ pub(super) struct OutstandingCode {
 /// How far a session is.
 pub(super) struct Progress {
     limits: Limits,
+    /// Whether the device was linked when the session began.
+    paired: bool,
     connected_since: Option<Instant>,
     logged_in_since: Option<Instant>,
     ready: bool,
@@ -127,9 +129,10 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, paired: bool) -> Self {
         Self {
             limits,
+            paired,
             connected_since: None,
             logged_in_since: None,
             ready: false,
@@ -147,6 +150,8 @@ impl Progress {
     /// Takes in what the client told at `now`.
     pub(super) fn handle_signal(&mut self, now: Instant, signal: Signal) {
         match signal {
+            // A linked device that is offered a pairing is not linked any more.
+            Signal::Qr { .. } if self.paired => self.finish(End::LoggedOut),
             Signal::Qr { code, valid_for } => self.qr = Some(PairingUpdate::Qr { code, valid_for }),
             Signal::QrsOver { alone } => {
                 self.qr = None;

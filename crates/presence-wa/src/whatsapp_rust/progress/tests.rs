@@ -38,7 +38,7 @@ fn me() -> Identity {
 }
 
 fn progress() -> Progress {
-    Progress::new(LIMITS)
+    Progress::new(LIMITS, false)
 }
 
 fn online(now: Instant) -> Progress {
@@ -305,6 +305,15 @@ fn a_pairing_waits_longer_than_a_login_and_shows_its_last_qr_code() {
 
     progress.handle_signal(now, Signal::QrsOver { alone: true });
     assert_eq!(progress.end(), Some(&End::PairingExpired));
+}
+
+#[test]
+fn a_linked_device_that_is_offered_a_pairing_is_logged_out() {
+    let now = Instant::now();
+    let mut progress = Progress::new(LIMITS, true);
+    progress.handle_look(now, CONNECTED);
+    progress.handle_signal(now, qr("2@x"));
+    assert_eq!(progress.end(), Some(&End::LoggedOut));
 }
 
 #[test]

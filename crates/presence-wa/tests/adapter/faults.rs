@@ -1,0 +1,220 @@
+use std::time::Duration;
+
+use presence_core::{Availability, ChatJid, ChatState};
+use presence_sandbox::{Answer, Fault, FaultKind, When};
+use presence_wa::{Connector, End, SendError, Session};
+use tokio::time::Instant;
+
+use crate::support::{
+    DEVICE, MINUTE, SECOND, ana, end, online, online_session, pair, qr, sandbox, sent, whatsapp,
+};
+
+fn lost(end: &End) -> bool {
+    matches!(end, End::Lost(_))
+}
+
+/// What every way of being thrown out comes to: while online, and instead of the login.
+fn dismissals() -> Vec<(FaultKind, fn(&End) -> bool)> {
+    let stream_error = |code| FaultKind::StreamError { code, hang_up: true };
+    let silent = |code| FaultKind::StreamError { code, hang_up: false };
+    let failure = |reason| FaultKind::Failure {
+        reason,
+        message: None,
+    };
+    vec![
+        (stream_error(515), |end| *end == End::Restart),
+        (silent(515), |end| *end == End::Restart),
+        (stream_error(516), |end| *end == End::LoggedOut),
+        (stream_error(401), |end| *end == End::LoggedOut),
+        (FaultKind::DeviceRemoved, |end| *end == End::LoggedOut),
+        (stream_error(409), |end| *end == End::Replaced),
+        (FaultKind::Replaced, |end| *end == End::Replaced),
+        (stream_error(429), lost),
+        (silent(429), lost),
+        (stream_error(503), lost),
+        (silent(503), lost),
+        (FaultKind::StreamEnd, lost),
+        (FaultKind::Drop, lost),
+        (failure(401), |end| *end == End::LoggedOut),
+        (failure(403), |end| *end == End::LoggedOut),
+        (failure(406), |end| *end == End::LoggedOut),
+        (failure(402), |end| *end == End::Banned(None)),
+        (failure(405), |end| *end == End::Outdated),
+        (failure(409), |end| *end == End::Refused(409)),
+        (failure(413), |end| *end == End::Refused(413)),
+        (failure(414), |end| *end == End::Refused(414)),
+        (failure(415), |end| *end == End::Refused(415)),
+        (failure(418), |end| *end == End::Refused(418)),
+        (failure(500), lost),
+        (failure(503), lost),
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_way_of_being_thrown_out_ends_the_session_and_says_why() {
+    let (sandbox, whatsapp, mut session) = online_session().await;
+    for (kind, is_so) in dismissals() {
+        let struck = Instant::now();
+        sandbox.fault(Fault::new(kind.clone())).unwrap();
+        let end = end(&session).await;
+        assert!(is_so(&end), "{kind:?}: {end:?}");
+        assert!(
+            struck.elapsed() <= 2 * SECOND,
+            "{kind:?} was noticed after {:?}",
+            struck.elapsed()
+        );
+        session = whatsapp.open(DEVICE).await.unwrap();
+        online(&session).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_way_of_being_refused_at_the_login_ends_the_session_and_says_why() {
+    let sandbox = sandbox();
+    let whatsapp = whatsapp(&sandbox);
+    pair(&whatsapp, &sandbox).await;
+    for (kind, is_so) in dismissals() {
+        sandbox
+            .fault(Fault::new(kind.clone()).when(When::Login).times(1))
+            .unwrap();
+        let opened = Instant::now();
+        let session = whatsapp.open(DEVICE).await.unwrap();
+        let end = end(&session).await;
+        assert!(is_so(&end), "{kind:?}: {end:?}");
+        assert!(
+            opened.elapsed() <= 12 * SECOND,
+            "{kind:?} was noticed after {:?}",
+            opened.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ban_says_for_how_long() {
+    let (sandbox, whatsapp, session) = online_session().await;
+    sandbox.fault(Fault::ban(90 * SECOND)).unwrap();
+    assert_eq!(end(&session).await, End::Banned(Some(90 * SECOND)));
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    assert!(matches!(end(&session).await, End::Banned(Some(left)) if left <= 90 * SECOND));
+    tokio::time::sleep(2 * MINUTE).await;
+    online(&whatsapp.open(DEVICE).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edge_that_hangs_up_at_once_is_a_lost_connection() {
+    let sandbox = sandbox();
+    sandbox.fault(Fault::refuse()).unwrap();
+    let session = whatsapp(&sandbox).open(DEVICE).await.unwrap();
+    let end = end(&session).await;
+    assert!(
+        matches!(&end, End::Lost(why) if why.contains("WebSocket")),
+        "{end:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_not_answered_is_given_up_after_ten_seconds() {
+    for answer in [Answer::Success, Answer::PairDevice] {
+        let sandbox = sandbox();
+        let whatsapp = whatsapp(&sandbox);
+        if answer == Answer::Success {
+            pair(&whatsapp, &sandbox).await;
+        }
+        sandbox.fault(Fault::withhold(answer)).unwrap();
+        let opened = Instant::now();
+        let session = whatsapp.open(DEVICE).await.unwrap();
+        assert_eq!(
+            end(&session).await,
+            End::Lost("WhatsApp did not answer the login".to_owned())
+        );
+        assert_eq!(opened.elapsed().as_secs(), 10, "{answer:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_rest_is_withheld_is_online_soon_and_stays_silent() {
+    for answer in [Answer::Offline, Answer::Passive] {
+        let sandbox = sandbox();
+        let whatsapp = whatsapp(&sandbox);
+        pair(&whatsapp, &sandbox).await;
+        sandbox.fault(Fault::withhold(answer)).unwrap();
+        let opened = Instant::now();
+        let session = whatsapp.open(DEVICE).await.unwrap();
+        online(&session).await;
+        assert!(
+            opened.elapsed() <= 3 * SECOND,
+            "{answer:?}: {:?}",
+            opened.elapsed()
+        );
+        session.set_availability(Availability::Unavailable).await.unwrap();
+        // The client gives up waiting after 60 or 75 s, and says `available` by itself.
+        let said = sent(&sandbox, "presence", 3).await;
+        let expected = ["unavailable", "available", "unavailable"]
+            .map(|availability| format!(r#"<presence type="{availability}" name="Sandbox"/>"#));
+        assert_eq!(said, expected);
+        assert!(
+            opened.elapsed() > 50 * SECOND,
+            "{answer:?}: {:?}",
+            opened.elapsed()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn withheld_background_answers_do_no_harm() {
+    let (sandbox, whatsapp, session) = online_session().await;
+    session.close().await;
+    let answers = [
+        Answer::Digest,
+        Answer::Props,
+        Answer::Blocklist,
+        Answer::Privacy,
+        Answer::PreKeys,
+    ];
+    for answer in answers {
+        sandbox.fault(Fault::withhold(answer)).unwrap();
+    }
+    let opened = Instant::now();
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    online(&session).await;
+    assert!(opened.elapsed() < SECOND);
+    tokio::time::sleep(5 * MINUTE).await;
+    online(&session).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unlinking_on_the_phone_logs_out() {
+    let (sandbox, whatsapp, session) = online_session().await;
+    assert_eq!(sandbox.unlink(ana()), 1);
+    assert_eq!(end(&session).await, End::LoggedOut);
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    assert_eq!(end(&session).await, End::LoggedOut, "the keys stay useless");
+    whatsapp.forget(DEVICE).await.unwrap();
+    qr(&whatsapp.open(DEVICE).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stalled_socket_holds_up_neither_sending_nor_closing_for_ever() {
+    let (sandbox, _whatsapp, session) = online_session().await;
+    sandbox.fault(Fault::stall()).unwrap();
+    let chat: ChatJid = "5511977776666@s.whatsapp.net".parse().unwrap();
+    let flood = async {
+        loop {
+            session.send_chat_state(&chat, ChatState::Composing).await?;
+        }
+        #[expect(unreachable_code, reason = "it tells the type of the error")]
+        Ok::<(), SendError>(())
+    };
+    assert!(
+        tokio::time::timeout(5 * SECOND, flood).await.is_err(),
+        "the pipe is full"
+    );
+    let closing = Instant::now();
+    session.close().await;
+    assert!(
+        closing.elapsed() <= Duration::from_secs(2),
+        "{:?}",
+        closing.elapsed()
+    );
+    assert_eq!(end(&session).await, End::Closed);
+}

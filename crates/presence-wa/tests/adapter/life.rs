@@ -1,0 +1,151 @@
+use std::error::Error;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use presence_sandbox::{Answer, Fault, Sandbox};
+use presence_wa::{Connector, DeviceId, DeviceKeys, End, Keys, Session, WhatsApp};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use crate::support::{
+    DEVICE, SECOND, ana, config, end, online, online_session, pair, qr, sandbox, whatsapp, whatsapp_with,
+};
+
+#[tokio::test(start_paused = true)]
+async fn closing_leaves_no_task_behind() {
+    let (_sandbox, whatsapp, session) = online_session().await;
+    session.close().await;
+    session.close().await;
+    assert_eq!(end(&session).await, End::Closed);
+    drop(session);
+    settle().await;
+    let before = Handle::current().metrics().num_alive_tasks();
+
+    for _ in 0..3 {
+        let session = whatsapp.open(DEVICE).await.unwrap();
+        online(&session).await;
+        session.close().await;
+    }
+    let dropped = whatsapp.open(DEVICE).await.unwrap();
+    online(&dropped).await;
+    drop(dropped);
+    let pairing = whatsapp.open(DeviceId(8)).await.unwrap();
+    qr(&pairing).await;
+    pairing.close().await;
+    settle().await;
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), before);
+}
+
+/// Lets the sandbox see that its peer is gone, and what was closed in the background end.
+async fn settle() {
+    tokio::time::sleep(5 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_closed_while_it_dials_ends_too() {
+    let sandbox = sandbox();
+    let whatsapp = whatsapp(&sandbox);
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    session.close().await;
+    assert_eq!(end(&session).await, End::Closed);
+    qr(&whatsapp.open(DEVICE).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_open_once_at_a_time() {
+    let sandbox = sandbox();
+    let whatsapp = whatsapp(&sandbox);
+    let first = whatsapp.open(DEVICE).await.unwrap();
+    qr(&first).await;
+    assert!(whatsapp.open(DEVICE).await.is_err());
+    assert!(whatsapp.forget(DEVICE).await.is_err());
+    drop(first);
+    qr(&whatsapp.open(DEVICE).await.unwrap()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_unlinks_the_device() {
+    let (sandbox, whatsapp, session) = online_session().await;
+    session.logout(5 * SECOND).await;
+    assert_eq!(end(&session).await, End::Closed);
+    assert_eq!(sandbox.look(|world| world.linked_devices(ana())), 0);
+    whatsapp.forget(DEVICE).await.unwrap();
+    assert_eq!(whatsapp.saved(DEVICE).await.unwrap(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_whatsapp_does_not_answer_is_bounded() {
+    let (sandbox, _whatsapp, session) = online_session().await;
+    sandbox.fault(Fault::withhold(Answer::Logout)).unwrap();
+    sandbox.fault(Fault::stall()).unwrap();
+    let asked = Instant::now();
+    session.logout(5 * SECOND).await;
+    assert!(asked.elapsed() <= 7 * SECOND, "{:?}", asked.elapsed());
+    assert_eq!(end(&session).await, End::Closed);
+}
+
+struct File(String);
+
+#[async_trait]
+impl DeviceKeys for File {
+    fn url(&self) -> String {
+        self.0.clone()
+    }
+
+    async fn wipe(&self, _: DeviceId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+fn file(directory: &tempfile::TempDir) -> Keys {
+    let path = directory.path().join("devices.db");
+    Keys::File(Arc::new(File(path.to_str().unwrap().to_owned())))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pairing_is_on_disk_before_the_phone_believes_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = sandbox();
+    let whatsapp = whatsapp_with(&sandbox, file(&directory));
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    let qr = qr(&session).await;
+    // What another process would find after a crash.
+    let survivor = || whatsapp_with(&sandbox, file(&directory));
+    assert_eq!(survivor().saved(DEVICE).await.unwrap(), None);
+    sandbox.scan(ana(), &qr).await.unwrap();
+    assert!(survivor().saved(DEVICE).await.unwrap().is_some());
+    assert_eq!(end(&session).await, End::Paired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pairing_survives_a_restart_but_not_another_sandbox() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = sandbox();
+    pair(&whatsapp_with(&sandbox, file(&directory)), &sandbox).await;
+    let whatsapp = whatsapp_with(&sandbox, file(&directory));
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    online(&session).await;
+    session.close().await;
+
+    // Another one has another key, and does not know the device.
+    let whatsapp = whatsapp_with(&crate::support::sandbox(), file(&directory));
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    assert_eq!(end(&session).await, End::LoggedOut);
+}
+
+#[tokio::test]
+async fn the_same_over_tcp() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let whatsapp = WhatsApp::new(config(&sandbox, Keys::Memory)).unwrap();
+    pair(&whatsapp, &sandbox).await;
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    online(&session).await;
+    session.close().await;
+    sandbox.stop().await;
+    let session = whatsapp.open(DEVICE).await.unwrap();
+    let end = end(&session).await;
+    assert!(
+        matches!(&end, End::Lost(why) if why.contains("dialling")),
+        "{end:?}"
+    );
+}
