@@ -29,10 +29,10 @@ fn main() -> io::Result<()> {
     let mut timeline = Timeline::start(io::stdout().lock())?;
     for line in io::stdin().lock().lines() {
         let line = line?;
-        let (at, body) = match line.split_once(' ') {
-            Some((at, body)) if at.parse::<u32>().is_ok() => (at.parse().unwrap_or_default(), body),
-            _ => (0, line.as_str()),
-        };
+        let timed = line
+            .split_once(' ')
+            .and_then(|(at, body)| Some((at.parse().ok()?, body)));
+        let (at, body) = timed.unwrap_or((0, &line));
         timeline.wait_until(Duration::from_secs(at))?;
         timeline.request(body)?;
     }

@@ -341,6 +341,7 @@ impl World {
             .quiet_since
             .is_some_and(|since| self.now < since + TIMING.linger);
         let available = self.availability == Some(Availability::Available);
+        // While closing, it stays as it is until the last `paused` is out.
         if self.policy.keep_online {
             assert!(available || self.closing, "kept online, and not available");
         } else if self.policy.raise_availability {
@@ -348,9 +349,16 @@ impl World {
                 available || !shown,
                 "something is shown, and the session is not available"
             );
-            assert!(!available || shown || lingers, "available for nothing");
+            // While closing, it stays so for the sake of those that are still owed a `paused`.
+            assert!(
+                !available || shown || lingers || self.closing,
+                "available for nothing"
+            );
         } else {
-            assert!(!available, "available against the instance's will");
+            assert!(
+                !available || self.closing,
+                "available against the instance's will"
+            );
         }
         // Nobody is woken for nothing.
         let nothing_to_lower = shown || !available || self.policy.keep_online;
@@ -381,14 +389,13 @@ impl World {
                 "{number} shows {chat:?}"
             );
         }
-        if !self.closing {
-            let resting = if self.policy.keep_online {
-                Availability::Available
-            } else {
-                Availability::Unavailable
-            };
-            assert_eq!(self.availability, Some(resting));
-        }
+        let resting = if self.policy.keep_online {
+            Availability::Available
+        } else {
+            Availability::Unavailable
+        };
+        // Whoever is kept online is not made unavailable, or available, for the sake of leaving.
+        assert!(self.availability == Some(resting) || self.closing && self.policy.keep_online);
     }
 }
 
