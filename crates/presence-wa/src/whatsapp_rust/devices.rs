@@ -16,7 +16,7 @@ use ::whatsapp_rust::wacore::store::device::{
 };
 use ::whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use async_trait::async_trait;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use crate::session::{DeviceId, Identity, OpenError};
 
@@ -63,6 +63,8 @@ pub trait DeviceKeys: Send + Sync + 'static {
 /// Every device that was opened since the start, and its keys.
 pub(super) struct Devices {
     keys: Keys,
+    /// Set once the key file has its tables. Two openings that create them at the same time fail each other.
+    tables: OnceCell<()>,
     slots: Mutex<HashMap<DeviceId, Arc<Slot>>>,
 }
 
@@ -82,6 +84,7 @@ impl Devices {
     pub(super) fn new(keys: Keys) -> Self {
         Self {
             keys,
+            tables: OnceCell::new(),
             slots: Mutex::default(),
         }
     }
@@ -154,12 +157,24 @@ impl Devices {
         match &self.keys {
             Keys::Memory => Ok(Arc::new(InMemoryBackend::new())),
             Keys::File(file) => {
-                let config = SqliteStoreConfig {
-                    cache_size_kib: PAGE_CACHE,
-                    ..SqliteStoreConfig::default()
+                let open = async || {
+                    let config = SqliteStoreConfig {
+                        cache_size_kib: PAGE_CACHE,
+                        ..SqliteStoreConfig::default()
+                    };
+                    let opened = SqliteStore::with_config_for_device(&file.url(), device.0, config).await;
+                    opened.map_err(failed(device, "opening the key file"))
                 };
-                let store = SqliteStore::with_config_for_device(&file.url(), device.0, config).await;
-                Ok(Arc::new(store.map_err(failed(device, "opening the key file"))?))
+                let mut first = None;
+                let create = async || {
+                    first = Some(open().await?);
+                    Ok(())
+                };
+                self.tables.get_or_try_init(create).await?;
+                match first {
+                    Some(store) => Ok(Arc::new(store)),
+                    None => Ok(Arc::new(open().await?)),
+                }
             }
         }
     }
@@ -241,5 +256,40 @@ fn failed<E: Error + Send + Sync + 'static>(
         device,
         doing,
         source: Box::new(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Devices on one file.
+
+    use futures_util::future::try_join_all;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    struct File(TempDir);
+
+    #[async_trait]
+    impl DeviceKeys for File {
+        fn url(&self) -> String {
+            self.0.path().join("devices.db").display().to_string()
+        }
+
+        async fn wipe(&self, _device: DeviceId) -> Result<(), Box<dyn Error + Send + Sync>> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn devices_that_are_opened_together_create_one_file() {
+        let devices = Devices::new(Keys::File(Arc::new(File(tempfile::tempdir().unwrap()))));
+        let leases = try_join_all((1..=16).map(|device| devices.lease(DeviceId(device)))).await;
+        assert_eq!(
+            leases
+                .map(|leases| leases.len())
+                .map_err(|error| error.to_string()),
+            Ok(16)
+        );
     }
 }
