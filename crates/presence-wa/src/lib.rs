@@ -13,6 +13,7 @@ mod pairing;
 mod session;
 mod whatsapp_rust;
 
+pub use self::whatsapp_rust::{Connection, DeviceKeys, Edge, Keys, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
 pub use backoff::Backoff;
 pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use fleet::{
@@ -25,4 +26,3 @@ pub use session::{
 };
 #[cfg(any(test, feature = "mock"))]
 pub use session::{MockConnector, MockSession};
-pub use self::whatsapp_rust::{Connection, DeviceKeys, Edge, Keys, QUIET_CLIENT, WhatsApp, WhatsAppConfig};

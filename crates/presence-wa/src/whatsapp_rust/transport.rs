@@ -169,3 +169,76 @@ impl HttpClient for NoHttp {
         anyhow::bail!("this client fetches nothing over HTTP")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ::whatsapp_rust::store::Backend;
+    use ::whatsapp_rust::wacore::store::InMemoryBackend;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Remembers what was saved whenever something was sent.
+    struct Peer {
+        backend: Arc<dyn Backend>,
+        saved: Mutex<Vec<Option<String>>>,
+    }
+
+    #[async_trait]
+    impl Transport for Peer {
+        async fn send(&self, _: Bytes) -> anyhow::Result<()> {
+            let saved = self.backend.load().await?.map(|device| device.push_name);
+            self.saved.lock().unwrap().push(saved);
+            Ok(())
+        }
+
+        async fn disconnect(&self) {}
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_before_the_pairing_is_saved_first() {
+        let backend: Arc<dyn Backend> = Arc::new(InMemoryBackend::new());
+        let device = Arc::new(PersistenceManager::new(Arc::clone(&backend)).await.unwrap());
+        let peer = Arc::new(Peer {
+            backend,
+            saved: Mutex::default(),
+        });
+        let wire = WriteAhead {
+            transport: Arc::clone(&peer) as _,
+            device: Arc::clone(&device),
+        };
+
+        for name in ["Ana", "Bia"] {
+            device
+                .modify_device(|device| device.push_name = name.to_owned())
+                .await;
+            wire.send(Bytes::new()).await.unwrap();
+        }
+        assert_eq!(
+            *peer.saved.lock().unwrap(),
+            [Some("Ana".to_owned()), Some("Bia".to_owned())]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cut_frees_a_reader_and_a_writer_that_wait_for_the_peer() {
+        let (near, _far) = tokio::io::duplex(16);
+        let cut = CancellationToken::new();
+        let stream = Severable {
+            stream: Box::new(near),
+            cut_read: Box::pin(cut.clone().cancelled_owned()),
+            cut_write: Box::pin(cut.clone().cancelled_owned()),
+            _running: SessionRuntime::default().token(),
+        };
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let reading = tokio::spawn(async move { reader.read_u8().await.unwrap_err().kind() });
+        let writing = tokio::spawn(async move { writer.write_all(&[0; 64]).await.unwrap_err().kind() });
+        tokio::task::yield_now().await;
+        cut.cancel();
+        let aborted = io::ErrorKind::ConnectionAborted;
+        assert_eq!(
+            (reading.await.unwrap(), writing.await.unwrap()),
+            (aborted, aborted)
+        );
+    }
+}

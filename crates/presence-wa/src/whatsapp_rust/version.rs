@@ -109,3 +109,90 @@ impl Versions {
             .ok_or_else(|| "the answer names no version".into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const FALLBACK: Version = (2, 3000, 1);
+
+    /// A web server that gives one answer to everybody, and counts them.
+    struct Web {
+        body: Mutex<Option<String>>,
+        asked: AtomicU32,
+    }
+
+    async fn web(body: Option<&str>) -> (Arc<Web>, Versions) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("http://{}/sw.js", listener.local_addr().unwrap());
+        let web = Arc::new(Web {
+            body: Mutex::new(body.map(str::to_owned)),
+            asked: AtomicU32::new(0),
+        });
+        tokio::spawn({
+            let web = Arc::clone(&web);
+            async move {
+                while let Ok((mut stream, _)) = listener.accept().await {
+                    let mut request = [0; 2048];
+                    let _ = stream.read(&mut request).await;
+                    web.asked.fetch_add(1, Ordering::Relaxed);
+                    let answer = match &*web.body.lock().unwrap() {
+                        Some(body) => {
+                            format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+                        }
+                        None => "HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n".to_owned(),
+                    };
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            }
+        });
+        let connector = crate::dial::connector(Duration::from_secs(5));
+        (web, Versions::new(connector, url.parse().unwrap()))
+    }
+
+    fn page(revision: u32) -> String {
+        format!(r#"self.__x = {{"client_revision":{revision}}};"#)
+    }
+
+    #[tokio::test]
+    async fn many_who_ask_at_once_cause_one_look_up() {
+        let (web, versions) = web(Some(&page(1_047_000_000))).await;
+        let asked = futures_util::future::join_all((0..50).map(|_| versions.current(FALLBACK))).await;
+        assert_eq!(asked, [(2, 3000, 1_047_000_000); 50]);
+        assert_eq!(web.asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_failed_look_up_costs_nobody_the_connection_and_is_not_repeated_at_once() {
+        for body in [None, Some("<html>"), Some("assets-manifest-98765 ")] {
+            let (web, versions) = web(body).await;
+            assert_eq!(versions.current(FALLBACK).await, FALLBACK, "{body:?}");
+            assert_eq!(versions.current(FALLBACK).await, FALLBACK, "{body:?}");
+            assert_eq!(web.asked.load(Ordering::Relaxed), 1, "{body:?}");
+            assert!(versions.refresh().await.is_err(), "{body:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refresh_tells_whether_there_is_another_version() {
+        let (web, versions) = web(Some(&page(5))).await;
+        assert_eq!(versions.current(FALLBACK).await, (2, 3000, 5));
+        assert!(!versions.refresh().await.unwrap());
+        *web.body.lock().unwrap() = Some(page(6));
+        assert!(versions.refresh().await.unwrap());
+        assert_eq!(versions.current(FALLBACK).await, (2, 3000, 6));
+        *web.body.lock().unwrap() = None;
+        versions.refresh().await.unwrap_err();
+        assert_eq!(
+            versions.current(FALLBACK).await,
+            (2, 3000, 6),
+            "the last one stays"
+        );
+    }
+}
