@@ -85,7 +85,6 @@ fn answer_instead(head: &[u8]) -> Option<Bytes> {
     let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let answer = match status {
         b"400" => close_with("400 Bad Request", "Malformed HTTP request"),
-        b"414" => close_with("414 URI Too Long", "Request URI too long"),
         b"431" => close_with("431 Request Header Fields Too Large", "Request header too large"),
         _ => return None,
     };

@@ -1,1 +1,175 @@
-//! To come.
+//! HTTP itself: methods, open routes, cross-origin calls, connections.
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::app::{CUSTOMER, SHOP, TestApp, secs};
+
+#[tokio::test(start_paused = true)]
+async fn another_method_is_405_and_allow_names_the_right_ones() {
+    let app = TestApp::start().await;
+    for (method, path, allow) in [
+        ("GET", "/api/chat/presence/shop", "POST"),
+        ("OPTIONS", "/api/chat/presence/shop", "POST"),
+        ("PATCH", "/api/instance/new", "POST"),
+        ("POST", "/api/instance/list", "GET, HEAD"),
+        ("GET", "/api/instance/logout/shop", "DELETE"),
+        ("POST", "/health", "GET, HEAD"),
+        ("BREW", "/livez", "GET, HEAD"),
+    ] {
+        let reply = app.call(method, path).no_token().send().await;
+        reply.assert_error(405, "Method not allowed");
+        assert_eq!(reply.header("allow"), Some(allow), "{method} {path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn head_is_get_without_the_body() {
+    let app = TestApp::start().await;
+    let get = app.get("/api/instance/list").send().await;
+    let head = app.call("HEAD", "/api/instance/list").send().await;
+    assert_eq!((head.status, head.text.as_str()), (200, ""));
+    assert_eq!(
+        head.header("content-length"),
+        Some(get.text.len().to_string().as_str())
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_open_routes_need_no_token_and_count_against_no_limit() {
+    let app = TestApp::with(|options| {
+        options.http.limits = presence_server::Limits {
+            requests: 1,
+            new_instances: 1,
+            failures: 1,
+        };
+    })
+    .await;
+    for path in ["/health", "/livez", "/readyz", "/openapi.json"] {
+        for _ in 0..3 {
+            let reply = app.get(path).no_token().send().await;
+            assert_eq!(reply.status, 200, "{path}: {}", reply.text);
+            assert_eq!(reply.header("content-type"), Some("application/json"));
+            assert!(reply.header("x-ratelimit-limit").is_none());
+        }
+    }
+    tokio::time::sleep(secs(7.0)).await;
+    let health = app.get("/health").no_token().send().await.json();
+    assert_eq!(
+        (&health["status"], &health["service"]),
+        (&json!("ok"), &json!("presence"))
+    );
+    assert_eq!(
+        (&health["uptime"], &health["checks"]["store"]),
+        (&json!(7), &json!("ok"))
+    );
+    chrono::DateTime::parse_from_rfc3339(health["timestamp"].as_str().unwrap()).unwrap();
+    app.get("/metrics")
+        .no_token()
+        .send()
+        .await
+        .assert_error(404, "Not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_count_what_was_answered_once_they_are_switched_on() {
+    let app = TestApp::with(|options| options.http.metrics = true).await;
+    app.connected("shop", SHOP).await;
+    app.show("typing", 5).await;
+    let metrics = app.get("/metrics").no_token().send().await;
+    assert_eq!(
+        metrics.header("content-type"),
+        Some("text/plain; version=0.0.4; charset=utf-8")
+    );
+    for line in [
+        "presence_http_requests_total{route=\"chat_presence\",status=\"2xx\"} 1",
+        "presence_instances{state=\"connected\"} 1",
+        "presence_instances{state=\"loggedout\"} 0",
+    ] {
+        assert!(
+            metrics.text.lines().any(|found| found == line),
+            "{line} is not in\n{}",
+            metrics.text
+        );
+    }
+    assert!(!metrics.text.contains(SHOP) && !metrics.text.contains(CUSTOMER));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopping_service_is_not_ready_and_says_so() {
+    let app = TestApp::with_shop().await;
+    let mut stream = app.connect();
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut some = [0; 1024];
+    assert_ne!(stream.read(&mut some).await.unwrap(), 0);
+    app.server.stop(secs(1.0)).await;
+    // The idle connection is closed at once.
+    assert_eq!(stream.read(&mut some).await.unwrap(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_of_configured_origins_may_call() {
+    let app =
+        TestApp::with(|options| options.http.cors_origins = vec!["https://a.example".parse().unwrap()]).await;
+    let preflight = app
+        .call("OPTIONS", "/api/chat/presence/shop")
+        .no_token()
+        .header("origin", "https://a.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "token")
+        .send()
+        .await;
+    assert_eq!((preflight.status, preflight.text.as_str()), (204, ""));
+    assert_eq!(
+        preflight.header("access-control-allow-origin"),
+        Some("https://a.example")
+    );
+    assert_eq!(
+        preflight.header("access-control-allow-headers"),
+        Some("content-type, authorization, token")
+    );
+    assert!(preflight.header("access-control-allow-credentials").is_none());
+
+    let refused = app
+        .get("/api/instance/list")
+        .no_token()
+        .header("origin", "https://a.example")
+        .send()
+        .await;
+    refused.assert_error(401, "Invalid token");
+    assert_eq!(
+        refused.header("access-control-allow-origin"),
+        Some("https://a.example")
+    );
+    let other = app
+        .get("/api/instance/list")
+        .header("origin", "https://b.example")
+        .send()
+        .await;
+    assert!(other.header("access-control-allow-origin").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_on_one_connection_are_answered_in_order() {
+    let app = TestApp::start().await;
+    let close = "GET /nowhere HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let pipelined = format!("GET /livez HTTP/1.1\r\nhost: x\r\n\r\n{close}");
+    let answer = app.raw(pipelined.as_bytes()).await;
+    let statuses: Vec<_> = answer
+        .match_indices("HTTP/1.1 ")
+        .map(|(at, _)| &answer[at + 9..at + 12])
+        .collect();
+    assert_eq!(statuses, ["200", "404"], "{answer}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_asks_first_is_refused_before_it_sends_its_body() {
+    let app = TestApp::start().await;
+    let request =
+        "POST /api/instance/new HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
+    let answer = app.raw(request.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+}
