@@ -1,23 +1,222 @@
-//! The control API.
+//! The control API: what people and other processes do with a sandbox, over HTTP.
+
+mod fault;
+mod route;
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::Full;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::hub::Hub;
+use crate::world::{Lid, Number, PairError, Place, Shown};
+use route::{Paging, Route};
 
-pub(crate) async fn answer(_hub: &Hub, _request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    Ok(error(StatusCode::NOT_FOUND, "no such route"))
+/// The longest body taken. A QR code has 240 characters.
+const MAX_BODY: usize = 64 * 1024;
+
+/// How long a body may take to arrive.
+const BODY: Duration = Duration::from_secs(10);
+
+/// What a request is answered when it is not answered as it wished.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    status: StatusCode,
+    message: String,
+    allow: Option<&'static str>,
+}
+
+pub(crate) async fn answer(
+    hub: &Hub,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let answered = match route::route(&parts.method, parts.uri.path(), parts.uri.query()) {
+        Ok(route) => handle(hub, route, body).await,
+        Err(refusal) => Err(refusal),
+    };
+    let mut response = match answered {
+        Ok((status, body)) => json_response(status, &body),
+        Err(refusal) => refused(&refusal),
+    };
+    if parts.method == Method::HEAD {
+        *response.body_mut() = Full::default();
+    }
+    Ok(response)
+}
+
+async fn handle(hub: &Hub, route: Route, body: Incoming) -> Result<(StatusCode, Value), Refusal> {
+    let done = match route {
+        Route::Index => route::index(),
+        Route::Journal(paging) => journal(hub, paging).await?,
+        Route::Scan(number) => {
+            let Scan { qr } = read(body).await?;
+            hub.scan(number, &qr).await?;
+            linked(hub, number)
+        }
+        Route::Link(number) => {
+            let Link { code } = read(body).await?;
+            hub.enter_link_code(number, &code).await?;
+            linked(hub, number)
+        }
+        Route::Unlink(number) => json!({ "unlinked": hub.change(|world, _| world.unlink(number)) }),
+        Route::Drop(number) => json!({ "dropped": hub.change(|world, _| world.drop_connections(number)) }),
+        Route::Phone(number) => hub.look(|world| {
+            json!({
+                "connections": world.connections(number),
+                "devices": world.linked_devices(number),
+                "available": world.is_available(number),
+            })
+        }),
+        Route::Shown(place, paging) => to_value(&shown(hub, place, paging).await)?,
+        Route::SetNumber(number) => {
+            let SetNumber { canonical, lid } = read(body).await?;
+            hub.change(|world, _| world.set_number(number, canonical, lid))
+                .map_err(Refusal::full)?;
+            json!({ "number": number, "canonical": canonical, "lid": lid })
+        }
+        Route::ForgetNumber(number) => {
+            hub.change(|world, _| world.forget_number(number));
+            json!({ "number": number })
+        }
+        Route::Faults => json!({ "faults": hub.look(fault::list) }),
+        Route::AddFault => {
+            let fault = fault::read(read(body).await?)?;
+            let added = hub.change(|world, now| world.add_fault(now, fault));
+            let (id, struck) = added.map_err(Refusal::bad)?;
+            return Ok((StatusCode::CREATED, json!({ "id": id, "struck": struck })));
+        }
+        Route::ClearFaults => json!({ "cleared": hub.change(|world, _| world.clear_faults()) }),
+        Route::ClearFault(id) => match hub.change(|world, _| world.clear_fault(id)) {
+            true => json!({ "cleared": 1 }),
+            false => return Err(Refusal::new(StatusCode::NOT_FOUND, "no such fault stands")),
+        },
+    };
+    Ok((StatusCode::OK, done))
+}
+
+#[derive(Deserialize)]
+struct Scan {
+    qr: String,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    code: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetNumber {
+    /// Must be there, because `null` has a meaning of its own.
+    #[serde(deserialize_with = "Option::deserialize")]
+    canonical: Option<Number>,
+    #[serde(default)]
+    lid: Option<Lid>,
+}
+
+async fn journal(hub: &Hub, paging: Paging) -> Result<Value, Refusal> {
+    let page = |world: &crate::World| world.journal(paging.after, paging.limit);
+    let fresh = hub.wait_for(|world| Some(page(world)).filter(|page| !page.entries.is_empty()));
+    let found = timeout(paging.wait, fresh).await;
+    to_value(&found.unwrap_or_else(|_| hub.look(page)))
+}
+
+async fn shown(hub: &Hub, place: Place, paging: Paging) -> Shown {
+    let changed = hub.wait_for(|world| {
+        Some(world.shown_in(place)).filter(|shown| paging.wait.is_zero() || shown.version > paging.after)
+    });
+    let found = timeout(paging.wait.max(Duration::from_millis(1)), changed).await;
+    found.unwrap_or_else(|_| hub.look(|world| world.shown_in(place)))
+}
+
+fn linked(hub: &Hub, number: Number) -> Value {
+    json!({ "number": number, "devices": hub.look(|world| world.linked_devices(number)) })
+}
+
+async fn read<T: DeserializeOwned>(body: Incoming) -> Result<T, Refusal> {
+    let too_late = || Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time");
+    let collected = timeout(BODY, Limited::new(body, MAX_BODY).collect())
+        .await
+        .map_err(|_| too_late())?;
+    let bytes =
+        collected.map_err(
+            |error| match error.downcast_ref::<http_body_util::LengthLimitError>() {
+                Some(_) => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long"),
+                None => Refusal::new(StatusCode::BAD_REQUEST, "the body broke off"),
+            },
+        )?;
+    serde_json::from_slice(&bytes.to_bytes()).map_err(|error| Refusal::bad(format!("invalid body: {error}")))
+}
+
+fn to_value(value: &impl Serialize) -> Result<Value, Refusal> {
+    serde_json::to_value(value)
+        .map_err(|_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "cannot be shown"))
+}
+
+impl Refusal {
+    fn new(status: StatusCode, message: impl ToString) -> Self {
+        Self {
+            status,
+            message: message.to_string(),
+            allow: None,
+        }
+    }
+
+    fn bad(message: impl ToString) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, message)
+    }
+
+    fn full(message: impl ToString) -> Self {
+        Self::new(StatusCode::INSUFFICIENT_STORAGE, message)
+    }
+}
+
+impl From<PairError> for Refusal {
+    fn from(error: PairError) -> Self {
+        let status = match &error {
+            PairError::NotAQrCode | PairError::NotALinkCode => StatusCode::BAD_REQUEST,
+            PairError::UnknownQrCode | PairError::NoLinkCode => StatusCode::NOT_FOUND,
+            PairError::ExpiredQrCode | PairError::ExpiredLinkCode | PairError::Gone => StatusCode::GONE,
+            PairError::WrongLinkCode => StatusCode::FORBIDDEN,
+            PairError::TooManyDevices(_) | PairError::TooManyAccounts | PairError::Busy => {
+                StatusCode::CONFLICT
+            }
+            PairError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            PairError::Late => StatusCode::GATEWAY_TIMEOUT,
+        };
+        Self::new(status, error)
+    }
 }
 
 pub(crate) fn error(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
-    let body = json!({ "error": { "message": message } }).to_string();
-    let mut response = Response::new(Full::from(body));
+    refused(&Refusal::new(status, message))
+}
+
+fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
+    let mut response = json_response(
+        refusal.status,
+        &json!({ "error": { "message": refusal.message } }),
+    );
+    if let Some(allow) = refusal.allow {
+        response
+            .headers_mut()
+            .insert(header::ALLOW, header::HeaderValue::from_static(allow));
+    }
+    response
+}
+
+fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    let json = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
     response
 }

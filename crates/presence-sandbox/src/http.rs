@@ -60,7 +60,10 @@ async fn answer(
         return Ok(response);
     }
     let Some(accept) = upgrade(request.method(), request.headers()) else {
-        return Ok(control::error(StatusCode::UPGRADE_REQUIRED, "this is where WhatsApp clients connect"));
+        return Ok(control::error(
+            StatusCode::UPGRADE_REQUIRED,
+            "this is where WhatsApp clients connect",
+        ));
     };
     if hub.change(|world, _| world.refuses_connections()) {
         return Err(Refused);
@@ -92,8 +95,13 @@ async fn answer(
 /// The value that accepts a WebSocket handshake; `None` when it is none (RFC 6455, 4.2).
 fn upgrade(method: &Method, headers: &HeaderMap) -> Option<header::HeaderValue> {
     let has = |name, token: &str| {
-        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(token))
+        let values = headers
+            .get_all(name)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok());
+        values
+            .flat_map(|value| value.split(','))
+            .any(|value| value.trim().eq_ignore_ascii_case(token))
     };
     let asks = method == Method::GET
         && has(header::UPGRADE, "websocket")
@@ -117,7 +125,10 @@ mod tests {
             (header::SEC_WEBSOCKET_VERSION, "13"),
             (header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        headers.into_iter().map(|(name, value)| (name, value.parse().unwrap())).collect()
+        headers
+            .into_iter()
+            .map(|(name, value)| (name, value.parse().unwrap()))
+            .collect()
     }
 
     #[test]

@@ -67,7 +67,11 @@ impl Hub {
     pub(crate) fn new(settings: Settings) -> Self {
         let secret = settings.secret;
         Self {
-            inner: Mutex::new(Inner { world: World::new(settings), inboxes: HashMap::new(), last_query: 0 }),
+            inner: Mutex::new(Inner {
+                world: World::new(settings),
+                inboxes: HashMap::new(),
+                last_query: 0,
+            }),
             changes: watch::Sender::new(0),
             deadline_moved: Notify::new(),
             clock: Clock::start(),
@@ -94,7 +98,10 @@ impl Hub {
     pub(crate) fn login(&self, claim: Claim) -> Entrance {
         let (inbox, orders) = mpsc::channel(INBOX);
         let cut = CancellationToken::new();
-        let inbox = Inbox { orders: inbox, cut: cut.clone() };
+        let inbox = Inbox {
+            orders: inbox,
+            cut: cut.clone(),
+        };
         let admission = self.change_inner(|inner, now| {
             let admission = inner.world.login(now, claim);
             if let Admission::Welcome { connection, .. } | Admission::Pair { connection, .. } = &admission {
@@ -102,7 +109,11 @@ impl Hub {
             }
             admission
         });
-        Entrance { admission, orders, cut }
+        Entrance {
+            admission,
+            orders,
+            cut,
+        }
     }
 
     pub(crate) fn hung_up(&self, connection: ConnectionId) {
@@ -197,7 +208,9 @@ impl Inner {
     }
 
     fn order(&mut self, connection: ConnectionId, order: Order) -> bool {
-        let Some(inbox) = self.inboxes.get(&connection) else { return false };
+        let Some(inbox) = self.inboxes.get(&connection) else {
+            return false;
+        };
         let taken = match order {
             Order::Dismiss(Farewell::Cut) => false,
             order => inbox.orders.try_send(order).is_ok(),
@@ -211,9 +224,15 @@ impl Inner {
 }
 
 impl Clock {
-    #[expect(clippy::disallowed_methods, reason = "stanzas carry the time of day; this is where it is read, once")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "stanzas carry the time of day; this is where it is read, once"
+    )]
     fn start() -> Self {
         let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Self { start: Instant::now(), start_unix: unix.unwrap_or_default() }
+        Self {
+            start: Instant::now(),
+            start_unix: unix.unwrap_or_default(),
+        }
     }
 }

@@ -13,6 +13,7 @@
 mod control;
 mod http;
 mod hub;
+mod pairing;
 mod phone;
 mod sandbox;
 mod server;
@@ -21,6 +22,6 @@ mod world;
 
 pub use sandbox::{Builder, Sandbox};
 pub use world::{
-    Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidNumber, JournalPage, Lid, Number,
-    PairError, Place, Shown, Spell, State, TooManyNumbers, When, Why, World,
+    Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidNumber, JournalPage, Lid,
+    Number, PairError, Place, Shown, Spell, State, TooManyNumbers, When, Why, World,
 };

@@ -59,9 +59,20 @@ impl ScannedCode {
     pub(crate) fn read(text: &str) -> Result<Self, PairError> {
         let (reference, noise_key, identity) =
             PairUtils::parse_qr_code(text.trim()).map_err(|_| PairError::NotAQrCode)?;
-        let secret = text.trim().split(',').nth(3).and_then(|field| BASE64_STANDARD.decode(field).ok());
-        let adv_secret = secret.and_then(|secret| secret.try_into().ok()).ok_or(PairError::NotAQrCode)?;
-        Ok(Self { reference, noise_key, identity, adv_secret })
+        let secret = text
+            .trim()
+            .split(',')
+            .nth(3)
+            .and_then(|field| BASE64_STANDARD.decode(field).ok());
+        let adv_secret = secret
+            .and_then(|secret| secret.try_into().ok())
+            .ok_or(PairError::NotAQrCode)?;
+        Ok(Self {
+            reference,
+            noise_key,
+            identity,
+            adv_secret,
+        })
     }
 }
 
@@ -70,7 +81,9 @@ impl Phone {
         let private = hmac_sha256(secret, format!("phone {number}").as_bytes());
         let private = PrivateKey::deserialize(&private).expect("a private key is any 32 bytes");
         let public = private.public_key().expect("a private key has a public one");
-        Self { identity: KeyPair::new(public, private) }
+        Self {
+            identity: KeyPair::new(public, private),
+        }
     }
 
     /// The keys for the device that shows `code`.
@@ -82,15 +95,19 @@ impl Phone {
     /// the code is short, so the key is derived slowly.
     pub(crate) fn open(&self, code: &str, offer: &LinkOffer) -> Result<(PrimaryHello, Exchange), PairError> {
         let wrapped = &offer.wrapped_ephemeral;
-        let companion_ephemeral =
-            PairCodeUtils::decrypt_primary_ephemeral_pub(wrapped, code).map_err(|_| PairError::NotALinkCode)?;
+        let companion_ephemeral = PairCodeUtils::decrypt_primary_ephemeral_pub(wrapped, code)
+            .map_err(|_| PairError::NotALinkCode)?;
         let ephemeral = KeyPair::generate(&mut rng());
         let hello = PrimaryHello {
             reference: offer.reference.clone(),
             wrapped_ephemeral: PairCodeUtils::encrypt_ephemeral_pub(&raw(&ephemeral), code),
             identity: raw(&self.identity),
         };
-        let exchange = Exchange { ephemeral, companion_ephemeral, reference: offer.reference.clone() };
+        let exchange = Exchange {
+            ephemeral,
+            companion_ephemeral,
+            reference: offer.reference.clone(),
+        };
         Ok((hello, exchange))
     }
 
@@ -117,7 +134,8 @@ impl Phone {
         let identity_shared = agree(&self.identity, &finish.identity)?;
         let mut adv_secret = [0; 32];
         let secrets = [&shared[..], &identity_shared, random].concat();
-        hkdf_sha256_into(&secrets, None, b"adv_secret", &mut adv_secret).map_err(|_| PairError::WrongLinkCode)?;
+        hkdf_sha256_into(&secrets, None, b"adv_secret", &mut adv_secret)
+            .map_err(|_| PairError::WrongLinkCode)?;
         Ok(self.keys(&finish.identity, &adv_secret, key_index, unix_secs))
     }
 
@@ -130,7 +148,10 @@ impl Phone {
         }
         .encode_to_vec();
         let signed = [&ACCOUNT_SIGNATURE[..], &details, device].concat();
-        let signature = self.identity.calculate_signature(&signed, &mut rng()).expect("a phone's key signs");
+        let signature = self
+            .identity
+            .calculate_signature(&signed, &mut rng())
+            .expect("a phone's key signs");
         let identity = ADVSignedDeviceIdentity {
             details: Some(details),
             account_signature_key: Some(raw(&self.identity).to_vec()),
@@ -139,10 +160,19 @@ impl Phone {
         }
         .encode_to_vec();
         let hmac = hmac_sha256(adv_secret, &identity).to_vec();
-        let device_identity =
-            ADVSignedDeviceIdentityHMAC { details: Some(identity), hmac: Some(hmac), ..Default::default() };
-        let props = ClientPairingProps { is_chat_db_lid_migrated: Some(true), ..Default::default() };
-        PairingKeys { device_identity: device_identity.encode_to_vec(), lid_migrated: props.encode_to_vec() }
+        let device_identity = ADVSignedDeviceIdentityHMAC {
+            details: Some(identity),
+            hmac: Some(hmac),
+            ..Default::default()
+        };
+        let props = ClientPairingProps {
+            is_chat_db_lid_migrated: Some(true),
+            ..Default::default()
+        };
+        PairingKeys {
+            device_identity: device_identity.encode_to_vec(),
+            lid_migrated: props.encode_to_vec(),
+        }
     }
 }
 
@@ -151,8 +181,16 @@ impl Phone {
 /// # Errors
 /// [`PairError::NotALinkCode`].
 pub(crate) fn read_link_code(text: &str) -> Result<String, PairError> {
-    let code: String = text.chars().filter(|c| !matches!(c, '-' | ' ')).collect::<String>().to_ascii_uppercase();
-    if PairCodeUtils::validate_code(&code) { Ok(code) } else { Err(PairError::NotALinkCode) }
+    let code: String = text
+        .chars()
+        .filter(|c| !matches!(c, '-' | ' '))
+        .collect::<String>()
+        .to_ascii_uppercase();
+    if PairCodeUtils::validate_code(&code) {
+        Ok(code)
+    } else {
+        Err(PairError::NotALinkCode)
+    }
 }
 
 /// `salt (32) ‖ nonce (12) ‖ sealed bundle (96 + 16)`.
@@ -169,11 +207,15 @@ fn open_bundle(shared: &[u8; 32], wrapped: &[u8]) -> Option<Vec<u8>> {
 
 fn agree(own: &KeyPair, their: &[u8; 32]) -> Result<[u8; 32], PairError> {
     let their = PublicKey::from_djb_public_key_bytes(their).map_err(|_| PairError::WrongLinkCode)?;
-    own.calculate_agreement(&their).map_err(|_| PairError::WrongLinkCode)
+    own.calculate_agreement(&their)
+        .map_err(|_| PairError::WrongLinkCode)
 }
 
 fn raw(pair: &KeyPair) -> [u8; 32] {
-    pair.public_key.public_key_bytes().try_into().expect("a public key has 32 bytes")
+    pair.public_key
+        .public_key_bytes()
+        .try_into()
+        .expect("a public key has 32 bytes")
 }
 
 fn rng() -> StdRng {

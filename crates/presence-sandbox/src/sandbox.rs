@@ -9,21 +9,16 @@ use rand::RngExt;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+use crate::http;
 use crate::hub::Hub;
-use crate::phone::{Phone, ScannedCode, read_link_code};
 use crate::world::{
-    Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Place, Progress, ScanOffer, Settings,
-    Shown, Spell, TooManyNumbers, World,
+    Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Settings, Shown, Spell,
+    TooManyNumbers, World,
 };
-use crate::{http, server};
 
 /// How many TCP connections there can be. A client has one.
 const MAX_CONNECTIONS: usize = 20_000;
-
-/// How long a phone waits for the device it links.
-const PAIRING: Duration = Duration::from_secs(15);
 
 /// How many bytes wait in each direction of a [dialled](Sandbox::dial) connection.
 const DIALLED: usize = 64 * 1024;
@@ -35,10 +30,10 @@ const DIALLED: usize = 64 * 1024;
 /// use presence_sandbox::Sandbox;
 ///
 /// let sandbox = Sandbox::builder().start().await?;
-/// println!("a client connects to {} and shows a QR code", sandbox.edge_url().unwrap());
-/// # let qr = "2@…";
-/// sandbox.scan("5511988887777".parse()?, qr).await?;
-/// println!("{:?}", sandbox.shown("5511977776666".parse()?).now);
+/// # async fn a_client_connects_to(_: String) -> String { String::new() }
+/// let qr = a_client_connects_to(sandbox.edge_url().unwrap()).await;
+/// sandbox.scan("5511988887777".parse()?, &qr).await?;
+/// sandbox.wait_for(|world| !world.shown("5511977776666".parse().unwrap()).now.is_empty()).await;
 /// # Ok(()) }
 /// ```
 pub struct Sandbox {
@@ -59,13 +54,20 @@ impl Sandbox {
     pub fn builder() -> Builder {
         let mut secret = [0; 32];
         rand::rng().fill(&mut secret);
-        Builder { settings: Settings { secret, ..Settings::default() }, listen: ([127, 0, 0, 1], 0).into() }
+        Builder {
+            settings: Settings {
+                secret,
+                ..Settings::default()
+            },
+            listen: ([127, 0, 0, 1], 0).into(),
+        }
     }
 
     /// Where clients connect; `None` for a detached sandbox.
     #[must_use]
     pub fn edge_url(&self) -> Option<String> {
-        self.address.map(|address| format!("ws://{address}{}", http::EDGE))
+        self.address
+            .map(|address| format!("ws://{address}{}", http::EDGE))
     }
 
     /// The key a client must know, since it cannot check the sandbox's certificates.
@@ -99,13 +101,7 @@ impl Sandbox {
     /// # Errors
     /// [`PairError`], when it is not.
     pub async fn scan(&self, number: Number, qr: &str) -> Result<(), PairError> {
-        let code = ScannedCode::read(qr)?;
-        let hub = &self.hub;
-        let offer = hub.change(|world, now| world.scan(now, number, &code.reference, &code.noise_key))?;
-        let phone = Phone::of(number, &hub.secret);
-        let keys = phone.keys_for_code(&code, offer.device.id, hub.unix_secs());
-        hub.say(offer.connection, server::pair_success(hub.next_query(), &offer, &keys));
-        self.until_linked(&offer).await
+        self.hub.scan(number, qr).await
     }
 
     /// The owner of `number` enters a link code on the phone. Returns when the device is linked.
@@ -113,30 +109,7 @@ impl Sandbox {
     /// # Errors
     /// [`PairError`], when it is not.
     pub async fn enter_link_code(&self, number: Number, code: &str) -> Result<(), PairError> {
-        let code = read_link_code(code)?;
-        let hub = &self.hub;
-        let waiting = hub.change(|world, now| world.link(now, number))?;
-        let connection = waiting.connection;
-        let phone = Phone::of(number, &hub.secret);
-        // Where a paused clock cannot run away: it stands still while a blocking task runs.
-        let opened = tokio::task::spawn_blocking(move || phone.open(&code, &waiting)).await;
-        let (hello, exchange) = opened.map_err(|_| PairError::Gone)??;
-        hub.say(connection, server::link_notification(hub.next_query(), hub.unix_secs(), &hello));
-        let finish = timeout(PAIRING, hub.wait_for(|world| world.finish_of(connection)));
-        let finish = finish.await.map_err(|_| PairError::Late)??;
-
-        let offer = hub.change(|world, _| world.offer_device(connection, number))?;
-        let phone = Phone::of(number, &hub.secret);
-        match phone.finish(&exchange, &finish, offer.device.id, hub.unix_secs()) {
-            Ok(keys) => {
-                hub.say(connection, server::pair_success(hub.next_query(), &offer, &keys));
-                self.until_linked(&offer).await
-            }
-            Err(error) => {
-                hub.change(|world, _| world.give_up(connection));
-                Err(error)
-            }
-        }
+        self.hub.enter_link_code(number, code).await
     }
 
     /// The owner of `number` unlinks all devices on the phone. Returns how many there were.
@@ -149,16 +122,16 @@ impl Sandbox {
         self.hub.change(|world, _| world.drop_connections(number))
     }
 
-    /// What `place` shows now, and everything it showed before.
+    /// What the phone of `number` shows now, and everything it showed before.
     #[must_use]
-    pub fn shown(&self, place: impl Into<Place>) -> Shown {
-        self.hub.look(|world| world.shown(place))
+    pub fn shown(&self, number: Number) -> Shown {
+        self.hub.look(|world| world.shown(number))
     }
 
-    /// Everything `place` ever showed, in the order in which it appeared.
+    /// Everything the phone of `number` ever showed, in the order in which it appeared.
     #[must_use]
-    pub fn timeline(&self, place: impl Into<Place>) -> Vec<Spell> {
-        self.shown(place).timeline
+    pub fn timeline(&self, number: Number) -> Vec<Spell> {
+        self.shown(number).timeline
     }
 
     /// Every stanza clients sent, as far as the journal remembers.
@@ -209,7 +182,8 @@ impl Sandbox {
         canonical: Option<Number>,
         lid: Option<Lid>,
     ) -> Result<(), TooManyNumbers> {
-        self.hub.change(|world, _| world.set_number(number, canonical, lid))
+        self.hub
+            .change(|world, _| world.set_number(number, canonical, lid))
     }
 
     /// Ends all connections and everything the sandbox runs, and waits until it has ended.
@@ -217,23 +191,6 @@ impl Sandbox {
         self.hub.stop.cancel();
         self.hub.tasks.close();
         self.hub.tasks.wait().await;
-    }
-
-    pub(crate) fn hub(&self) -> &Hub {
-        &self.hub
-    }
-
-    async fn until_linked(&self, offer: &ScanOffer) -> Result<(), PairError> {
-        let progress = self.hub.wait_for(|world| match world.progress(offer) {
-            Progress::Waiting => None,
-            Progress::Linked => Some(Ok(())),
-            Progress::Failed(error) => Some(Err(error)),
-        });
-        let linked = timeout(PAIRING, progress).await;
-        linked.unwrap_or_else(|_| {
-            self.hub.change(|world, _| world.give_up(offer.connection));
-            Err(PairError::Late)
-        })
     }
 }
 

@@ -118,7 +118,11 @@ impl World {
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
     pub(crate) fn poll_timeout(&self) -> Option<Duration> {
-        self.screens.poll_timeout().into_iter().chain(self.faults.poll_timeout()).min()
+        self.screens
+            .poll_timeout()
+            .into_iter()
+            .chain(self.faults.poll_timeout())
+            .min()
     }
 
     /// What has to be done to connections; drain after every call that changes something.
@@ -126,10 +130,16 @@ impl World {
         self.effects.pop_front()
     }
 
+    /// What the phone of `number` shows now, and what it showed before.
+    #[must_use]
+    pub fn shown(&self, number: Number) -> Shown {
+        self.shown_in(Place::Phone(number))
+    }
+
     /// What `place` shows now, and what it showed before.
     #[must_use]
-    pub fn shown(&self, place: impl Into<Place>) -> Shown {
-        self.screens.shown(place.into())
+    pub fn shown_in(&self, place: Place) -> Shown {
+        self.screens.shown(place)
     }
 
     /// The journal's stanzas after `after`, at most `limit`.
@@ -160,7 +170,8 @@ impl World {
     /// take it back.
     #[must_use]
     pub fn is_available(&self, number: Number) -> bool {
-        self.connections_of(Some(number)).any(|id| self.connections[&id].available)
+        self.connections_of(Some(number))
+            .any(|id| self.connections[&id].available)
     }
 
     /// Sets what WhatsApp knows about `number`: the number it really is (`None`: not on WhatsApp), and the

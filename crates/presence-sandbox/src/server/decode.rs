@@ -24,7 +24,10 @@ fn chat_state(stanza: &NodeRef<'_>) -> Request {
         Some(child) if child.tag == "paused" => Request::ChatState { to, state: None },
         Some(child) if child.tag == "composing" => {
             let audio = attr(child, "media").is_some_and(|media| media == "audio");
-            Request::ChatState { to, state: Some(if audio { State::Recording } else { State::Typing }) }
+            Request::ChatState {
+                to,
+                state: Some(if audio { State::Recording } else { State::Typing }),
+            }
         }
         _ => Request::Other,
     }
@@ -40,15 +43,24 @@ fn presence(stanza: &NodeRef<'_>) -> Request {
 
 fn acknowledged(stanza: &NodeRef<'_>) -> Request {
     match attr(stanza, "id") {
-        Some(id) => Request::Acknowledged { class: stanza.tag.to_string(), id, to: attr(stanza, "to") },
+        Some(id) => Request::Acknowledged {
+            class: stanza.tag.to_string(),
+            id,
+            to: attr(stanza, "to"),
+        },
         None => Request::Other,
     }
 }
 
 fn query(stanza: &NodeRef<'_>) -> Request {
-    let Some(id) = attr(stanza, "id") else { return Request::Other };
+    let Some(id) = attr(stanza, "id") else {
+        return Request::Other;
+    };
     match attr(stanza, "type").as_deref() {
-        Some("get" | "set") => Request::Ask { id, asked: asked(stanza) },
+        Some("get" | "set") => Request::Ask {
+            id,
+            asked: asked(stanza),
+        },
         Some("result") if stanza.get_optional_child("pair-device-sign").is_some() => Request::PairSigned,
         Some("error") => Request::PairRefused(refusal(stanza)),
         _ => Request::Other,
@@ -59,7 +71,9 @@ fn asked(iq: &NodeRef<'_>) -> Asked {
     let child = |tag| iq.get_optional_child(tag);
     match attr(iq, "xmlns").unwrap_or_default().as_str() {
         "w:p" | "urn:xmpp:ping" => Asked::Ping,
-        "passive" => Asked::Passive { active: child("active").is_some() },
+        "passive" => Asked::Passive {
+            active: child("active").is_some(),
+        },
         "encrypt" if child("digest").is_some() => Asked::Digest,
         "encrypt" if child("count").is_some() => Asked::PreKeyCount,
         "encrypt" if child("registration").is_some() || child("rotate").is_some() => Asked::PreKeys,
@@ -69,21 +83,38 @@ fn asked(iq: &NodeRef<'_>) -> Asked {
         "usync" => child("usync").map_or(Asked::Other, usync),
         "w:sync:app:state" => child("sync").map_or(Asked::Other, app_state),
         "md" if child("remove-companion-device").is_some() => Asked::Logout,
-        "md" => child("link_code_companion_reg").and_then(link_code).unwrap_or(Asked::Other),
+        "md" => child("link_code_companion_reg")
+            .and_then(link_code)
+            .unwrap_or(Asked::Other),
         _ => Asked::Other,
     }
 }
 
 fn usync(usync: &NodeRef<'_>) -> Asked {
     let asks = |protocol| usync.get_optional_child_by_tag(&["query", protocol]).is_some();
-    let list = usync.get_optional_child("list").and_then(NodeRef::children).unwrap_or_default();
+    let list = usync
+        .get_optional_child("list")
+        .and_then(NodeRef::children)
+        .unwrap_or_default();
     let users = list.iter().take(MAX_USERS).filter_map(usync_user).collect();
-    Asked::Usync { users, contact: asks("contact"), lid: asks("lid"), devices: asks("devices") }
+    Asked::Usync {
+        users,
+        contact: asks("contact"),
+        lid: asks("lid"),
+        devices: asks("devices"),
+    }
 }
 
 fn usync_user(user: &NodeRef<'_>) -> Option<UsyncUser> {
-    if let Some(contact) = user.get_optional_child("contact").and_then(NodeRef::content_as_string) {
-        return contact.trim_start_matches('+').parse().ok().map(UsyncUser::Number);
+    if let Some(contact) = user
+        .get_optional_child("contact")
+        .and_then(NodeRef::content_as_string)
+    {
+        return contact
+            .trim_start_matches('+')
+            .parse()
+            .ok()
+            .map(UsyncUser::Number);
     }
     let jid: Jid = user.get_attr("jid")?.to_jid()?;
     match jid.server {
@@ -94,17 +125,30 @@ fn usync_user(user: &NodeRef<'_>) -> Option<UsyncUser> {
 }
 
 fn app_state(sync: &NodeRef<'_>) -> Asked {
-    let names = sync.get_children_by_tag("collection").filter_map(|collection| attr(collection, "name"));
-    Asked::AppState { collections: names.take(16).collect() }
+    let names = sync
+        .get_children_by_tag("collection")
+        .filter_map(|collection| attr(collection, "name"));
+    Asked::AppState {
+        collections: names.take(16).collect(),
+    }
 }
 
 fn link_code(registration: &NodeRef<'_>) -> Option<Asked> {
-    let bytes = |tag| registration.get_optional_child(tag).and_then(NodeRef::content_bytes);
+    let bytes = |tag| {
+        registration
+            .get_optional_child(tag)
+            .and_then(NodeRef::content_bytes)
+    };
     match attr(registration, "stage").as_deref() {
         Some("companion_hello") => {
             let number = registration.get_attr("jid")?.to_jid()?.user.parse().ok()?;
-            let wrapped = bytes("link_code_pairing_wrapped_companion_ephemeral_pub")?.try_into().ok()?;
-            Some(Asked::LinkCode { number, wrapped_ephemeral: Box::new(wrapped) })
+            let wrapped = bytes("link_code_pairing_wrapped_companion_ephemeral_pub")?
+                .try_into()
+                .ok()?;
+            Some(Asked::LinkCode {
+                number,
+                wrapped_ephemeral: Box::new(wrapped),
+            })
         }
         Some("companion_finish") => Some(Asked::LinkFinish(CompanionFinish {
             reference: bytes("link_code_pairing_ref")?.to_vec(),
@@ -117,24 +161,21 @@ fn link_code(registration: &NodeRef<'_>) -> Option<Asked> {
 
 fn refusal(iq: &NodeRef<'_>) -> String {
     let error = iq.get_optional_child("error");
-    error.and_then(|error| attr(error, "text")).unwrap_or_else(|| "error".to_owned())
+    error
+        .and_then(|error| attr(error, "text"))
+        .unwrap_or_else(|| "error".to_owned())
 }
 
 fn address(stanza: &NodeRef<'_>) -> Address {
-    let Some(jid) = stanza.get_attr("to").and_then(|to| to.to_jid()) else { return Address::Nowhere };
+    let Some(jid) = stanza.get_attr("to").and_then(|to| to.to_jid()) else {
+        return Address::Nowhere;
+    };
     match jid.server {
         Server::Pn => jid.user.parse().map_or(Address::Nowhere, Address::Number),
         Server::Lid => jid.user.parse().map_or(Address::Nowhere, Address::Lid),
-        Server::Group => group(&jid.user).unwrap_or(Address::Nowhere),
+        Server::Group => jid.user.parse().map_or(Address::Nowhere, Address::Group),
         _ => Address::Nowhere,
     }
-}
-
-fn group(user: &str) -> Option<Address> {
-    Some(match user.split_once('-') {
-        Some((first, second)) => Address::Group(first.parse().ok()?, Some(second.parse().ok()?)),
-        None => Address::Group(user.parse().ok()?, None),
-    })
 }
 
 fn attr(node: &NodeRef<'_>, key: &str) -> Option<String> {

@@ -16,7 +16,9 @@ pub(super) fn success(unix_secs: u64, lid: Lid, device: u16) -> Node {
 
 pub(super) fn pair_device(id: u64, references: &[String]) -> Node {
     let reference = |text: &String| NodeBuilder::new("ref").bytes(text.as_bytes()).build();
-    let offer = NodeBuilder::new("pair-device").children(references.iter().map(reference)).build();
+    let offer = NodeBuilder::new("pair-device")
+        .children(references.iter().map(reference))
+        .build();
     server_query(id, "md").children([offer]).build()
 }
 
@@ -28,14 +30,20 @@ pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> No
         .attr("lid", format!("{lid}:{}@lid", device.id))
         .build();
     let mut children = vec![
-        NodeBuilder::new("device-identity").bytes(keys.device_identity.clone()).build(),
+        NodeBuilder::new("device-identity")
+            .bytes(keys.device_identity.clone())
+            .build(),
         // A client takes this as the account's name, without which it can never say `available`.
         NodeBuilder::new("biz").attr("name", "Sandbox").build(),
         NodeBuilder::new("platform").attr("name", "android").build(),
         device_jid,
     ];
     if offer.lid_migrated {
-        children.push(NodeBuilder::new("client-props").bytes(keys.lid_migrated.clone()).build());
+        children.push(
+            NodeBuilder::new("client-props")
+                .bytes(keys.lid_migrated.clone())
+                .build(),
+        );
     }
     let success = NodeBuilder::new("pair-success").children(children).build();
     server_query(id, "md").children([success]).build()
@@ -47,7 +55,10 @@ pub(crate) fn link_notification(id: u64, unix_secs: u64, hello: &PrimaryHello) -
     let registration = NodeBuilder::new("link_code_companion_reg")
         .attr("stage", "primary_hello")
         .children([
-            part("link_code_pairing_wrapped_primary_ephemeral_pub", &hello.wrapped_ephemeral),
+            part(
+                "link_code_pairing_wrapped_primary_ephemeral_pub",
+                &hello.wrapped_ephemeral,
+            ),
             part("primary_identity_pub", &hello.identity),
             part("link_code_pairing_ref", hello.reference.as_bytes()),
         ])
@@ -64,30 +75,51 @@ pub(crate) fn link_notification(id: u64, unix_secs: u64, hello: &PrimaryHello) -
 pub(super) fn reply(reply: &Reply) -> Node {
     match reply {
         Reply::Done { id } => result(id, None),
-        Reply::Props { id } => {
-            result(id, Some(NodeBuilder::new("props").attr("protocol", "1").build()))
-        }
+        Reply::Props { id } => result(id, Some(NodeBuilder::new("props").attr("protocol", "1").build())),
         Reply::Blocklist { id } => result(id, Some(NodeBuilder::new("list").build())),
         Reply::Privacy { id } => result(id, Some(NodeBuilder::new("privacy").build())),
         // Plenty, so that the client sees no need to upload more.
         Reply::PreKeyCount { id } => result(id, Some(NodeBuilder::new("count").attr("value", "812").build())),
-        Reply::Usync { id, users, contact, lid } => {
+        Reply::Usync {
+            id,
+            users,
+            contact,
+            lid,
+        } => {
             let users = users.iter().map(|user| usync_user(user, *contact, *lid));
             let list = NodeBuilder::new("list").children(users).build();
             result(id, Some(NodeBuilder::new("usync").children([list]).build()))
         }
         Reply::AppState { id, collections } => {
-            let empty = |name: &String| NodeBuilder::new("collection").attr("name", name).attr("version", "0").build();
-            result(id, Some(NodeBuilder::new("sync").children(collections.iter().map(empty)).build()))
+            let empty = |name: &String| {
+                NodeBuilder::new("collection")
+                    .attr("name", name)
+                    .attr("version", "0")
+                    .build()
+            };
+            result(
+                id,
+                Some(
+                    NodeBuilder::new("sync")
+                        .children(collections.iter().map(empty))
+                        .build(),
+                ),
+            )
         }
         Reply::LinkCode { id, reference } => {
-            let reference = NodeBuilder::new("link_code_pairing_ref").bytes(reference.as_bytes()).build();
-            let registration =
-                NodeBuilder::new("link_code_companion_reg").attr("stage", "companion_hello").children([reference]);
+            let reference = NodeBuilder::new("link_code_pairing_ref")
+                .bytes(reference.as_bytes())
+                .build();
+            let registration = NodeBuilder::new("link_code_companion_reg")
+                .attr("stage", "companion_hello")
+                .children([reference]);
             result(id, Some(registration.build()))
         }
         Reply::Error { id, code, text } => {
-            let error = NodeBuilder::new("error").attr("code", *code).attr("text", text).build();
+            let error = NodeBuilder::new("error")
+                .attr("code", *code)
+                .attr("text", text)
+                .build();
             NodeBuilder::new("iq")
                 .attr("from", SERVER_JID)
                 .attr("id", id)
@@ -104,7 +136,10 @@ pub(super) fn reply(reply: &Reply) -> Node {
         }
         Reply::Offline => {
             let offline = NodeBuilder::new("offline").attr("count", "0").build();
-            NodeBuilder::new("ib").attr("from", SERVER_JID).children([offline]).build()
+            NodeBuilder::new("ib")
+                .attr("from", SERVER_JID)
+                .children([offline])
+                .build()
         }
     }
 }
@@ -113,8 +148,15 @@ pub(super) fn reply(reply: &Reply) -> Node {
 pub(super) fn farewell(farewell: &Farewell) -> Vec<Node> {
     let end = || NodeBuilder::new("xmlstreamend").build();
     match farewell {
-        Farewell::Failure { reason, code, expire_secs, message } => {
-            let mut failure = NodeBuilder::new("failure").attr("reason", *reason).attr("location", "sandbox");
+        Farewell::Failure {
+            reason,
+            code,
+            expire_secs,
+            message,
+        } => {
+            let mut failure = NodeBuilder::new("failure")
+                .attr("reason", *reason)
+                .attr("location", "sandbox");
             if let Some(code) = code {
                 failure = failure.attr("code", *code);
             }
@@ -133,7 +175,11 @@ pub(super) fn farewell(farewell: &Farewell) -> Vec<Node> {
         Farewell::Conflict(kind) => {
             let conflict = NodeBuilder::new("conflict").attr("type", *kind).build();
             let error = NodeBuilder::new("stream:error");
-            let error = if *kind == "replaced" { error } else { error.attr("code", "401") };
+            let error = if *kind == "replaced" {
+                error
+            } else {
+                error.attr("code", "401")
+            };
             vec![error.children([conflict]).build(), end()]
         }
         Farewell::StreamEnd => vec![end()],
@@ -162,7 +208,10 @@ fn usync_user(answer: &UsyncAnswer, contact: bool, lid: bool) -> Node {
 }
 
 fn result(id: &str, content: Option<Node>) -> Node {
-    let iq = NodeBuilder::new("iq").attr("from", SERVER_JID).attr("id", id).attr("type", "result");
+    let iq = NodeBuilder::new("iq")
+        .attr("from", SERVER_JID)
+        .attr("id", id)
+        .attr("type", "result");
     match content {
         Some(content) => iq.children([content]).build(),
         None => iq.build(),
@@ -170,5 +219,9 @@ fn result(id: &str, content: Option<Node>) -> Node {
 }
 
 fn server_query(id: u64, xmlns: &'static str) -> NodeBuilder {
-    NodeBuilder::new("iq").attr("from", SERVER_JID).attr("type", "set").attr("xmlns", xmlns).attr("id", id)
+    NodeBuilder::new("iq")
+        .attr("from", SERVER_JID)
+        .attr("type", "set")
+        .attr("xmlns", xmlns)
+        .attr("id", id)
 }

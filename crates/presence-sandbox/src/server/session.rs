@@ -31,14 +31,30 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
     let username = caller.payload.username.and_then(Number::from_digits);
     let id = caller.payload.device.unwrap_or_default().try_into().ok();
     let device = username.zip(id).map(|(number, id)| Device { number, id });
-    let entrance = hub.login(Claim { noise_key: caller.noise_key, device });
+    let entrance = hub.login(Claim {
+        noise_key: caller.noise_key,
+        device,
+    });
     let (connection, greeting, treatment) = match entrance.admission {
-        Admission::Welcome { connection, device, lid, success } => {
-            (connection, encode::success(hub.unix_secs(), lid, device.id), success)
-        }
-        Admission::Pair { connection, references, offer } => {
-            (connection, encode::pair_device(hub.next_query(), &references), offer)
-        }
+        Admission::Welcome {
+            connection,
+            device,
+            lid,
+            success,
+        } => (
+            connection,
+            encode::success(hub.unix_secs(), lid, device.id),
+            success,
+        ),
+        Admission::Pair {
+            connection,
+            references,
+            offer,
+        } => (
+            connection,
+            encode::pair_device(hub.next_query(), &references),
+            offer,
+        ),
         Admission::Refused(farewell) => return say_farewell(&mut channel, &farewell).await,
     };
     let mut session = Session {
@@ -140,7 +156,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         let node = stanza.get();
         let (xml, request) = (to_xml(node), decode::request(node));
         let connection = self.connection;
-        let reaction = self.hub.change(|world, now| world.receive(now, connection, xml, request));
+        let reaction = self
+            .hub
+            .change(|world, now| world.receive(now, connection, xml, request));
         for (after, reply) in reaction.replies {
             let stanza = encode::reply(&reply);
             if after.is_zero() {
@@ -168,7 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     fn delay(&mut self, by: Duration, stanza: Node) {
         if self.delayed.len() < MAX_DELAYED {
             self.delays += 1;
-            self.delayed.push(Reverse(Delayed { due: Instant::now() + by, nth: self.delays, stanza }));
+            self.delayed.push(Reverse(Delayed {
+                due: Instant::now() + by,
+                nth: self.delays,
+                stanza,
+            }));
         }
     }
 

@@ -82,14 +82,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
                 pending.finish(&read_frame(&mut stream, &mut frames).await?)?
             }
         };
-        let Established { incoming, outgoing, client_key, payload } = established;
+        let Established {
+            incoming,
+            outgoing,
+            client_key,
+            payload,
+        } = established;
         let channel = Self {
             stream,
             frames,
-            incoming: Counted { cipher: incoming, next: 0 },
-            outgoing: Counted { cipher: outgoing, next: 0 },
+            incoming: Counted {
+                cipher: incoming,
+                next: 0,
+            },
+            outgoing: Counted {
+                cipher: outgoing,
+                next: 0,
+            },
         };
-        Ok((channel, Caller { noise_key: client_key, payload }))
+        Ok((
+            channel,
+            Caller {
+                noise_key: client_key,
+                payload,
+            },
+        ))
     }
 
     /// The next stanza. Nothing is lost when this future is dropped and called for again.
@@ -97,7 +114,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         let mut frame = read_frame(&mut self.stream, &mut self.frames).await?;
         let counter = self.incoming.tick()?;
         let cipher = &self.incoming.cipher;
-        cipher.decrypt_in_place_with_counter(counter, &mut frame).map_err(|_| WireError::Stanza)?;
+        cipher
+            .decrypt_in_place_with_counter(counter, &mut frame)
+            .map_err(|_| WireError::Stanza)?;
         let stanza = unpack_bytes(frame).map_err(|_| WireError::Stanza)?;
         OwnedNodeRef::new(stanza).map_err(|_| WireError::Stanza)
     }
@@ -105,8 +124,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
     pub(crate) async fn write(&mut self, stanza: &Node) -> Result<(), WireError> {
         let plain = marshal(stanza).map_err(|_| WireError::Stanza)?;
         let counter = self.outgoing.tick()?;
-        let sealed =
-            self.outgoing.cipher.encrypt_with_counter(counter, &plain).map_err(|_| WireError::Stanza)?;
+        let sealed = self
+            .outgoing
+            .cipher
+            .encrypt_with_counter(counter, &plain)
+            .map_err(|_| WireError::Stanza)?;
         debug_assert_eq!(sealed.len(), plain.len() + TAG);
         write(&mut self.stream, framed(&sealed)).await
     }

@@ -33,7 +33,9 @@ impl Frames {
         if !self.introduced && !self.skip_introduction()? {
             return Ok(None);
         }
-        let Some(length) = self.length_at(0) else { return Ok(None) };
+        let Some(length) = self.length_at(0) else {
+            return Ok(None);
+        };
         if length > MAX_FRAME {
             return Err(WireError::FrameTooLong(length));
         }
@@ -51,7 +53,9 @@ impl Frames {
 
     fn skip_introduction(&mut self) -> Result<bool, WireError> {
         if self.buffer.starts_with(&ROUTING) {
-            let Some(length) = self.length_at(ROUTING.len()) else { return Ok(false) };
+            let Some(length) = self.length_at(ROUTING.len()) else {
+                return Ok(false);
+            };
             if length > MAX_ROUTING {
                 return Err(WireError::Introduction);
             }
@@ -73,7 +77,11 @@ impl Frames {
 
     fn length_at(&self, at: usize) -> Option<usize> {
         let bytes = self.buffer.get(at..at + LENGTH)?;
-        Some(bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte)))
+        Some(
+            bytes
+                .iter()
+                .fold(0, |length, byte| length << 8 | usize::from(*byte)),
+        )
     }
 }
 
@@ -82,7 +90,9 @@ mod tests {
     use super::*;
 
     fn all(frames: &mut Frames) -> Vec<Vec<u8>> {
-        std::iter::from_fn(|| frames.next().unwrap()).map(|frame| frame.to_vec()).collect()
+        std::iter::from_fn(|| frames.next().unwrap())
+            .map(|frame| frame.to_vec())
+            .collect()
     }
 
     #[test]
@@ -97,7 +107,11 @@ mod tests {
                 frames.feed(piece);
                 seen.extend(all(&mut frames));
             }
-            assert_eq!(seen, [b"one".to_vec(), Vec::new(), b"two".to_vec()], "cut every {cut} bytes");
+            assert_eq!(
+                seen,
+                [b"one".to_vec(), Vec::new(), b"two".to_vec()],
+                "cut every {cut} bytes"
+            );
         }
     }
 

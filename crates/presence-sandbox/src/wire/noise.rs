@@ -2,6 +2,8 @@
 //! one that does not, and XXfallback for one whose key is out of date.
 
 use rand::rngs::StdRng;
+use wa::cert_chain::{NoiseCertificate, noise_certificate::Details};
+use wa::handshake_message::{ClientFinish, ClientHello, ServerHello};
 use whatsapp_rust::buffa::{Message, MessageField};
 use whatsapp_rust::wacore::handshake::{HandshakeError, NoiseCipher, NoiseHandshake};
 use whatsapp_rust::wacore::libsignal::protocol::{KeyPair, PrivateKey};
@@ -9,8 +11,6 @@ use whatsapp_rust::wacore_binary::consts::{
     NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER,
 };
 use whatsapp_rust::waproto::whatsapp as wa;
-use wa::cert_chain::{NoiseCertificate, noise_certificate::Details};
-use wa::handshake_message::{ClientFinish, ClientHello, ServerHello};
 
 use super::WireError;
 
@@ -35,7 +35,10 @@ impl ServerIdentity {
             intermediate: MessageField::some(certificate(&root, 1, 0, &intermediate)),
             leaf: MessageField::some(certificate(&intermediate, 2, 1, &key)),
         };
-        Self { key, certificates: chain.encode_to_vec() }
+        Self {
+            key,
+            certificates: chain.encode_to_vec(),
+        }
     }
 
     /// The 32 bytes a client must know to use the IK handshake.
@@ -56,14 +59,20 @@ pub(super) struct Established {
 /// What the client's first message leads to.
 pub(super) enum Answered {
     /// IK: done, once `reply` is sent.
-    Done { reply: Vec<u8>, established: Box<Established> },
+    Done {
+        reply: Vec<u8>,
+        established: Box<Established>,
+    },
     /// XX or XXfallback: send `reply`, then [`Pending::finish`] with the client's second message.
     Pending { reply: Vec<u8>, pending: Pending },
 }
 
 /// Answers the client's first message.
 pub(super) fn answer(server: &ServerIdentity, message: &[u8]) -> Result<Answered, WireError> {
-    let hello = decode(message)?.client_hello.into_option().ok_or(WireError::Handshake)?;
+    let hello = decode(message)?
+        .client_hello
+        .into_option()
+        .ok_or(WireError::Handshake)?;
     let ephemeral = key_of(hello.ephemeral.as_deref())?;
     if hello.r#static.is_none() {
         return offer(server, NOISE_PATTERN_XX, &ephemeral);
@@ -77,7 +86,11 @@ pub(super) fn answer(server: &ServerIdentity, message: &[u8]) -> Result<Answered
 }
 
 /// IK: `<- s`, `-> e, es, s, ss`, `<- e, ee, se`.
-fn accept(server: &ServerIdentity, hello: &ClientHello, their_ephemeral: &[u8; 32]) -> Result<Answered, WireError> {
+fn accept(
+    server: &ServerIdentity,
+    hello: &ClientHello,
+    their_ephemeral: &[u8; 32],
+) -> Result<Answered, WireError> {
     let own = server.key.private_key.serialize();
     let mut noise = NoiseHandshake::new(NOISE_PATTERN_IK, &WA_CONN_HEADER)?;
     noise.authenticate(&server.public_key());
@@ -93,7 +106,10 @@ fn accept(server: &ServerIdentity, hello: &ClientHello, their_ephemeral: &[u8; 3
     noise.mix_shared_secret(ephemeral.private_key.serialize(), &client_key)?;
     let certificates = noise.encrypt(&server.certificates)?;
     let reply = server_hello(&ephemeral, None, certificates);
-    Ok(Answered::Done { reply, established: Box::new(establish(noise, client_key, &payload)?) })
+    Ok(Answered::Done {
+        reply,
+        established: Box::new(establish(noise, client_key, &payload)?),
+    })
 }
 
 /// XX and XXfallback: `-> e`, `<- e, ee, s, es`, `-> s, se`.
@@ -107,7 +123,10 @@ fn offer(server: &ServerIdentity, pattern: &str, their_ephemeral: &[u8; 32]) -> 
     noise.mix_shared_secret(server.key.private_key.serialize(), their_ephemeral)?;
     let certificates = noise.encrypt(&server.certificates)?;
     let reply = server_hello(&ephemeral, Some(own_key), certificates);
-    Ok(Answered::Pending { reply, pending: Pending { noise, ephemeral } })
+    Ok(Answered::Pending {
+        reply,
+        pending: Pending { noise, ephemeral },
+    })
 }
 
 /// An XX handshake that waits for the client's last message.
@@ -118,10 +137,16 @@ pub(super) struct Pending {
 
 impl Pending {
     pub(super) fn finish(mut self, message: &[u8]) -> Result<Established, WireError> {
-        let finish: ClientFinish = decode(message)?.client_finish.into_option().ok_or(WireError::Handshake)?;
+        let finish: ClientFinish = decode(message)?
+            .client_finish
+            .into_option()
+            .ok_or(WireError::Handshake)?;
         let client_key = decrypt_key(&mut self.noise, finish.r#static.as_deref())?;
-        self.noise.mix_shared_secret(self.ephemeral.private_key.serialize(), &client_key)?;
-        let payload = self.noise.decrypt(finish.payload.as_deref().ok_or(WireError::Handshake)?)?;
+        self.noise
+            .mix_shared_secret(self.ephemeral.private_key.serialize(), &client_key)?;
+        let payload = self
+            .noise
+            .decrypt(finish.payload.as_deref().ok_or(WireError::Handshake)?)?;
         establish(self.noise, client_key, &payload)
     }
 }
@@ -130,7 +155,12 @@ fn establish(noise: NoiseHandshake, client_key: [u8; 32], payload: &[u8]) -> Res
     let payload = wa::ClientPayload::decode_from_slice(payload).map_err(|_| WireError::Handshake)?;
     // The first key of the pair is the one the initiator writes with.
     let (incoming, outgoing) = noise.finish()?;
-    Ok(Established { incoming, outgoing, client_key, payload })
+    Ok(Established {
+        incoming,
+        outgoing,
+        client_key,
+        payload,
+    })
 }
 
 fn decode(message: &[u8]) -> Result<wa::HandshakeMessage, WireError> {
@@ -144,7 +174,11 @@ fn server_hello(ephemeral: &KeyPair, own_key: Option<Vec<u8>>, certificates: Vec
         payload: Some(certificates),
         ..Default::default()
     };
-    wa::HandshakeMessage { server_hello: MessageField::some(hello), ..Default::default() }.encode_to_vec()
+    wa::HandshakeMessage {
+        server_hello: MessageField::some(hello),
+        ..Default::default()
+    }
+    .encode_to_vec()
 }
 
 fn certificate(issuer: &KeyPair, serial: u32, issuer_serial: u32, subject: &KeyPair) -> NoiseCertificate {
@@ -156,8 +190,13 @@ fn certificate(issuer: &KeyPair, serial: u32, issuer_serial: u32, subject: &KeyP
         not_after: Some(VALIDITY.1),
     }
     .encode_to_vec();
-    let signature = issuer.calculate_signature(&details, &mut rng()).expect("a generated key signs");
-    NoiseCertificate { details: Some(details), signature: Some(signature.to_vec()) }
+    let signature = issuer
+        .calculate_signature(&details, &mut rng())
+        .expect("a generated key signs");
+    NoiseCertificate {
+        details: Some(details),
+        signature: Some(signature.to_vec()),
+    }
 }
 
 fn decrypt_key(noise: &mut NoiseHandshake, ciphertext: Option<&[u8]>) -> Result<[u8; 32], WireError> {
@@ -165,16 +204,24 @@ fn decrypt_key(noise: &mut NoiseHandshake, ciphertext: Option<&[u8]>) -> Result<
 }
 
 fn key_of(bytes: Option<&[u8]>) -> Result<[u8; 32], WireError> {
-    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(WireError::Handshake)
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or(WireError::Handshake)
 }
 
 fn key_pair(secret: &[u8; 32]) -> KeyPair {
     let private = PrivateKey::deserialize(secret).expect("a private key is any 32 bytes");
-    KeyPair::new(private.public_key().expect("a private key has a public one"), private)
+    KeyPair::new(
+        private.public_key().expect("a private key has a public one"),
+        private,
+    )
 }
 
 fn raw(pair: &KeyPair) -> [u8; 32] {
-    pair.public_key.public_key_bytes().try_into().expect("a public key has 32 bytes")
+    pair.public_key
+        .public_key_bytes()
+        .try_into()
+        .expect("a public key has 32 bytes")
 }
 
 fn rng() -> StdRng {
@@ -200,15 +247,22 @@ mod tests {
     }
 
     fn payload() -> Vec<u8> {
-        wa::ClientPayload { username: Some(5_511_988_887_777), ..Default::default() }.encode_to_vec()
+        wa::ClientPayload {
+            username: Some(5_511_988_887_777),
+            ..Default::default()
+        }
+        .encode_to_vec()
     }
 
     #[test]
     fn a_client_that_knows_the_key_is_in_after_one_message() {
         let (server, device) = (ServerIdentity::new(&[7; 32]), device());
-        let mut client = IkHandshakeState::new(device.clone(), server.public_key(), payload(), &WA_CONN_HEADER).unwrap();
+        let mut client =
+            IkHandshakeState::new(device.clone(), server.public_key(), payload(), &WA_CONN_HEADER).unwrap();
         let hello = client.build_client_hello().unwrap();
-        let Answered::Done { reply, established } = answer(&server, &hello).unwrap() else { panic!("not IK") };
+        let Answered::Done { reply, established } = answer(&server, &hello).unwrap() else {
+            panic!("not IK")
+        };
         let IkServerHelloOutcome::Continue(outcome) = client.read_server_hello(&reply).unwrap() else {
             panic!("refused")
         };
@@ -216,7 +270,10 @@ mod tests {
         assert_eq!(established.payload.username, Some(5_511_988_887_777));
         let sealed = outcome.write_cipher.encrypt_with_counter(0, b"hello").unwrap();
         let mut opened = sealed.clone();
-        established.incoming.decrypt_in_place_with_counter(0, &mut opened).unwrap();
+        established
+            .incoming
+            .decrypt_in_place_with_counter(0, &mut opened)
+            .unwrap();
         assert_eq!(opened, b"hello");
     }
 
@@ -224,9 +281,12 @@ mod tests {
     #[test]
     fn a_client_that_knows_another_key_is_shown_ours_and_refuses_it() {
         let (server, stranger) = (ServerIdentity::new(&[7; 32]), ServerIdentity::new(&[8; 32]));
-        let mut client = IkHandshakeState::new(device(), stranger.public_key(), payload(), &WA_CONN_HEADER).unwrap();
+        let mut client =
+            IkHandshakeState::new(device(), stranger.public_key(), payload(), &WA_CONN_HEADER).unwrap();
         let hello = client.build_client_hello().unwrap();
-        let Answered::Pending { reply, .. } = answer(&server, &hello).unwrap() else { panic!("not a fallback") };
+        let Answered::Pending { reply, .. } = answer(&server, &hello).unwrap() else {
+            panic!("not a fallback")
+        };
         let IkServerHelloOutcome::Fallback(inputs) = client.read_server_hello(&reply).unwrap() else {
             panic!("not a fallback")
         };
@@ -240,8 +300,12 @@ mod tests {
         let server = ServerIdentity::new(&[7; 32]);
         let mut client = XxHandshakeState::new(device(), payload(), &WA_CONN_HEADER).unwrap();
         let hello = client.build_client_hello().unwrap();
-        let Answered::Pending { reply, .. } = answer(&server, &hello).unwrap() else { panic!("not XX") };
-        let refusal = client.read_server_hello_and_build_client_finish(&reply).unwrap_err();
+        let Answered::Pending { reply, .. } = answer(&server, &hello).unwrap() else {
+            panic!("not XX")
+        };
+        let refusal = client
+            .read_server_hello_and_build_client_finish(&reply)
+            .unwrap_err();
         assert!(refusal.to_string().contains("signature"), "{refusal}");
     }
 
@@ -250,7 +314,8 @@ mod tests {
     fn xx_and_its_fallback_establish_a_channel() {
         for pattern in [NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK] {
             let (server, device, ephemeral) = (ServerIdentity::new(&[7; 32]), device(), device());
-            let Answered::Pending { reply, pending } = offer(&server, pattern, &raw(&ephemeral)).unwrap() else {
+            let Answered::Pending { reply, pending } = offer(&server, pattern, &raw(&ephemeral)).unwrap()
+            else {
                 panic!("not pending")
             };
             let hello = decode(&reply).unwrap().server_hello.into_option().unwrap();
@@ -258,17 +323,29 @@ mod tests {
             let mut noise = NoiseHandshake::new(pattern, &WA_CONN_HEADER).unwrap();
             noise.authenticate(&raw(&ephemeral));
             noise.authenticate(&theirs);
-            noise.mix_shared_secret(ephemeral.private_key.serialize(), &theirs).unwrap();
+            noise
+                .mix_shared_secret(ephemeral.private_key.serialize(), &theirs)
+                .unwrap();
             let key = decrypt_key(&mut noise, hello.r#static.as_deref()).unwrap();
             assert_eq!(key, server.public_key());
-            noise.mix_shared_secret(ephemeral.private_key.serialize(), &key).unwrap();
+            noise
+                .mix_shared_secret(ephemeral.private_key.serialize(), &key)
+                .unwrap();
             noise.decrypt(hello.payload.as_deref().unwrap()).unwrap();
             let own = noise.encrypt(&raw(&device)).unwrap();
-            noise.mix_shared_secret(device.private_key.serialize(), &theirs).unwrap();
+            noise
+                .mix_shared_secret(device.private_key.serialize(), &theirs)
+                .unwrap();
             let sealed = noise.encrypt(&payload()).unwrap();
-            let finish = ClientFinish { r#static: Some(own), payload: Some(sealed), ..Default::default() };
-            let message =
-                wa::HandshakeMessage { client_finish: MessageField::some(finish), ..Default::default() };
+            let finish = ClientFinish {
+                r#static: Some(own),
+                payload: Some(sealed),
+                ..Default::default()
+            };
+            let message = wa::HandshakeMessage {
+                client_finish: MessageField::some(finish),
+                ..Default::default()
+            };
             let established = pending.finish(&message.encode_to_vec()).unwrap();
             assert_eq!(established.client_key, raw(&device));
         }

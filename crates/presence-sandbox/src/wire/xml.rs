@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use whatsapp_rust::wacore_binary::node::NodeContentRef;
 use whatsapp_rust::wacore_binary::NodeRef;
+use whatsapp_rust::wacore_binary::node::NodeContentRef;
 
 /// How much text one stanza may become. An upload of 812 pre-keys would be 120 KiB that nobody reads;
 /// beyond this, contents and elements are left out, with a comment in their place.
@@ -115,7 +115,9 @@ mod tests {
     #[test]
     fn a_stanza_reads_as_xml() {
         let composing = NodeBuilder::new("composing").attr("media", "audio").build();
-        let chatstate = NodeBuilder::new("chatstate").attr("to", "5511988887777@s.whatsapp.net").children([composing]);
+        let chatstate = NodeBuilder::new("chatstate")
+            .attr("to", "5511988887777@s.whatsapp.net")
+            .children([composing]);
         assert_eq!(
             xml(chatstate.build()),
             r#"<chatstate to="5511988887777@s.whatsapp.net"><composing media="audio"/></chatstate>"#
@@ -128,22 +130,36 @@ mod tests {
             .attr("name", "\"><evil a=\"&\n\u{1}")
             .string_content("</a>")
             .build();
-        assert_eq!(xml(node), "<a__b name=\"&quot;&gt;&lt;evil a=&quot;&amp;&#10;\u{fffd}\">&lt;/a&gt;</a__b>");
+        assert_eq!(
+            xml(node),
+            "<a__b name=\"&quot;&gt;&lt;evil a=&quot;&amp;&#10;\u{fffd}\">&lt;/a&gt;</a__b>"
+        );
     }
 
     #[test]
     fn bytes_are_text_when_they_are_and_digits_when_not() {
-        assert_eq!(xml(NodeBuilder::new("a").bytes(b"+55".to_vec()).build()), "<a>+55</a>");
-        assert_eq!(xml(NodeBuilder::new("a").bytes(vec![0, 0xff]).build()), "<a>00ff</a>");
+        assert_eq!(
+            xml(NodeBuilder::new("a").bytes(b"+55".to_vec()).build()),
+            "<a>+55</a>"
+        );
+        assert_eq!(
+            xml(NodeBuilder::new("a").bytes(vec![0, 0xff]).build()),
+            "<a>00ff</a>"
+        );
         assert_eq!(xml(NodeBuilder::new("a").bytes(Vec::new()).build()), "<a></a>");
     }
 
     #[test]
     fn a_huge_stanza_stays_well_formed_and_short() {
         let key = || NodeBuilder::new("key").bytes(vec![0; 32]).build();
-        let text = xml(NodeBuilder::new("list").children((0..1000).map(|_| key())).build());
+        let text = xml(NodeBuilder::new("list")
+            .children((0..1000).map(|_| key()))
+            .build());
         assert!(text.len() < MAX_TEXT + 300, "{}", text.len());
         assert!(text.ends_with(" more --></list>"), "{}", &text[text.len() - 40..]);
-        assert_eq!(xml(NodeBuilder::new("a").bytes(vec![0; 9000]).build()), "<a><!-- 18000 characters --></a>");
+        assert_eq!(
+            xml(NodeBuilder::new("a").bytes(vec![0; 9000]).build()),
+            "<a><!-- 18000 characters --></a>"
+        );
     }
 }

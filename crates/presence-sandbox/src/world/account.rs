@@ -59,12 +59,16 @@ impl Accounts {
     }
 
     pub(super) fn devices(&self, number: Number) -> usize {
-        self.accounts.get(&number).map_or(0, |account| account.devices.len())
+        self.accounts
+            .get(&number)
+            .map_or(0, |account| account.devices.len())
     }
 
     /// The id the next device of `number` gets: not one that was just given up.
     pub(super) fn next_device(&self, number: Number) -> Option<u16> {
-        let Some(account) = self.accounts.get(&number) else { return Some(1) };
+        let Some(account) = self.accounts.get(&number) else {
+            return Some(1);
+        };
         let mut after = (account.last + 1..=LAST_DEVICE).chain(1..=account.last);
         after.find(|id| !account.devices.contains_key(id))
     }
@@ -93,7 +97,9 @@ impl Accounts {
     }
 
     pub(super) fn unlink_all(&mut self, number: Number) -> usize {
-        let Some(account) = self.accounts.get_mut(&number) else { return 0 };
+        let Some(account) = self.accounts.get_mut(&number) else {
+            return 0;
+        };
         let devices = std::mem::take(&mut account.devices);
         for key in devices.values() {
             self.by_key.remove(key);
@@ -130,12 +136,19 @@ mod tests {
     use super::*;
 
     fn device(number: &str, id: u16) -> Device {
-        Device { number: number.parse().unwrap(), id }
+        Device {
+            number: number.parse().unwrap(),
+            id,
+        }
     }
 
     #[test]
     fn a_device_is_known_by_its_key_and_what_it_says() {
-        let (own, other, new) = (device("5511988887777", 1), device("5511988887778", 1), device("1000000000", 1));
+        let (own, other, new) = (
+            device("5511988887777", 1),
+            device("5511988887778", 1),
+            device("1000000000", 1),
+        );
         let mut accounts = Accounts::default();
         accounts.link(own, [1; 32]);
         accounts.link(other, [2; 32]);

@@ -23,9 +23,18 @@ pub(crate) struct Claim {
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// It is logged in.
-    Welcome { connection: ConnectionId, device: Device, lid: Lid, success: Treatment },
+    Welcome {
+        connection: ConnectionId,
+        device: Device,
+        lid: Lid,
+        success: Treatment,
+    },
     /// It can be linked with these QR references.
-    Pair { connection: ConnectionId, references: Vec<String>, offer: Treatment },
+    Pair {
+        connection: ConnectionId,
+        references: Vec<String>,
+        offer: Treatment,
+    },
     /// Neither.
     Refused(Farewell),
 }
@@ -34,7 +43,12 @@ pub(crate) enum Admission {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Farewell {
     /// `<failure>`, and hanging up.
-    Failure { reason: u16, code: Option<u16>, expire_secs: Option<u64>, message: Option<String> },
+    Failure {
+        reason: u16,
+        code: Option<u16>,
+        expire_secs: Option<u64>,
+        message: Option<String>,
+    },
     /// `<stream:error code>`.
     StreamError { code: u16, hang_up: bool },
     /// `<stream:error><conflict type>`, with the code that goes with it.
@@ -47,7 +61,12 @@ pub(crate) enum Farewell {
 
 impl Farewell {
     pub(super) fn failure(reason: u16) -> Self {
-        Self::Failure { reason, code: None, expire_secs: None, message: None }
+        Self::Failure {
+            reason,
+            code: None,
+            expire_secs: None,
+            message: None,
+        }
     }
 
     pub(crate) fn hangs_up(&self) -> bool {
@@ -149,7 +168,8 @@ impl World {
     /// Ends all connections of `number`, or of everyone. Returns how many.
     pub(super) fn dismiss(&mut self, number: Option<Number>, farewell: &Farewell) -> usize {
         let struck: Vec<_> = self.targets(number).collect();
-        self.effects.extend(struck.iter().map(|id| Effect::Dismiss(*id, farewell.clone())));
+        self.effects
+            .extend(struck.iter().map(|id| Effect::Dismiss(*id, farewell.clone())));
         struck.len()
     }
 
@@ -172,7 +192,10 @@ impl World {
     /// The logged-in connections of `number`, or of everyone.
     pub(super) fn connections_of(&self, number: Option<Number>) -> impl Iterator<Item = ConnectionId> {
         let of = move |device: &Device| number.is_none_or(|number| device.number == number);
-        self.connections.iter().filter(move |(_, c)| c.device.as_ref().is_some_and(of)).map(|(id, _)| *id)
+        self.connections
+            .iter()
+            .filter(move |(_, c)| c.device.as_ref().is_some_and(of))
+            .map(|(id, _)| *id)
     }
 
     /// Whom a fault that is set now strikes: `number`'s connections, or all, also those that wait to be
@@ -182,14 +205,22 @@ impl World {
             Some(number) => device.is_some_and(|device| device.number == number),
             None => true,
         };
-        self.connections.iter().filter(move |(_, c)| of(c.device)).map(|(id, _)| *id)
+        self.connections
+            .iter()
+            .filter(move |(_, c)| of(c.device))
+            .map(|(id, _)| *id)
     }
 
     /// A device has one connection: the older one has to go.
     fn replace(&mut self, device: Device) {
-        let older = self.connections.iter().find(|(_, c)| c.device == Some(device)).map(|(id, _)| *id);
+        let older = self
+            .connections
+            .iter()
+            .find(|(_, c)| c.device == Some(device))
+            .map(|(id, _)| *id);
         if let Some(older) = older {
-            self.effects.push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
+            self.effects
+                .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
             // It is on its way out: what it still sends counts for nobody.
             self.hung_up(older);
         }

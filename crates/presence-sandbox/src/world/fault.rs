@@ -9,9 +9,18 @@ use super::{ConnectionId, Effect, Farewell, Number, Treatment, World};
 /// How many faults can stand at a time.
 const MAX_FAULTS: usize = 1024;
 
+/// The longest delay or ban. More than that could overflow a clock.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The number of a fault that stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct FaultId(u64);
+
+impl FaultId {
+    pub(crate) const fn new(id: u64) -> Self {
+        Self(id)
+    }
+}
 
 /// Something that goes wrong.
 ///
@@ -26,14 +35,16 @@ pub struct Fault {
 }
 
 /// What goes wrong.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 #[non_exhaustive]
 pub enum FaultKind {
     /// `<stream:error code>`; then the server hangs up, or just leaves the connection open.
     StreamError {
         /// For example 429 or 503.
         code: u16,
-        /// Whether the server hangs up after it.
+        /// Whether the server hangs up after it, which it does unless told otherwise.
+        #[serde(default = "yes")]
         hang_up: bool,
     },
     /// `<stream:error>` with `<conflict type="replaced">`, as when the device connected elsewhere.
@@ -46,6 +57,7 @@ pub enum FaultKind {
         /// For example 401, 403, 405 or 503.
         reason: u16,
         /// What the failure says besides, if anything.
+        #[serde(default)]
         message: Option<String>,
     },
     /// `<xmlstreamend>`, then the server hangs up.
@@ -58,16 +70,36 @@ pub enum FaultKind {
     /// after the handshake when it concerns one.
     Refuse,
     /// Some answers are never given.
-    Withhold(Vec<Answer>),
+    Withhold {
+        /// Which.
+        answers: Vec<Answer>,
+    },
     /// Some answers come late.
-    Delay(Vec<Answer>, Duration),
+    Delay {
+        /// Which.
+        answers: Vec<Answer>,
+        /// How late. As JSON, whole milliseconds.
+        #[serde(rename = "delay_ms", with = "millis")]
+        by: Duration,
+    },
     /// Some queries are answered with an error.
-    Reject(Vec<Answer>, u16, String),
+    Reject {
+        /// The queries, by the name of their answer.
+        answers: Vec<Answer>,
+        /// For example 429.
+        code: u16,
+        /// What the error says besides.
+        #[serde(default)]
+        text: String,
+    },
     /// Every login fails with 402 until the ban ends, and those who are in are thrown out.
     Ban {
         /// WhatsApp's reason for the ban; 101 to 104 and 106 are known.
+        #[serde(default = "too_many_strangers")]
         code: u16,
-        /// How long it lasts, from when the fault is set.
+        /// How long it lasts, from when the fault is set. As JSON, whole milliseconds. The failure tells
+        /// what is left of it in whole seconds, rounded up.
+        #[serde(rename = "lasts_ms", with = "millis")]
         lasts: Duration,
     },
 }
@@ -138,6 +170,12 @@ pub enum InvalidFault {
     /// Zero times, or after zero stanzas.
     #[error("'times' and 'after_stanzas' are 1 or more")]
     Zero,
+    /// No answer is named.
+    #[error("'answers' names none")]
+    NoAnswers,
+    /// A time of more than a year.
+    #[error("a time of more than a year")]
+    TooLong,
     /// Too many faults stand.
     #[error("{MAX_FAULTS} faults stand already")]
     TooMany,
@@ -147,7 +185,12 @@ impl Fault {
     /// `kind`, at once, for all accounts.
     #[must_use]
     pub const fn new(kind: FaultKind) -> Self {
-        Self { kind, when: When::Now, account: None, times: None }
+        Self {
+            kind,
+            when: When::Now,
+            account: None,
+            times: None,
+        }
     }
 
     /// A stream error after which the server hangs up.
@@ -159,7 +202,10 @@ impl Fault {
     /// A failure.
     #[must_use]
     pub const fn failure(reason: u16) -> Self {
-        Self::new(FaultKind::Failure { reason, message: None })
+        Self::new(FaultKind::Failure {
+            reason,
+            message: None,
+        })
     }
 
     /// A connection on which nothing is read or written any more.
@@ -177,19 +223,51 @@ impl Fault {
     /// An answer that is never given.
     #[must_use]
     pub fn withhold(answer: Answer) -> Self {
-        Self::new(FaultKind::Withhold(vec![answer]))
+        Self::new(FaultKind::Withhold {
+            answers: vec![answer],
+        })
     }
 
     /// An answer that comes late.
     #[must_use]
     pub fn delay(answer: Answer, by: Duration) -> Self {
-        Self::new(FaultKind::Delay(vec![answer], by))
+        Self::new(FaultKind::Delay {
+            answers: vec![answer],
+            by,
+        })
     }
 
     /// A temporary ban.
     #[must_use]
     pub const fn ban(lasts: Duration) -> Self {
-        Self::new(FaultKind::Ban { code: 101, lasts })
+        Self::new(FaultKind::Ban {
+            code: too_many_strangers(),
+            lasts,
+        })
+    }
+
+    /// What goes wrong.
+    #[must_use]
+    pub const fn kind(&self) -> &FaultKind {
+        &self.kind
+    }
+
+    /// The account it concerns; `None` for all.
+    #[must_use]
+    pub const fn account(&self) -> Option<Number> {
+        self.account
+    }
+
+    /// When it happens.
+    #[must_use]
+    pub const fn moment(&self) -> When {
+        self.when
+    }
+
+    /// How many times it will still happen; `None` for any number of times.
+    #[must_use]
+    pub const fn remaining(&self) -> Option<u32> {
+        self.times
     }
 
     /// Concerns only this account.
@@ -217,8 +295,25 @@ impl Fault {
         if self.times == Some(0) || self.when == When::AfterStanzas(0) {
             return Err(InvalidFault::Zero);
         }
+        match &self.kind {
+            FaultKind::Withhold { answers }
+            | FaultKind::Delay { answers, .. }
+            | FaultKind::Reject { answers, .. }
+                if answers.is_empty() =>
+            {
+                return Err(InvalidFault::NoAnswers);
+            }
+            FaultKind::Delay { by: time, .. } | FaultKind::Ban { lasts: time, .. } if *time > YEAR => {
+                return Err(InvalidFault::TooLong);
+            }
+            _ => {}
+        }
         let timed = self.kind.strike().is_some();
-        if !timed && self.when != When::Now { Err(InvalidFault::NotTimed) } else { Ok(()) }
+        if !timed && self.when != When::Now {
+            Err(InvalidFault::NotTimed)
+        } else {
+            Ok(())
+        }
     }
 
     fn concerns(&self, account: Option<Number>) -> bool {
@@ -237,7 +332,10 @@ impl FaultKind {
     /// What it does to a connection, for those that happen at one moment.
     fn strike(&self) -> Option<Strike> {
         Some(Strike::Dismiss(match self {
-            Self::StreamError { code, hang_up } => Farewell::StreamError { code: *code, hang_up: *hang_up },
+            Self::StreamError { code, hang_up } => Farewell::StreamError {
+                code: *code,
+                hang_up: *hang_up,
+            },
             Self::Replaced => Farewell::Conflict("replaced"),
             Self::DeviceRemoved => Farewell::Conflict("device_removed"),
             Self::Failure { reason, message } => Farewell::Failure {
@@ -249,7 +347,11 @@ impl FaultKind {
             Self::StreamEnd => Farewell::StreamEnd,
             Self::Drop => Farewell::Cut,
             Self::Stall => return Some(Strike::Stall),
-            Self::Refuse | Self::Withhold(_) | Self::Delay(..) | Self::Reject(..) | Self::Ban { .. } => {
+            Self::Refuse
+            | Self::Withhold { .. }
+            | Self::Delay { .. }
+            | Self::Reject { .. }
+            | Self::Ban { .. } => {
                 return None;
             }
         }))
@@ -274,7 +376,8 @@ struct Standing {
 
 impl Faults {
     pub(super) fn handle_timeout(&mut self, now: Duration) {
-        self.standing.retain(|standing| standing.ends_at.is_none_or(|end| end > now));
+        self.standing
+            .retain(|standing| standing.ends_at.is_none_or(|end| end > now));
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Duration> {
@@ -290,7 +393,9 @@ impl Faults {
 
     pub(super) fn on_stanza(&mut self, account: Option<Number>) -> Option<Strike> {
         self.use_up(account, |standing| {
-            let When::AfterStanzas(every) = standing.fault.when else { return None };
+            let When::AfterStanzas(every) = standing.fault.when else {
+                return None;
+            };
             standing.stanzas -= 1;
             (standing.stanzas == 0).then(|| {
                 standing.stanzas = every;
@@ -308,18 +413,23 @@ impl Faults {
     }
 
     pub(super) fn ban(&mut self, now: Duration, account: Option<Number>) -> Option<Farewell> {
-        self.use_up(account, |standing| match (&standing.fault.kind, standing.ends_at) {
-            (FaultKind::Ban { code, .. }, Some(end)) => Some(banned(*code, end.saturating_sub(now))),
-            _ => None,
+        self.use_up(account, |standing| {
+            match (&standing.fault.kind, standing.ends_at) {
+                (FaultKind::Ban { code, .. }, Some(end)) => Some(banned(*code, end.saturating_sub(now))),
+                _ => None,
+            }
         })
     }
 
     pub(super) fn treatment(&mut self, answer: Answer, account: Option<Number>) -> Treatment {
         self.use_up(account, |standing| match &standing.fault.kind {
-            FaultKind::Withhold(answers) if answers.contains(&answer) => Some(Treatment::Withhold),
-            FaultKind::Delay(answers, by) if answers.contains(&answer) => Some(Treatment::Delay(*by)),
-            FaultKind::Reject(answers, code, text) if answers.contains(&answer) => {
-                Some(Treatment::Reject { code: *code, text: text.clone() })
+            FaultKind::Withhold { answers } if answers.contains(&answer) => Some(Treatment::Withhold),
+            FaultKind::Delay { answers, by } if answers.contains(&answer) => Some(Treatment::Delay(*by)),
+            FaultKind::Reject { answers, code, text } if answers.contains(&answer) => {
+                Some(Treatment::Reject {
+                    code: *code,
+                    text: text.clone(),
+                })
             }
             _ => None,
         })
@@ -332,8 +442,14 @@ impl Faults {
         account: Option<Number>,
         mut applies: impl FnMut(&mut Standing) -> Option<T>,
     ) -> Option<T> {
-        let concerned = self.standing.iter_mut().enumerate().filter(|(_, s)| s.fault.concerns(account));
-        let (at, found) = concerned.filter_map(|(at, standing)| Some((at, applies(standing)?))).next()?;
+        let concerned = self
+            .standing
+            .iter_mut()
+            .enumerate()
+            .filter(|(_, s)| s.fault.concerns(account));
+        let (at, found) = concerned
+            .filter_map(|(at, standing)| Some((at, applies(standing)?)))
+            .next()?;
         if let Some(times) = &mut self.standing[at].fault.times {
             *times -= 1;
             if *times == 0 {
@@ -344,9 +460,37 @@ impl Faults {
     }
 }
 
+const fn yes() -> bool {
+    true
+}
+
+/// "Sent too many messages to people who do not have the number."
+const fn too_many_strangers() -> u16 {
+    101
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        crate::world::screen::as_millis(time, serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
 fn banned(code: u16, remaining: Duration) -> Farewell {
     let expire_secs = remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0);
-    Farewell::Failure { reason: 402, code: Some(code), expire_secs: Some(expire_secs), message: None }
+    Farewell::Failure {
+        reason: 402,
+        code: Some(code),
+        expire_secs: Some(expire_secs),
+        message: None,
+    }
 }
 
 impl World {
@@ -371,16 +515,36 @@ impl World {
                 }
                 self.faults.last += 1;
                 let id = FaultId(self.faults.last);
-                let stanzas = if let When::AfterStanzas(count) = fault.when { count } else { 0 };
-                self.faults.standing.push(Standing { id, fault, stanzas, ends_at });
+                let stanzas = if let When::AfterStanzas(count) = fault.when {
+                    count
+                } else {
+                    0
+                };
+                self.faults.standing.push(Standing {
+                    id,
+                    fault,
+                    stanzas,
+                    ends_at,
+                });
                 Ok((Some(id), struck))
             }
         }
     }
 
-    /// The faults that stand, and how many times each will still happen, when that is limited.
+    /// The faults that stand, each with how many times it will still happen, when that is limited.
     pub fn faults(&self) -> impl Iterator<Item = (FaultId, &Fault)> {
-        self.faults.standing.iter().map(|standing| (standing.id, &standing.fault))
+        self.faults
+            .standing
+            .iter()
+            .map(|standing| (standing.id, &standing.fault))
+    }
+
+    /// Clears one fault; what it stalled goes on with the last one that is cleared. False when it does not
+    /// stand.
+    pub(crate) fn clear_fault(&mut self, id: FaultId) -> bool {
+        let before = self.faults.standing.len();
+        self.faults.standing.retain(|standing| standing.id != id);
+        self.faults.standing.len() < before
     }
 
     /// Clears all faults; what they stalled goes on. Returns how many stood.
@@ -395,7 +559,8 @@ impl World {
         for connection in &struck {
             match strike {
                 Strike::Dismiss(farewell) => {
-                    self.effects.push_back(Effect::Dismiss(*connection, farewell.clone()));
+                    self.effects
+                        .push_back(Effect::Dismiss(*connection, farewell.clone()));
                 }
                 Strike::Stall => self.stall(*connection),
             }

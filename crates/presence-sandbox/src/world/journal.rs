@@ -46,15 +46,27 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(most: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, latest: 0, most }
+        Self {
+            entries: VecDeque::new(),
+            bytes: 0,
+            latest: 0,
+            most,
+        }
     }
 
     pub(super) fn write(&mut self, now: Duration, from: Option<Number>, stanza: String) {
         self.latest += 1;
         self.bytes += stanza.len();
-        self.entries.push_back(Entry { seq: self.latest, at: now, from, stanza });
+        self.entries.push_back(Entry {
+            seq: self.latest,
+            at: now,
+            from,
+            stanza,
+        });
         while self.entries.len() > self.most || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.entries.pop_front() else { break };
+            let Some(oldest) = self.entries.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.stanza.len();
         }
     }
@@ -63,7 +75,11 @@ impl Journal {
         let oldest = self.latest + 1 - self.entries.len() as u64;
         let skip = usize::try_from(after.saturating_add(1).saturating_sub(oldest)).unwrap_or(usize::MAX);
         let entries = self.entries.iter().skip(skip).take(limit).cloned().collect();
-        JournalPage { entries, latest: self.latest, oldest }
+        JournalPage {
+            entries,
+            latest: self.latest,
+            oldest,
+        }
     }
 }
 
@@ -99,7 +115,14 @@ mod tests {
         assert_eq!((seqs(&page), page.oldest, page.latest), (vec![4, 5], 4, 5));
         let page = journal_of(5, 0).after(0, 100);
         assert_eq!((seqs(&page), page.oldest, page.latest), (vec![], 6, 5));
-        assert_eq!(journal_of(0, 2).after(0, 100), JournalPage { entries: vec![], latest: 0, oldest: 1 });
+        assert_eq!(
+            journal_of(0, 2).after(0, 100),
+            JournalPage {
+                entries: vec![],
+                latest: 0,
+                oldest: 1
+            }
+        );
     }
 
     #[test]
@@ -114,7 +137,11 @@ mod tests {
     #[test]
     fn an_entry_is_the_json_the_control_api_promises() {
         let mut journal = Journal::new(1);
-        journal.write(Duration::from_millis(1500), Some("5511988887777".parse().unwrap()), "<a/>".to_owned());
+        journal.write(
+            Duration::from_millis(1500),
+            Some("5511988887777".parse().unwrap()),
+            "<a/>".to_owned(),
+        );
         assert_eq!(
             serde_json::to_string(&journal.after(0, 1).entries).unwrap(),
             r#"[{"seq":1,"at_ms":1500,"from":"5511988887777","stanza":"<a/>"}]"#

@@ -1,7 +1,11 @@
 //! Phone numbers and LIDs.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A phone number: 5 to 15 digits with the country code, no leading zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -11,11 +15,17 @@ pub struct Number(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lid(u64);
 
-/// A text that is neither a phone number nor a LID.
+/// A text that is no phone number, LID or group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not {expected}: digits only, no leading zero")]
+#[error("not {expected}, without a leading zero")]
 pub struct InvalidNumber {
     expected: &'static str,
+}
+
+impl InvalidNumber {
+    pub(super) const GROUP: Self = Self {
+        expected: "a group: <digits> or <digits>-<digits>",
+    };
 }
 
 impl Number {
@@ -35,7 +45,9 @@ impl FromStr for Number {
     type Err = InvalidNumber;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        digits(text, 15).map(Self).ok_or(InvalidNumber { expected: "a phone number of 5 to 15 digits" })
+        digits(text, 15).map(Self).ok_or(InvalidNumber {
+            expected: "a phone number of 5 to 15 digits",
+        })
     }
 }
 
@@ -43,13 +55,43 @@ impl FromStr for Lid {
     type Err = InvalidNumber;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        digits(text, 18).map(Self).ok_or(InvalidNumber { expected: "a LID of 5 to 18 digits" })
+        digits(text, 18).map(Self).ok_or(InvalidNumber {
+            expected: "a LID of 5 to 18 digits",
+        })
     }
 }
 
 fn digits(text: &str, most: usize) -> Option<u64> {
     let plausible = (5..=most).contains(&text.len()) && !text.starts_with('0');
     (plausible && text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Lid {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Cow::<str>::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
 }
 
 impl fmt::Display for Number {
@@ -87,7 +129,15 @@ mod tests {
         for text in ["5511988887777", "12345", "999999999999999"] {
             assert_eq!(text.parse::<Number>().unwrap().to_string(), text);
         }
-        for text in ["", "1234", "0511988887777", "+5511988887777", "5511 988", "1234567890123456", "٣٤٥٦٧٨"] {
+        for text in [
+            "",
+            "1234",
+            "0511988887777",
+            "+5511988887777",
+            "5511 988",
+            "1234567890123456",
+            "٣٤٥٦٧٨",
+        ] {
             assert!(text.parse::<Number>().is_err(), "{text}");
         }
     }

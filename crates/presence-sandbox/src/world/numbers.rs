@@ -44,7 +44,9 @@ impl Numbers {
     }
 
     pub(super) fn forget(&mut self, number: Number) {
-        let Some(old) = self.known.remove(&number) else { return };
+        let Some(old) = self.known.remove(&number) else {
+            return;
+        };
         let Some(lid) = old.lid else { return };
         // An alias and its canonical number share the LID: it goes with the last of them.
         let shared = |known: &&Known| known.lid == Some(lid) && known.canonical.is_some();
@@ -56,7 +58,9 @@ impl Numbers {
 
     /// The number under which WhatsApp knows `number`; `None` when it is not on WhatsApp.
     pub(super) fn canonical(&self, number: Number) -> Option<Number> {
-        self.known.get(&number).map_or(Some(number), |known| known.canonical)
+        self.known
+            .get(&number)
+            .map_or(Some(number), |known| known.canonical)
     }
 
     /// The LID of `number`, which may be an alias.
@@ -85,7 +89,10 @@ mod tests {
     #[test]
     fn an_unknown_number_is_itself() {
         let numbers = Numbers::default();
-        assert_eq!(numbers.canonical(number("5511988887777")), Some(number("5511988887777")));
+        assert_eq!(
+            numbers.canonical(number("5511988887777")),
+            Some(number("5511988887777"))
+        );
         assert_eq!(numbers.lid(number("5511988887777")), None);
     }
 
@@ -109,7 +116,10 @@ mod tests {
         let one = number("5511988887777");
         numbers.set(one, Some(one), lid("123456789")).unwrap();
         numbers.set(one, Some(one), None).unwrap();
-        assert_eq!((numbers.by_lid(lid("123456789").unwrap()), numbers.lid(one)), (None, None));
+        assert_eq!(
+            (numbers.by_lid(lid("123456789").unwrap()), numbers.lid(one)),
+            (None, None)
+        );
         numbers.set(one, None, None).unwrap();
         assert_eq!(numbers.canonical(one), None);
     }

@@ -124,7 +124,8 @@ struct Link {
 
 impl Codes {
     pub(super) fn forget(&mut self, connection: ConnectionId) {
-        self.references.retain(|_, reference| reference.connection != connection);
+        self.references
+            .retain(|_, reference| reference.connection != connection);
         self.links.retain(|_, link| link.offer.connection != connection);
     }
 }
@@ -135,7 +136,13 @@ impl World {
             .map(|nth| {
                 let reference = self.new_reference();
                 let expires_at = now + FIRST_CODE + OTHER_CODES * nth;
-                self.codes.references.insert(reference.clone(), Reference { connection, expires_at });
+                self.codes.references.insert(
+                    reference.clone(),
+                    Reference {
+                        connection,
+                        expires_at,
+                    },
+                );
                 reference
             })
             .collect()
@@ -149,12 +156,20 @@ impl World {
         reference: &str,
         noise_key: &[u8; 32],
     ) -> Result<ScanOffer, PairError> {
-        let found = self.codes.references.get(reference).ok_or(PairError::UnknownQrCode)?;
+        let found = self
+            .codes
+            .references
+            .get(reference)
+            .ok_or(PairError::UnknownQrCode)?;
         if now >= found.expires_at {
             return Err(PairError::ExpiredQrCode);
         }
         let connection = found.connection;
-        if self.connections.get(&connection).is_none_or(|c| c.noise_key != *noise_key) {
+        if self
+            .connections
+            .get(&connection)
+            .is_none_or(|c| c.noise_key != *noise_key)
+        {
             return Err(PairError::UnknownQrCode);
         }
         self.offer_device(connection, number)
@@ -169,11 +184,23 @@ impl World {
         wrapped_ephemeral: [u8; 80],
     ) -> String {
         let reference = self.new_reference();
-        let offer = LinkOffer { connection, reference: reference.clone(), wrapped_ephemeral };
+        let offer = LinkOffer {
+            connection,
+            reference: reference.clone(),
+            wrapped_ephemeral,
+        };
         // A device waits for one number at a time; asking for another gives the first up.
-        self.codes.links.retain(|_, link| link.offer.connection != connection);
+        self.codes
+            .links
+            .retain(|_, link| link.offer.connection != connection);
         let owner = self.numbers.canonical(number).unwrap_or(number);
-        self.codes.links.insert(owner, Link { offer, expires_at: now + LINK_CODE });
+        self.codes.links.insert(
+            owner,
+            Link {
+                offer,
+                expires_at: now + LINK_CODE,
+            },
+        );
         if let Some(waiting) = self.connections.get_mut(&connection) {
             waiting.waiting.finish = None;
         }
@@ -187,7 +214,10 @@ impl World {
             return Err(PairError::ExpiredLinkCode);
         }
         let offer = link.offer.clone();
-        let waiting = self.connections.get_mut(&offer.connection).ok_or(PairError::Gone)?;
+        let waiting = self
+            .connections
+            .get_mut(&offer.connection)
+            .ok_or(PairError::Gone)?;
         waiting.waiting.finish = None;
         Ok(offer)
     }
@@ -219,7 +249,10 @@ impl World {
         if self.accounts.is_full(number) {
             return Err(PairError::TooManyAccounts);
         }
-        let id = self.accounts.next_device(number).ok_or(PairError::TooManyDevices(devices))?;
+        let id = self
+            .accounts
+            .next_device(number)
+            .ok_or(PairError::TooManyDevices(devices))?;
         let device = Device { number, id };
         let waiting = self.connections.get_mut(&connection).ok_or(PairError::Gone)?;
         if waiting.device.is_some() || waiting.waiting.device.is_some() {
@@ -228,15 +261,28 @@ impl World {
         waiting.waiting.device = Some(device);
         waiting.waiting.refused = None;
         let noise_key = waiting.noise_key;
-        let lid = self.numbers.lid(number).unwrap_or_else(|| self.accounts.lid_for(number));
+        let lid = self
+            .numbers
+            .lid(number)
+            .unwrap_or_else(|| self.accounts.lid_for(number));
         let lid_migrated = self.settings.lid_migrated;
-        Ok(ScanOffer { connection, noise_key, device, lid, lid_migrated })
+        Ok(ScanOffer {
+            connection,
+            noise_key,
+            device,
+            lid,
+            lid_migrated,
+        })
     }
 
     /// The device signed the phone's keys: it is linked. False when nothing was offered to it.
     pub(super) fn pair_signed(&mut self, connection: ConnectionId) -> bool {
-        let Some(signed) = self.connections.get_mut(&connection) else { return false };
-        let Some(device) = signed.waiting.device.take() else { return false };
+        let Some(signed) = self.connections.get_mut(&connection) else {
+            return false;
+        };
+        let Some(device) = signed.waiting.device.take() else {
+            return false;
+        };
         let noise_key = signed.noise_key;
         self.accounts.link(device, noise_key);
         self.codes.forget(connection);

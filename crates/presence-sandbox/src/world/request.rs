@@ -19,7 +19,11 @@ pub(crate) enum Request {
     /// The answer to `pair-success`: the device refused.
     PairRefused(String),
     /// A stanza the server acknowledges and does nothing about.
-    Acknowledged { class: String, id: String, to: Option<String> },
+    Acknowledged {
+        class: String,
+        id: String,
+        to: Option<String>,
+    },
     /// Anything else.
     Other,
 }
@@ -29,7 +33,7 @@ pub(crate) enum Request {
 pub(crate) enum Address {
     Number(Number),
     Lid(Lid),
-    Group(u64, Option<u64>),
+    Group(Place),
     /// Nobody the sandbox knows.
     Nowhere,
 }
@@ -38,18 +42,30 @@ pub(crate) enum Address {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Ping,
-    Passive { active: bool },
+    Passive {
+        active: bool,
+    },
     PreKeys,
     PreKeyCount,
     Digest,
     Props,
     Blocklist,
     Privacy,
-    Usync { users: Vec<UsyncUser>, contact: bool, lid: bool, devices: bool },
-    AppState { collections: Vec<String> },
+    Usync {
+        users: Vec<UsyncUser>,
+        contact: bool,
+        lid: bool,
+        devices: bool,
+    },
+    AppState {
+        collections: Vec<String>,
+    },
     Logout,
     /// A device asks for a link code for `number`.
-    LinkCode { number: Number, wrapped_ephemeral: Box<[u8; 80]> },
+    LinkCode {
+        number: Number,
+        wrapped_ephemeral: Box<[u8; 80]>,
+    },
     LinkFinish(CompanionFinish),
     Other,
 }
@@ -76,17 +92,46 @@ pub(crate) struct UsyncAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// A result without content.
-    Done { id: String },
-    Props { id: String },
-    Blocklist { id: String },
-    Privacy { id: String },
-    PreKeyCount { id: String },
+    Done {
+        id: String,
+    },
+    Props {
+        id: String,
+    },
+    Blocklist {
+        id: String,
+    },
+    Privacy {
+        id: String,
+    },
+    PreKeyCount {
+        id: String,
+    },
     /// Which protocols were asked for decides what is told about each user.
-    Usync { id: String, users: Vec<UsyncAnswer>, contact: bool, lid: bool },
-    AppState { id: String, collections: Vec<String> },
-    LinkCode { id: String, reference: String },
-    Error { id: String, code: u16, text: String },
-    Ack { class: String, id: String, to: Option<String> },
+    Usync {
+        id: String,
+        users: Vec<UsyncAnswer>,
+        contact: bool,
+        lid: bool,
+    },
+    AppState {
+        id: String,
+        collections: Vec<String>,
+    },
+    LinkCode {
+        id: String,
+        reference: String,
+    },
+    Error {
+        id: String,
+        code: u16,
+        text: String,
+    },
+    Ack {
+        class: String,
+        id: String,
+        to: Option<String>,
+    },
     /// "That was all that came while you were offline."
     Offline,
 }
@@ -122,7 +167,9 @@ impl World {
         xml: String,
         request: Request,
     ) -> Reaction {
-        let Some(sender) = self.connections.get(&connection) else { return Reaction::default() };
+        let Some(sender) = self.connections.get(&connection) else {
+            return Reaction::default();
+        };
         let from = sender.device.map(|device| device.number);
         self.journal.write(now, from, xml);
 
@@ -143,7 +190,10 @@ impl World {
             }
             Request::PairSigned => {
                 if self.pair_signed(connection) {
-                    reaction.farewell = Some(Farewell::StreamError { code: 515, hang_up: true });
+                    reaction.farewell = Some(Farewell::StreamError {
+                        code: 515,
+                        hang_up: true,
+                    });
                 }
             }
             Request::PairRefused(text) => self.pair_refused(connection, text),
@@ -180,14 +230,27 @@ impl World {
             Asked::Blocklist => Reply::Blocklist { id },
             Asked::Privacy => Reply::Privacy { id },
             Asked::PreKeyCount => Reply::PreKeyCount { id },
-            Asked::Usync { users, contact, lid, devices } => {
+            Asked::Usync {
+                users,
+                contact,
+                lid,
+                devices,
+            } => {
                 // Device lists are for encrypting messages, and nobody gets one here.
                 let users = if devices { Vec::new() } else { users };
                 let users = users.into_iter().map(|user| self.look_up(user)).collect();
-                Reply::Usync { id, users, contact, lid }
+                Reply::Usync {
+                    id,
+                    users,
+                    contact,
+                    lid,
+                }
             }
             Asked::AppState { collections } => Reply::AppState { id, collections },
-            Asked::LinkCode { number, wrapped_ephemeral } if !refused => {
+            Asked::LinkCode {
+                number,
+                wrapped_ephemeral,
+            } if !refused => {
                 let reference = self.wait_for_link(now, connection, number, *wrapped_ephemeral);
                 Reply::LinkCode { id, reference }
             }
@@ -224,7 +287,12 @@ impl World {
             }
             UsyncUser::Lid(lid) => {
                 let number = self.number_of(lid);
-                UsyncAnswer { user, number, registered: number.is_some(), lid: number.map(|_| lid) }
+                UsyncAnswer {
+                    user,
+                    number,
+                    registered: number.is_some(),
+                    lid: number.map(|_| lid),
+                }
             }
         }
     }
@@ -237,9 +305,11 @@ impl World {
     /// WhatsApp.
     fn place(&self, to: Address) -> Option<Place> {
         match to {
-            Address::Number(number) => (self.numbers.canonical(number) == Some(number)).then_some(number.into()),
+            Address::Number(number) => {
+                (self.numbers.canonical(number) == Some(number)).then_some(Place::Phone(number))
+            }
             Address::Lid(lid) => self.number_of(lid).map(Place::Phone),
-            Address::Group(first, second) => Some(Place::Group(first, second)),
+            Address::Group(place) => Some(place),
             Address::Nowhere => None,
         }
     }
@@ -289,7 +359,11 @@ fn reply(reaction: &mut Reaction, treatment: Treatment, answer: Reply) {
         (Treatment::Give, _) => reaction.replies.push((Duration::ZERO, answer)),
         (Treatment::Delay(by), _) => reaction.replies.push((by, answer)),
         (Treatment::Reject { code, text }, Some(id)) => {
-            let error = Reply::Error { id: id.to_owned(), code, text };
+            let error = Reply::Error {
+                id: id.to_owned(),
+                code,
+                text,
+            };
             reaction.replies.push((Duration::ZERO, error));
         }
         (Treatment::Withhold | Treatment::Reject { .. }, _) => {}

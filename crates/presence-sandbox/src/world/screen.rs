@@ -1,11 +1,12 @@
 //! What phones show: "typing…" until it is paused, replaced, or was not renewed for too long.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::Number;
+use super::{InvalidNumber, Number};
 
 /// How many past indicators one screen remembers.
 const MAX_PAST: usize = 10_000;
@@ -22,10 +23,22 @@ pub enum Place {
     Group(u64, Option<u64>),
 }
 
-impl From<Number> for Place {
-    fn from(number: Number) -> Self {
-        Self::Phone(number)
+impl FromStr for Place {
+    type Err = InvalidNumber;
+
+    /// The name of a group: `<digits>` or `<digits>-<digits>`, with or without `@g.us`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let user = text.strip_suffix("@g.us").unwrap_or(text);
+        match user.split_once('-') {
+            Some((first, second)) => Ok(Self::Group(group_part(first)?, Some(group_part(second)?))),
+            None => Ok(Self::Group(group_part(user)?, None)),
+        }
     }
+}
+
+fn group_part(text: &str) -> Result<u64, InvalidNumber> {
+    let digits = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or(InvalidNumber::GROUP)
 }
 
 /// What an indicator says.
@@ -98,7 +111,10 @@ impl Shown {
     /// What shows now, without the times.
     #[must_use]
     pub fn states(&self) -> Vec<(Number, State)> {
-        self.now.iter().map(|indicator| (indicator.from, indicator.state)).collect()
+        self.now
+            .iter()
+            .map(|indicator| (indicator.from, indicator.state))
+            .collect()
     }
 }
 
@@ -120,7 +136,12 @@ struct Screen {
 
 impl Screens {
     pub(super) fn new(expire_after: Duration) -> Self {
-        Self { expire_after, screens: HashMap::new(), order: VecDeque::new(), deadlines: BTreeSet::new() }
+        Self {
+            expire_after,
+            screens: HashMap::new(),
+            order: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+        }
     }
 
     /// `from` shows `state` in `place`, or renews it.
@@ -137,7 +158,15 @@ impl Screens {
         }
         let screen = self.screens.entry(place).or_default();
         screen.version += u64::from(appeared);
-        screen.now.insert(from, Indicator { from, state, shown_at, expires_at });
+        screen.now.insert(
+            from,
+            Indicator {
+                from,
+                state,
+                shown_at,
+                expires_at,
+            },
+        );
         self.deadlines.insert((expires_at, place, from));
     }
 
@@ -161,7 +190,9 @@ impl Screens {
     }
 
     pub(super) fn shown(&self, place: Place) -> Shown {
-        let Some(screen) = self.screens.get(&place) else { return Shown::default() };
+        let Some(screen) = self.screens.get(&place) else {
+            return Shown::default();
+        };
         let now: Vec<_> = screen.now.values().cloned().collect();
         let open = now.iter().map(|indicator| Spell {
             from: indicator.from,
@@ -172,15 +203,35 @@ impl Screens {
         });
         let mut timeline: Vec<_> = screen.past.iter().cloned().chain(open).collect();
         timeline.sort_by_key(|spell| spell.shown_at);
-        Shown { now, timeline, version: screen.version }
+        Shown {
+            now,
+            timeline,
+            version: screen.version,
+        }
     }
 
     fn hide(&mut self, at: Duration, place: Place, from: Number, why: Why) {
-        let Some(screen) = self.screens.get_mut(&place) else { return };
-        let Some(Indicator { from, state, shown_at, expires_at }) = screen.now.remove(&from) else { return };
+        let Some(screen) = self.screens.get_mut(&place) else {
+            return;
+        };
+        let Some(Indicator {
+            from,
+            state,
+            shown_at,
+            expires_at,
+        }) = screen.now.remove(&from)
+        else {
+            return;
+        };
         self.deadlines.remove(&(expires_at, place, from));
         screen.version += 1;
-        screen.past.push_back(Spell { from, state, shown_at, hidden_at: Some(at), why: Some(why) });
+        screen.past.push_back(Spell {
+            from,
+            state,
+            shown_at,
+            hidden_at: Some(at),
+            why: Some(why),
+        });
         if screen.past.len() > MAX_PAST {
             screen.past.pop_front();
         }
@@ -195,7 +246,8 @@ impl Screens {
             && let Some(screen) = self.screens.remove(&oldest)
         {
             for indicator in screen.now.values() {
-                self.deadlines.remove(&(indicator.expires_at, oldest, indicator.from));
+                self.deadlines
+                    .remove(&(indicator.expires_at, oldest, indicator.from));
             }
         }
         self.order.push_back(place);
@@ -210,11 +262,5 @@ fn as_opt_millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Resul
     match time {
         Some(time) => as_millis(time, serializer),
         None => serializer.serialize_none(),
-    }
-}
-
-impl Serialize for Number {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }

@@ -4,22 +4,27 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use presence_sandbox::{Number, Sandbox};
+use presence_sandbox::{Number, Sandbox, World};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::runtime_impl::TokioRuntime;
 use whatsapp_rust::store::commands::DeviceCommand;
 use whatsapp_rust::store::persistence_manager::PersistenceManager;
 use whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 use whatsapp_rust::types::events::Event;
+use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::wacore::store::{CachedNoiseCert, CachedServerCertChain, InMemoryBackend};
 use whatsapp_rust::wacore::types::events::{ChannelEventHandler, Subscription};
 use whatsapp_rust::{Client, ClientBuilder, Jid, anyhow, async_channel, async_trait};
 
 /// Longer than anything honest takes; on a paused clock it passes at once.
 const LONG: Duration = Duration::from_secs(300);
+
+/// Waits until the world is so, which it must be sooner or later.
+pub(crate) async fn until(sandbox: &Sandbox, is_so: impl FnMut(&World) -> bool) {
+    timeout(LONG, sandbox.wait_for(is_so)).await.expect("it happens");
+}
 
 /// A device's keys, and how it reaches its sandbox.
 pub(crate) struct Device {
@@ -65,11 +70,26 @@ impl Device {
     /// What the service does before it first connects: a placeholder number and the server's key make the
     /// client use the IK handshake.
     async fn provisioned(key: [u8; 32], reach: Reach) -> Self {
-        let keys = Arc::new(PersistenceManager::new(Arc::new(InMemoryBackend::new())).await.unwrap());
-        let certificate = CachedNoiseCert { key, not_before: 0, not_after: i64::MAX };
-        let chain = CachedServerCertChain { intermediate: certificate.clone(), leaf: certificate };
-        keys.process_command(DeviceCommand::SetId(Some("1000000000:1@s.whatsapp.net".parse().unwrap()))).await;
-        keys.process_command(DeviceCommand::SetServerCertChain(chain)).await;
+        let keys = Arc::new(
+            PersistenceManager::new(Arc::new(InMemoryBackend::new()))
+                .await
+                .unwrap(),
+        );
+        let certificate = CachedNoiseCert {
+            key,
+            not_before: 0,
+            not_after: i64::MAX,
+        };
+        let chain = CachedServerCertChain {
+            intermediate: certificate.clone(),
+            leaf: certificate,
+        };
+        keys.process_command(DeviceCommand::SetId(Some(
+            "1000000000:1@s.whatsapp.net".parse().unwrap(),
+        )))
+        .await;
+        keys.process_command(DeviceCommand::SetServerCertChain(chain))
+            .await;
         Self { keys, reach }
     }
 
@@ -95,18 +115,27 @@ impl Device {
             .await
             .unwrap()
             .into_client();
-        client.enable_auto_reconnect.store(false, std::sync::atomic::Ordering::SeqCst);
+        client
+            .enable_auto_reconnect
+            .store(false, std::sync::atomic::Ordering::SeqCst);
         let (handler, events) = ChannelEventHandler::new();
         let subscription = client.subscribe_handler(handler);
         let running = client.clone();
         let run = tokio::spawn(async move { running.run().await });
-        Connection { client, events, run, _subscription: subscription }
+        Connection {
+            client,
+            events,
+            run,
+            _subscription: subscription,
+        }
     }
 
     /// Connects and waits until the client says it is connected.
     pub(crate) async fn online(&self) -> Connection {
         let mut connection = self.connect().await;
-        connection.event(|event| matches!(event, Event::Connected(_)).then_some(())).await;
+        connection
+            .event(|event| matches!(event, Event::Connected(_)).then_some(()))
+            .await;
         connection
     }
 }
@@ -135,25 +164,48 @@ impl Connection {
 
     pub(crate) async fn link_code(&mut self, number: Number) -> String {
         self.qr_code().await;
-        let options = PairCodeOptions { phone_number: number.to_string(), ..Default::default() };
+        let options = PairCodeOptions {
+            phone_number: number.to_string(),
+            ..Default::default()
+        };
         self.client.pair_with_code(options).await.unwrap()
     }
 
     /// Waits until the connection has ended.
     pub(crate) async fn ended(&mut self) {
-        timeout(LONG, &mut self.run).await.expect("the connection ends").unwrap();
+        timeout(LONG, &mut self.run)
+            .await
+            .expect("the connection ends")
+            .unwrap();
+    }
+
+    /// The client closes its connection.
+    pub(crate) async fn hang_up(&self) {
+        self.client.disconnect().await;
     }
 
     pub(crate) async fn types_to(&self, to: &str) {
-        self.client.chatstate().send_composing(&to.parse().unwrap()).await.unwrap();
+        self.client
+            .chatstate()
+            .send_composing(&to.parse().unwrap())
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn records_to(&self, to: &str) {
-        self.client.chatstate().send_recording(&to.parse().unwrap()).await.unwrap();
+        self.client
+            .chatstate()
+            .send_recording(&to.parse().unwrap())
+            .await
+            .unwrap();
     }
 
     pub(crate) async fn pauses_to(&self, to: &str) {
-        self.client.chatstate().send_paused(&to.parse().unwrap()).await.unwrap();
+        self.client
+            .chatstate()
+            .send_paused(&to.parse().unwrap())
+            .await
+            .unwrap();
     }
 }
 
@@ -171,7 +223,9 @@ impl TransportFactory for Reach {
         let builder = |url: &str| tokio_websockets::ClientBuilder::new().uri(url);
         Ok(match self {
             Self::Dial(sandbox) => {
-                let (stream, _) = builder("ws://sandbox/ws/chat")?.connect_on(sandbox.dial()).await?;
+                let (stream, _) = builder("ws://sandbox/ws/chat")?
+                    .connect_on(sandbox.dial())
+                    .await?;
                 from_websocket(stream)
             }
             Self::Url(url) => {
