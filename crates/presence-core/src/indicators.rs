@@ -18,7 +18,8 @@ pub use vocabulary::{Availability, Command, MAX_CHATS, Policy, Refused, Transmit
 /// (`handle_*`), sends what it wants sent ([`poll_transmit`](Self::poll_transmit)), and comes back at the time
 /// it names ([`poll_timeout`](Self::poll_timeout)). It keeps the contract's rules:
 ///
-/// - **Auto-pause.** An indicator with a [`Hold`](crate::Hold) is ended by exactly one `paused`, at its deadline.
+/// - **Auto-pause.** An indicator with a [`Hold`](crate::Hold) is ended by exactly one `paused`, at its
+///   deadline.
 /// - **Hold.** Until then it is sent again every [`Timing::refresh`], never with a `paused` in between, and
 ///   not within the last [`Timing::second`]. Without a hold it is sent once; the phone hides it by itself.
 /// - **Latest wins.** A command replaces all that its chat had, the timer included.
