@@ -152,7 +152,8 @@ impl Sandbox {
         self.hub.look(look)
     }
 
-    /// Waits until the world is as `is_so` says. It is asked after every change, not at intervals.
+    /// Waits until the world is as `is_so` says. It is asked after every change, not at intervals, and must
+    /// look only into the world it is given: the sandbox's other methods wait for it to return.
     pub async fn wait_for(&self, mut is_so: impl FnMut(&World) -> bool) {
         self.hub.wait_for(|world| is_so(world).then_some(())).await;
     }

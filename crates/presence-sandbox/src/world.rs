@@ -7,6 +7,7 @@
 mod account;
 mod connection;
 mod fault;
+mod faults;
 mod journal;
 mod number;
 mod numbers;
@@ -33,7 +34,7 @@ pub(crate) use request::{Address, Asked, Reply, Request, Treatment, UsyncAnswer,
 
 use account::Accounts;
 use connection::Connection;
-use fault::Faults;
+use faults::Faults;
 use journal::Journal;
 use numbers::Numbers;
 use pairing::Codes;

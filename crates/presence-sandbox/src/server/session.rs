@@ -17,6 +17,9 @@ use crate::world::{Admission, Claim, ConnectionId, Device, Farewell, Number, Tre
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
+/// How long a client may take to read what it is sent, before it is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// How many delayed answers one connection can have; later ones are dropped.
 const MAX_DELAYED: usize = 256;
 
@@ -144,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
             Turn::Due => {
                 if let Some(Reverse(next)) = self.delayed.pop() {
-                    self.channel.write(&next.stanza).await?;
+                    self.say(&next.stanza).await?;
                 }
                 Ok(())
             }
@@ -179,7 +182,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             self.delay(Duration::ZERO, stanza);
             Ok(())
         } else {
-            Ok(self.channel.write(&stanza).await?)
+            self.say(&stanza).await
         }
     }
 
@@ -199,9 +202,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             return Err(End::Farewell(farewell));
         }
         for stanza in encode::farewell(&farewell) {
-            self.channel.write(&stanza).await?;
+            self.say(&stanza).await?;
         }
         Ok(())
+    }
+
+    async fn say(&mut self, stanza: &Node) -> Result<(), End> {
+        match timeout(PATIENCE, self.channel.write(stanza)).await {
+            Ok(written) => Ok(written?),
+            Err(_) => Err(End::Cut),
+        }
     }
 }
 

@@ -9,6 +9,9 @@ use whatsapp_rust::wacore_binary::node::NodeContentRef;
 /// beyond this, contents and elements are left out, with a comment in their place.
 const MAX_TEXT: usize = 16 * 1024;
 
+/// How many characters of an attribute's value are shown.
+const MAX_VALUE: usize = 1024;
+
 /// Renders `node`. Attributes keep their order on the wire; a content that is not printable text is shown
 /// in hexadecimal digits.
 pub(crate) fn to_xml(node: &NodeRef<'_>) -> String {
@@ -24,7 +27,7 @@ fn element(node: &NodeRef<'_>, xml: &mut String) {
         xml.push(' ');
         name(key, xml);
         xml.push_str("=\"");
-        escape(&value.as_str(), xml);
+        attribute(&value.as_str(), xml);
         xml.push('"');
     }
     match node.content.as_ref() {
@@ -59,9 +62,21 @@ fn inside(content: &NodeContentRef<'_>, xml: &mut String) {
     }
 }
 
+/// A value longer than any honest one is cut short.
+fn attribute(value: &str, xml: &mut String) {
+    let end = value
+        .char_indices()
+        .nth(MAX_VALUE)
+        .map_or(value.len(), |(at, _)| at);
+    escape(&value[..end], xml);
+    if end < value.len() {
+        xml.push('…');
+    }
+}
+
 fn bounded(length: usize, xml: &mut String, write: impl FnOnce(&mut String)) {
     if xml.len() + length > MAX_TEXT {
-        let _ = std::fmt::Write::write_fmt(xml, format_args!("<!-- {length} characters -->"));
+        let _ = write!(xml, "<!-- {length} characters -->");
     } else {
         write(xml);
     }
@@ -157,6 +172,8 @@ mod tests {
             .build());
         assert!(text.len() < MAX_TEXT + 300, "{}", text.len());
         assert!(text.ends_with(" more --></list>"), "{}", &text[text.len() - 40..]);
+        let value = xml(NodeBuilder::new("a").attr("b", "é".repeat(5000)).build());
+        assert_eq!(value.chars().count(), MAX_VALUE + "<a b=\"…\"/>".chars().count());
         assert_eq!(
             xml(NodeBuilder::new("a").bytes(vec![0; 9000]).build()),
             "<a><!-- 18000 characters --></a>"

@@ -1,5 +1,8 @@
-//! The sandbox against the client it is for.
+//! The sandbox against the client it is for, and against the people who use it.
 
+mod control;
 mod device;
+mod fault;
 mod pairing;
 mod presence;
+mod program;
