@@ -13,6 +13,7 @@ mod runtime;
 mod supervisor;
 mod transport;
 mod version;
+mod web;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -32,8 +33,9 @@ pub use self::devices::{DeviceKeys, Keys};
 use self::progress::{Limits, Progress};
 use self::runtime::SessionRuntime;
 use self::supervisor::Supervisor;
-use self::transport::{NoHttp, Wire};
+use self::transport::Wire;
 use self::version::{SERVICE_WORKER, Versions};
+use self::web::{Files, Web};
 use crate::dial::{self, Dial, Direct, InvalidEdge};
 use crate::session::{Connector, DeviceId, Identity, OpenError, SessionState, VersionError};
 
@@ -109,7 +111,8 @@ pub struct WhatsApp {
     url: Uri,
     dial: Arc<dyn Dial>,
     devices: Devices,
-    /// `None` with a sandbox: it takes any version, and a test must not ask the internet.
+    /// `None` with a sandbox, like the next: a test must not ask the internet.
+    web: Option<Arc<Web>>,
     versions: Option<Arc<Versions>>,
 }
 
@@ -128,13 +131,17 @@ impl WhatsApp {
     /// When the sandbox's URL is not a WebSocket URL.
     pub fn new(config: WhatsAppConfig) -> Result<Self, InvalidEdge> {
         let connector = dial::connector(config.dial_timeout);
-        let (url, versions) = match &config.edge {
+        let (url, web) = match &config.edge {
             Edge::Sandbox { url, .. } => (url.clone(), None),
-            Edge::WhatsApp => {
-                let versions = Versions::new(connector.clone(), Uri::from_static(SERVICE_WORKER));
-                (Uri::from_static(WHATSAPP_WEB_WS_URL), Some(Arc::new(versions)))
-            }
+            Edge::WhatsApp => (
+                Uri::from_static(WHATSAPP_WEB_WS_URL),
+                Some(Arc::new(Web::new(connector.clone()))),
+            ),
         };
+        let page = Uri::from_static(SERVICE_WORKER);
+        let versions = web
+            .as_ref()
+            .map(|web| Arc::new(Versions::new(Arc::clone(web), page)));
         let dial = Arc::new(Direct::new(connector, &url)?);
         let devices = Devices::new(config.keys.clone());
         Ok(Self {
@@ -142,6 +149,7 @@ impl WhatsApp {
             url,
             dial,
             devices,
+            web,
             versions,
         })
     }
@@ -182,7 +190,9 @@ impl Connector for WhatsApp {
             .with_runtime(runtime.clone())
             .with_persistence_manager(Arc::clone(&lease.manager))
             .with_transport_factory(wire)
-            .with_http_client(NoHttp)
+            .with_http_client(Files {
+                web: self.web.clone(),
+            })
             .with_cache_config(lean_caches())
             .with_skip_history_sync(true)
             .with_wanted_pre_key_count(PRE_KEYS);

@@ -173,7 +173,7 @@ impl Session for Connection {
         let code = LinkCode::new(&code);
         self.tracker.progress().set_code(Some(OutstandingCode {
             code: code.clone(),
-            phone: phone.clone(),
+            phone: *phone,
             until: asked + PairCodeUtils::code_validity(),
         }));
         self.tracker.changed.notify_one();

@@ -1,4 +1,4 @@
-//! The WebSocket under one session, and the HTTP client that the library insists on.
+//! The WebSocket under one session.
 
 use std::future::Future;
 use std::io;
@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use ::whatsapp_rust::anyhow::{self, Context as _};
 use ::whatsapp_rust::async_channel;
-use ::whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use ::whatsapp_rust::store::persistence_manager::PersistenceManager;
 use ::whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 use ::whatsapp_rust::wacore::net::WHATSAPP_WEB_ORIGIN;
@@ -153,20 +152,6 @@ impl AsyncWrite for Severable {
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         check(&mut self.cut_write, cx)?;
         pin!(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// Media and history travel over HTTP; presence needs neither, so nothing is fetched.
-pub(super) struct NoHttp;
-
-#[async_trait]
-impl HttpClient for NoHttp {
-    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
-        tracing::debug!(
-            method = request.method,
-            "refused an HTTP request of the WhatsApp client"
-        );
-        anyhow::bail!("this client fetches nothing over HTTP")
     }
 }
 

@@ -1,16 +1,14 @@
 //! The client version that WhatsApp's web client has today, looked up once a day for all sessions.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use http_body_util::Empty;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
+
+use super::web::Web;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -35,7 +33,7 @@ const USER_AGENT: &str =
 
 /// Knows the current version. One look-up runs at a time; who asks meanwhile waits for its answer.
 pub(super) struct Versions {
-    http: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    web: Arc<Web>,
     url: Uri,
     known: Mutex<Known>,
 }
@@ -50,12 +48,9 @@ struct Known {
 }
 
 impl Versions {
-    pub(super) fn new(connector: HttpsConnector<HttpConnector>, url: Uri) -> Self {
-        let http = Client::builder(TokioExecutor::new())
-            .pool_max_idle_per_host(0)
-            .build(connector);
+    pub(super) fn new(web: Arc<Web>, url: Uri) -> Self {
         Self {
-            http,
+            web,
             url,
             known: Mutex::default(),
         }
@@ -95,14 +90,10 @@ impl Versions {
             .header(header::USER_AGENT, USER_AGENT)
             .header("sec-fetch-site", "none")
             .body(Empty::new())?;
-        let response = self.http.request(request).await?;
-        if !response.status().is_success() {
-            return Err(format!("the answer was {}", response.status()).into());
+        let (status, body) = self.web.fetch(request, MAX_BODY).await?;
+        if !status.is_success() {
+            return Err(format!("the answer was {status}").into());
         }
-        let body = Limited::new(response.into_body(), MAX_BODY)
-            .collect()
-            .await?
-            .to_bytes();
         ::whatsapp_rust::version::parse_sw_js(&String::from_utf8_lossy(&body))
             // For a page that it only half understands, the parser says revision 0.
             .filter(|(.., revision)| *revision > 0)
@@ -112,8 +103,8 @@ impl Versions {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicU32, Ordering};
-    use std::sync::{Arc, Mutex};
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
@@ -123,15 +114,15 @@ mod tests {
     const FALLBACK: Version = (2, 3000, 1);
 
     /// A web server that gives one answer to everybody, and counts them.
-    struct Web {
+    struct Site {
         body: Mutex<Option<String>>,
         asked: AtomicU32,
     }
 
-    async fn web(body: Option<&str>) -> (Arc<Web>, Versions) {
+    async fn web(body: Option<&str>) -> (Arc<Site>, Versions) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("http://{}/sw.js", listener.local_addr().unwrap());
-        let web = Arc::new(Web {
+        let web = Arc::new(Site {
             body: Mutex::new(body.map(str::to_owned)),
             asked: AtomicU32::new(0),
         });
@@ -153,7 +144,10 @@ mod tests {
             }
         });
         let connector = crate::dial::connector(Duration::from_secs(5));
-        (web, Versions::new(connector, url.parse().unwrap()))
+        (
+            web,
+            Versions::new(Arc::new(Web::new(connector)), url.parse().unwrap()),
+        )
     }
 
     fn page(revision: u32) -> String {

@@ -1,3 +1,5 @@
+//! Everything that WhatsApp and the network do to a session.
+
 use std::time::Duration;
 
 use presence_core::{Availability, ChatJid, ChatState};
@@ -13,8 +15,10 @@ fn lost(end: &End) -> bool {
     matches!(end, End::Lost(_))
 }
 
+type IsSo = fn(&End) -> bool;
+
 /// What every way of being thrown out comes to: while online, and instead of the login.
-fn dismissals() -> Vec<(FaultKind, fn(&End) -> bool)> {
+fn dismissals() -> Vec<(FaultKind, IsSo)> {
     let stream_error = |code| FaultKind::StreamError { code, hang_up: true };
     let silent = |code| FaultKind::StreamError { code, hang_up: false };
     let failure = |reason| FaultKind::Failure {

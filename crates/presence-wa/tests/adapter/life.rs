@@ -1,3 +1,5 @@
+//! Closing, logging out, and what outlives a session.
+
 use std::error::Error;
 use std::sync::Arc;
 

@@ -1,3 +1,5 @@
+//! Linking a device, by QR code and by link code.
+
 use std::sync::Arc;
 
 use presence_core::PhoneNumber;

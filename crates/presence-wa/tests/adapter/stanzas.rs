@@ -1,3 +1,5 @@
+//! What a session that is online sends.
+
 use presence_core::{Availability, ChatJid, ChatState};
 use presence_sandbox::{Lid, Number, Sandbox};
 use presence_wa::{Connector, SendError, Session};

@@ -1,3 +1,5 @@
+//! Each event, each look, and what follows.
+
 use ::whatsapp_rust::wacore::chrono;
 use ::whatsapp_rust::wacore::types::events::{
     ClientOutdated, ConnectFailure, Connected, LoggedOut, PairError, PairSuccess, PairingQrCode,
