@@ -56,8 +56,8 @@ pub struct HttpSettings {
     pub cors_origins: Vec<HeaderValue>,
     /// Whether `GET /metrics` answers.
     pub metrics: bool,
-    /// The longest a request's head may take to arrive. Default 10 s.
-    pub head_timeout: Duration,
+    /// The longest a connection waits for the head of its next request. Default 60 s.
+    pub idle_timeout: Duration,
     /// The longest a request's body may take to arrive. Default 10 s.
     pub body_timeout: Duration,
     /// The longest `connect` waits for WhatsApp. Contract: 60 s.
@@ -70,7 +70,7 @@ impl Default for HttpSettings {
             limits: Limits::default(),
             cors_origins: Vec::new(),
             metrics: false,
-            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(10),
             connect_hold: Duration::from_secs(60),
         }
@@ -121,7 +121,6 @@ impl Config {
             lookup,
             mistakes: Vec::new(),
         };
-        let request_timeout = Duration::from_secs(from.number(&settings::REQUEST_TIMEOUT, 1, 300));
         let config = Self {
             listen: from.read(&settings::LISTEN, parse::<SocketAddr>),
             data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
@@ -150,8 +149,8 @@ impl Config {
                     .read_optional(&settings::CORS_ORIGINS, origins)
                     .unwrap_or_default(),
                 metrics: from.read(&settings::METRICS, on_or_off),
-                head_timeout: request_timeout,
-                body_timeout: request_timeout,
+                idle_timeout: Duration::from_secs(from.number(&settings::IDLE_TIMEOUT, 1, 3600)),
+                body_timeout: Duration::from_secs(from.number(&settings::BODY_TIMEOUT, 1, 300)),
                 ..HttpSettings::default()
             },
             max_connections: from.number(&settings::MAX_CONNECTIONS, 1, 65_536),

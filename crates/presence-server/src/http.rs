@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::http::request::Parts;
-use hyper::{Request, Response, header};
+use hyper::{Request, Response, StatusCode, header};
 use presence_store::{AccountId, Caller, Instance};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -54,8 +54,11 @@ where
     }
     app.cors.write(&parts.headers, response.headers_mut());
 
-    // A client that waits for `100 Continue` sends nothing after another answer; polling would ask it to.
-    if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {
+    // A client that waits for `100 Continue` sends nothing after another answer, and one that was too slow had
+    // its time.
+    let waits =
+        parts.headers.contains_key(header::EXPECT) || response.status() == StatusCode::REQUEST_TIMEOUT;
+    if !body.is_end_stream() && !waits {
         tokio::spawn(json::discard(body, app.settings.body_timeout));
     }
     let elapsed = arrived.elapsed();

@@ -78,7 +78,7 @@ impl Server {
         });
         let mut connection = http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(self.app.settings.head_timeout)
+            .header_read_timeout(self.app.settings.idle_timeout)
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(Polite::new(stream)), service);
         let ended = tokio::select! {

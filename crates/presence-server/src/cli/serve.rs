@@ -1,7 +1,7 @@
 //! `presence-server serve`.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -129,8 +129,10 @@ impl StopSignals {
 /// operator's filter names its targets.
 fn start_logging(config: &Config) {
     let filter = EnvFilter::new(format!("{},{}", presence_wa::QUIET_CLIENT, config.log));
+    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(colours)
         .with_writer(io::stderr);
     match config.log_format {
         LogFormat::Text => log.init(),

@@ -146,12 +146,20 @@ pub(crate) const MAX_CONNECTIONS: Setting = Setting {
     help: "HTTP connections at the same time, 1 to 65536; more wait until one ends",
     secret: false,
 };
-pub(crate) const REQUEST_TIMEOUT: Setting = Setting {
-    flag: "request-timeout",
-    variable: "PRESENCE_REQUEST_TIMEOUT",
+pub(crate) const IDLE_TIMEOUT: Setting = Setting {
+    flag: "idle-timeout",
+    variable: "PRESENCE_IDLE_TIMEOUT",
+    value: "S",
+    default: Some("60"),
+    help: "How long a connection may wait for the head of its next request, in seconds, 1 to 3600",
+    secret: false,
+};
+pub(crate) const BODY_TIMEOUT: Setting = Setting {
+    flag: "body-timeout",
+    variable: "PRESENCE_BODY_TIMEOUT",
     value: "S",
     default: Some("10"),
-    help: "How long a client may take to send a request's head, and again its body, in seconds, 1 to 300",
+    help: "How long a request's body may take to arrive, in seconds, 1 to 300",
     secret: false,
 };
 pub(crate) const STOP_GRACE: Setting = Setting {
@@ -182,7 +190,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 20] = [
+pub(crate) const ALL: [&Setting; 21] = [
     &LISTEN,
     &DATA_DIR,
     &TOKEN_KEY,
@@ -199,7 +207,8 @@ pub(crate) const ALL: [&Setting; 20] = [
     &CORS_ORIGINS,
     &METRICS,
     &MAX_CONNECTIONS,
-    &REQUEST_TIMEOUT,
+    &IDLE_TIMEOUT,
+    &BODY_TIMEOUT,
     &STOP_GRACE,
     &LOG,
     &LOG_FORMAT,

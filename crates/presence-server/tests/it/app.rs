@@ -42,33 +42,48 @@ pub(crate) struct Options {
     pub(crate) quota: Option<u32>,
 }
 
+/// Rate limits are off; reconnecting takes next to no time.
+impl Default for Options {
+    fn default() -> Self {
+        let limits = Limits {
+            requests: 0,
+            new_instances: 0,
+            failures: 0,
+        };
+        let backoff = Backoff {
+            base: Duration::from_millis(100),
+            cap: Duration::from_millis(200),
+        };
+        Self {
+            http: HttpSettings {
+                limits,
+                ..HttpSettings::default()
+            },
+            fleet: FleetSettings {
+                backoff,
+                ..FleetSettings::default()
+            },
+            quota: None,
+        }
+    }
+}
+
 impl TestApp {
-    /// Rate limits are off; reconnecting takes next to no time.
     pub(crate) async fn start() -> Self {
         Self::with(|_| {}).await
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options {
-            http: HttpSettings {
-                limits: Limits {
-                    requests: 0,
-                    new_instances: 0,
-                    failures: 0,
-                },
-                ..HttpSettings::default()
-            },
-            fleet: FleetSettings {
-                backoff: Backoff {
-                    base: Duration::from_millis(100),
-                    cap: Duration::from_millis(200),
-                },
-                ..FleetSettings::default()
-            },
-            quota: None,
-        };
+        let mut options = Options::default();
         change(&mut options);
 
+        let registry = Arc::new(Store::in_memory().unwrap());
+        let token = new_account(&registry, "acme", options.quota).await;
+        Self::over(registry, token, options)
+    }
+
+    /// A service over accounts that are there already, one of them with `token`.
+    pub(crate) fn over(registry: Arc<Store>, token: String, options: Options) -> Self {
         let sandbox = Arc::new(Sandbox::builder().detached());
         let url = "ws://sandbox.invalid/ws/chat".parse().unwrap();
         let edge = Edge::Sandbox {
@@ -77,11 +92,6 @@ impl TestApp {
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
         let whatsapp = whatsapp.with_dial(Arc::new(Pipe(Arc::clone(&sandbox))));
-        let registry = Arc::new(Store::in_memory().unwrap());
-        let (_, token) = registry
-            .create_account("acme".parse().unwrap(), options.quota, DateTime::UNIX_EPOCH)
-            .await
-            .unwrap();
         let server = Server::new(
             registry.clone(),
             PinnedEdge::Sandbox,
@@ -93,18 +103,13 @@ impl TestApp {
             server,
             sandbox,
             registry,
-            token: token.expose().to_owned(),
+            token,
         }
     }
 
     /// Another account's token.
     pub(crate) async fn another_account(&self, name: &str) -> String {
-        let (_, token) = self
-            .registry
-            .create_account(name.parse().unwrap(), None, DateTime::UNIX_EPOCH)
-            .await
-            .unwrap();
-        token.expose().to_owned()
+        new_account(&self.registry, name, None).await
     }
 
     pub(crate) fn get(&self, path: &str) -> Call<'_> {
@@ -340,13 +345,24 @@ impl Reply {
     /// It is exactly the contract's error.
     #[track_caller]
     pub(crate) fn assert_error(&self, status: u16, message: &str) {
-        let expected = format!(
-            r#"{{"success":false,"error":{{"message":{}}}}}"#,
-            Value::from(message)
-        );
-        assert_eq!((self.status, self.text.as_str()), (status, expected.as_str()));
+        assert_eq!((self.status, &self.text), (status, &error(message)));
         assert_eq!(self.header("content-type"), Some("application/json"));
     }
+}
+
+async fn new_account(registry: &Store, name: &str, quota: Option<u32>) -> String {
+    let created = registry
+        .create_account(name.parse().unwrap(), quota, DateTime::UNIX_EPOCH)
+        .await;
+    created.unwrap().1.expose().to_owned()
+}
+
+/// The contract's error, exactly.
+pub(crate) fn error(message: &str) -> String {
+    format!(
+        r#"{{"success":false,"error":{{"message":{}}}}}"#,
+        Value::from(message)
+    )
 }
 
 pub(crate) fn phone(number: &str) -> Number {

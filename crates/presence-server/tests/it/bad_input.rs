@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::app::{CUSTOMER, SHOP, TestApp, assert_near, secs};
+use crate::app::{CUSTOMER, SHOP, TestApp, assert_near, error, secs};
 
 const PATH: &str = "/api/chat/presence/shop";
 
@@ -140,8 +140,7 @@ async fn every_bad_body_gets_a_contract_answer_and_sends_nothing() {
     let app = TestApp::with_shop().await;
     for (what, body, status, message) in bodies() {
         let reply = app.post(PATH).body(body).send().await;
-        println!("{what}");
-        reply.assert_error(status, message);
+        assert_eq!((what, reply.status, reply.text), (what, status, error(message)));
     }
     assert!(app.chat_states(SHOP).is_empty());
     app.show("typing", 5).await;
@@ -203,12 +202,8 @@ async fn bad_bodies_on_the_instance_routes_are_400_too() {
             } else {
                 "Invalid request body"
             };
-            println!("{what}");
-            app.post(path)
-                .body(body)
-                .send()
-                .await
-                .assert_error(status, message);
+            let reply = app.post(path).body(body).send().await;
+            assert_eq!((what, reply.status, reply.text), (what, status, error(message)));
         }
     }
     assert_eq!(
@@ -278,6 +273,7 @@ async fn a_slow_request_is_given_up_with_408() {
         answer.ends_with(r#"{"success":false,"error":{"message":"Request timeout"}}"#),
         "{answer}"
     );
+    assert_near(start.elapsed(), secs(10.0));
 
     let in_the_head = tokio::time::Instant::now();
     let answer = app.raw(b"POST /api/chat/presence/shop HTTP/1.1\r\nhost").await;
@@ -286,7 +282,7 @@ async fn a_slow_request_is_given_up_with_408() {
         answer.ends_with(r#"{"success":false,"error":{"message":"Request timeout"}}"#),
         "{answer}"
     );
-    assert!(in_the_head.elapsed() < secs(12.0), "{:?}", in_the_head.elapsed());
+    assert!(in_the_head.elapsed() < secs(62.0), "{:?}", in_the_head.elapsed());
 
     let idle = tokio::time::Instant::now();
     assert_eq!(
@@ -294,8 +290,7 @@ async fn a_slow_request_is_given_up_with_408() {
         "",
         "an idle connection is closed without a word"
     );
-    assert_near(idle.elapsed(), secs(10.0));
-    assert!(start.elapsed() < secs(45.0));
+    assert_near(idle.elapsed(), secs(60.0));
     app.assert_alive().await;
 }
 

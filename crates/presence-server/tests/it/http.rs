@@ -1,9 +1,13 @@
 //! HTTP itself: methods, open routes, cross-origin calls, connections.
 
+use std::sync::Arc;
+
+use chrono::DateTime;
+use presence_store::{DataDir, KeySource, NewInstance, Registry, Store};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::app::{CUSTOMER, SHOP, TestApp, secs};
+use crate::app::{CUSTOMER, Options, SHOP, TestApp, secs};
 
 #[tokio::test(start_paused = true)]
 async fn another_method_is_405_and_allow_names_the_right_ones() {
@@ -172,4 +176,29 @@ async fn a_client_that_asks_first_is_refused_before_it_sends_its_body() {
         "POST /api/instance/new HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n";
     let answer = app.raw(request.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_our_fault_is_500_and_says_no_more() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let dir = DataDir::open(directory.path()).unwrap();
+    let store = Store::open(&dir, KeySource::File).await.unwrap();
+    let (account, token) = store
+        .create_account("acme".parse().unwrap(), None, DateTime::UNIX_EPOCH)
+        .await
+        .unwrap();
+    let now = DateTime::UNIX_EPOCH;
+    let new = NewInstance {
+        name: "shop".parse().unwrap(),
+        token: None,
+        keep_online: false,
+        now,
+    };
+    store.create_instance(account.id, new).await.unwrap();
+    // Without its key, the store cannot show the instance's token.
+    let store = Arc::new(Store::open(&dir, KeySource::Absent).await.unwrap());
+    let app = TestApp::over(store, token.expose().to_owned(), Options::default());
+    let reply = app.get("/api/instance/list").send().await;
+    reply.assert_error(500, "Internal server error");
+    app.assert_alive().await;
 }

@@ -57,14 +57,18 @@ async fn sigterm_pauses_what_is_shown_before_the_exit() {
 async fn a_second_signal_ends_it_at_once_with_a_failing_code() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let server = Data::new().serve(&sandbox).await;
-    // A request that never ends holds up the first one.
+    // A request that never ends holds up the first one. It is being read once its client is told to go on.
     let mut stuck = TcpStream::connect(server.address()).await.unwrap();
-    let head = format!(
-        "POST /api/instance/new HTTP/1.1\r\ntoken: {}\r\ncontent-length: 9\r\n\r\n{{",
-        server.token()
-    );
-    stuck.write_all(head.as_bytes()).await.unwrap();
-    server.wait_for_log("instance_new").await;
+    let token = server.token();
+    let head =
+        format!("POST /api/instance/new HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nexpect: 100-continue\r\n");
+    stuck
+        .write_all(format!("{head}content-length: 9\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut go_on = [0; 25];
+    stuck.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(go_on.as_slice(), b"HTTP/1.1 100 Continue\r\n\r\n");
     let start = Instant::now();
     server.signal("TERM");
     server.wait_for_log("another signal ends it at once").await;

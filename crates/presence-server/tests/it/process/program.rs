@@ -54,9 +54,17 @@ impl Data {
             self.path(),
             "--edge-key",
             &key,
+        ];
+        let no_limits = [
+            "--rate-limit",
+            "0",
+            "--rate-limit-new",
+            "0",
+            "--rate-limit-failures",
+            "0",
             "--edge-url",
         ];
-        let mut args: Vec<_> = args.map(str::to_owned).to_vec();
+        let mut args: Vec<_> = args.into_iter().chain(no_limits).map(str::to_owned).collect();
         args.push(sandbox.edge_url().unwrap());
         args
     }
@@ -215,7 +223,7 @@ impl Server {
                 if status == 200 && list["instances"][0]["connection"]["state"] == state {
                     return;
                 }
-                sleep(POLL * 10).await;
+                sleep(POLL).await;
             }
         };
         let waited = timeout(PATIENCE, is_so).await;
