@@ -8,7 +8,8 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::service::{Api, Programs, say};
+use crate::api::Api;
+use crate::service::{Programs, say};
 
 /// The account whose phone scans the QR code.
 const SENDER: &str = "5511888888888";
@@ -36,14 +37,14 @@ impl Demo {
         let stop = stop_signal()?;
 
         say("1. Building the service and the sandbox, a WhatsApp on loopback.");
-        let programs = Programs::build()?;
+        let programs = Programs::build("warn")?;
 
         say("2. Starting both in a temporary directory.");
         let data = tempfile::tempdir()?;
         let sandbox = programs.sandbox()?;
         let token = programs.new_account("demo", data.path())?;
-        let server = programs.server(&sandbox, data.path(), &self.listen)?;
-        let api = Api::new(server.url.clone(), Some(token.clone()));
+        let server = programs.server(&sandbox, data.path(), &["--listen", &self.listen])?;
+        let api = Api::new(server.url.clone(), token.clone());
         say(format_args!("   The service listens on {}.", server.url));
 
         say("3. Creating the instance `demo` and scanning its QR code with the sandbox's phone.");
@@ -57,9 +58,9 @@ impl Demo {
 
         let request = json!({ "number": RECIPIENT, "state": "typing", "duration": PROMISED.as_secs() });
         say(format_args!("4. POST /api/chat/presence/demo {request}"));
-        let answer = api.post("/api/chat/presence/demo", &request)?;
-        say(format_args!("   200 {answer}"));
-        ensure!(answer["success"] == true, "the service did not say success");
+        let answer = api.call("POST", "/api/chat/presence/demo", Some(&request))?;
+        say(format_args!("   {} {}", answer.status, answer.text));
+        ensure!(answer.status == 200, "the service did not say success");
 
         say(format_args!("5. What +{RECIPIENT}'s phone shows:"));
         let mut phone = Phone {

@@ -4,9 +4,11 @@
     reason = "a developer's tool lives on the real clock"
 )]
 
+mod api;
 mod ci;
 mod demo;
 mod service;
+mod soak;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,8 @@ struct Cli {
 enum Command {
     /// Shows "typing…" on a simulated phone, through the real service, with no phone and no network.
     Demo(demo::Demo),
+    /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
+    Soak(soak::Soak),
     /// Runs what a change must pass: formatting, clippy, docs, tests, tidy.
     Ci,
     /// Checks what no compiler does: who depends on whom, what lies where, that each file says what it is.
@@ -34,6 +38,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo(demo) => demo.run(),
+        Command::Soak(soak) => soak.run(),
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
     }

@@ -1,4 +1,4 @@
-//! A sandbox and a Presence server as child processes, and the few HTTP calls that the commands here make.
+//! A sandbox and a Presence server as child processes.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::api::Api;
 use crate::root;
 
 /// Prints a line to the terminal; a reader that has gone away is no reason to fail.
@@ -20,13 +21,15 @@ pub(crate) fn say(line: impl fmt::Display) {
 
 /// The two programs, built.
 pub(crate) struct Programs {
+    /// What they log to the terminal. What a person should see there is what the commands here say.
+    log: &'static str,
     server: PathBuf,
     sandbox: PathBuf,
 }
 
 impl Programs {
-    /// Builds both, with cargo's own progress on the terminal.
-    pub(crate) fn build() -> anyhow::Result<Self> {
+    /// Builds both, with cargo's own progress on the terminal. They will log what `log` lets through.
+    pub(crate) fn build(log: &'static str) -> anyhow::Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // Cargo names the programs it built in its messages; guessing `target/debug` would miss a target
         // directory that the user has moved.
@@ -54,6 +57,7 @@ impl Programs {
                 .with_context(|| format!("cargo built no program {name}"))
         };
         Ok(Self {
+            log,
             server: program("presence-server")?,
             sandbox: program("presence-sandbox")?,
         })
@@ -63,7 +67,9 @@ impl Programs {
     pub(crate) fn sandbox(&self) -> anyhow::Result<Sandbox> {
         let (process, line) = Process::start(
             "presence-sandbox",
-            Command::new(&self.sandbox).args(["--listen", "127.0.0.1:0"]),
+            Command::new(&self.sandbox)
+                .env("RUST_LOG", self.log)
+                .args(["--listen", "127.0.0.1:0"]),
         )?;
         let ready: Value = serde_json::from_str(&line)
             .with_context(|| format!("the sandbox's first line is not JSON: {line}"))?;
@@ -75,20 +81,28 @@ impl Programs {
         };
         Ok(Sandbox {
             _process: process,
-            control: Api::new(text("control_url")?, None),
+            control: Api::new(text("control_url")?, ""),
             edge_url: text("edge_url")?,
             edge_key: text("edge_key")?,
         })
     }
 
-    /// Starts a server over `data`, connected to `sandbox`, on `listen`.
-    pub(crate) fn server(&self, sandbox: &Sandbox, data: &Path, listen: &str) -> anyhow::Result<Server> {
+    /// Starts a server over `data`, connected to `sandbox`, with these settings besides.
+    pub(crate) fn server(&self, sandbox: &Sandbox, data: &Path, settings: &[&str]) -> anyhow::Result<Server> {
         let (process, line) = Process::start(
             "presence-server",
             Command::new(&self.server)
-                .args(["serve", "--listen", listen, "--edge-url", &sandbox.edge_url])
-                .args(["--edge-key", &sandbox.edge_key, "--data-dir"])
-                .arg(data),
+                .env("PRESENCE_LOG", self.log)
+                .args([
+                    "serve",
+                    "--edge-url",
+                    &sandbox.edge_url,
+                    "--edge-key",
+                    &sandbox.edge_key,
+                ])
+                .arg("--data-dir")
+                .arg(data)
+                .args(settings),
         )?;
         let url = line
             .strip_prefix("listening on ")
@@ -132,6 +146,21 @@ impl Server {
     /// Asks it to stop, as an operator would, and checks that it ends well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.process.stop()
+    }
+
+    /// Ends it: as an operator would, or without a word, as a crash does.
+    pub(crate) fn end(&mut self, crash: bool) -> anyhow::Result<()> {
+        if crash {
+            self.process.child.kill()?;
+            self.process.child.wait()?;
+            return Ok(());
+        }
+        self.process.stop()
+    }
+
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 }
 
@@ -192,53 +221,5 @@ impl Drop for Process {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-}
-
-/// A JSON API on loopback.
-pub(crate) struct Api {
-    agent: ureq::Agent,
-    base: String,
-    token: Option<String>,
-}
-
-impl Api {
-    pub(crate) fn new(base: impl Into<String>, token: Option<String>) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(70)))
-            .build();
-        Self {
-            agent: config.into(),
-            base: base.into(),
-            token,
-        }
-    }
-
-    pub(crate) fn get(&self, path: &str) -> anyhow::Result<Value> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("token", token);
-        }
-        Self::read(path, request.call())
-    }
-
-    pub(crate) fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let mut request = self.agent.post(format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("token", token);
-        }
-        Self::read(path, request.send_json(body))
-    }
-
-    fn read(
-        path: &str,
-        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> anyhow::Result<Value> {
-        let mut response = answer.with_context(|| format!("{path} did not answer"))?;
-        let status = response.status();
-        let body = response.body_mut().read_to_string()?;
-        ensure!(status.is_success(), "{path} answered {status}: {body}");
-        serde_json::from_str(&body).with_context(|| format!("{path} answered no JSON: {body}"))
     }
 }
