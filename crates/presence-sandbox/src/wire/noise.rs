@@ -64,7 +64,7 @@ pub(super) enum Answered {
         established: Box<Established>,
     },
     /// XX or XXfallback: send `reply`, then [`Pending::finish`] with the client's second message.
-    Pending { reply: Vec<u8>, pending: Pending },
+    Pending { reply: Vec<u8>, pending: Box<Pending> },
 }
 
 /// Answers the client's first message.
@@ -125,7 +125,7 @@ fn offer(server: &ServerIdentity, pattern: &str, their_ephemeral: &[u8; 32]) -> 
     let reply = server_hello(&ephemeral, Some(own_key), certificates);
     Ok(Answered::Pending {
         reply,
-        pending: Pending { noise, ephemeral },
+        pending: Box::new(Pending { noise, ephemeral }),
     })
 }
 

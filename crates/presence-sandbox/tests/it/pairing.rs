@@ -224,7 +224,7 @@ async fn a_device_that_vanishes_while_it_is_linked_is_not_linked() {
 
 fn logged_out(event: &Event) -> Option<(bool, ConnectFailureReason)> {
     match event {
-        Event::LoggedOut(out) => Some((out.on_connect, out.reason.clone())),
+        Event::LoggedOut(out) => Some((out.on_connect, out.reason)),
         _ => None,
     }
 }
