@@ -155,3 +155,34 @@ async fn the_same_over_tcp() {
         "{end:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_devices_on_one_file_live_side_by_side() {
+    let directory = tempfile::tempdir().unwrap();
+    let sandbox = sandbox();
+    let whatsapp = Arc::new(whatsapp_with(&sandbox, file(&directory)));
+    let mut lives = tokio::task::JoinSet::new();
+    for nth in 1..=40 {
+        let (sandbox, whatsapp) = (Arc::clone(&sandbox), Arc::clone(&whatsapp));
+        lives.spawn(async move {
+            let device = DeviceId(nth);
+            let number = format!("55119000000{nth:02}").parse().unwrap();
+            let session = whatsapp.open(device).await.unwrap();
+            sandbox.scan(number, &qr(&session).await).await.unwrap();
+            assert_eq!(end(&session).await, End::Paired);
+            for _ in 0..3 {
+                let session = whatsapp.open(device).await.unwrap();
+                online(&session).await;
+                assert_eq!(sandbox.drop_connections(number), 1);
+                assert!(matches!(end(&session).await, End::Lost(_)));
+            }
+            let session = whatsapp.open(device).await.unwrap();
+            online(&session).await;
+            session.logout(5 * SECOND).await;
+            assert_eq!(sandbox.look(|world| world.linked_devices(number)), 0);
+        });
+    }
+    while let Some(life) = lives.join_next().await {
+        life.unwrap();
+    }
+}
