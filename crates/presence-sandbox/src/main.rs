@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use clap::Parser;
 use presence_sandbox::Sandbox;
-use serde_json::json;
+use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -35,6 +35,14 @@ struct Args {
     /// Tell the devices that are linked that the account's chats have moved to LIDs.
     #[arg(long)]
     lid_migrated: bool,
+}
+
+/// The line that says that the sandbox is ready.
+#[derive(Serialize)]
+struct Ready {
+    edge_url: Option<String>,
+    edge_key: String,
+    control_url: Option<String>,
 }
 
 #[tokio::main]
@@ -77,13 +85,14 @@ async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn announce(sandbox: &Sandbox) -> io::Result<()> {
-    let ready = json!({
-        "edge_url": sandbox.edge_url(),
-        "edge_key": BASE64_STANDARD.encode(sandbox.edge_key()),
-        "control_url": sandbox.control_url(),
-    });
+    let ready = Ready {
+        edge_url: sandbox.edge_url(),
+        edge_key: BASE64_STANDARD.encode(sandbox.edge_key()),
+        control_url: sandbox.control_url(),
+    };
+    let line = serde_json::to_string(&ready)?;
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{ready}")?;
+    writeln!(stdout, "{line}")?;
     stdout.flush()
 }
 

@@ -6,6 +6,7 @@
 
 mod account;
 mod connection;
+mod connections;
 mod fault;
 mod faults;
 mod journal;
@@ -17,7 +18,7 @@ mod screen;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use fault::{Answer, Fault, FaultId, FaultKind, InvalidFault, When};
@@ -33,7 +34,7 @@ pub(crate) use pairing::{CompanionFinish, LinkOffer, Progress, ScanOffer};
 pub(crate) use request::{Address, Asked, Reply, Request, Treatment, UsyncAnswer, UsyncUser};
 
 use account::Accounts;
-use connection::Connection;
+use connections::Connections;
 use faults::Faults;
 use journal::Journal;
 use numbers::Numbers;
@@ -72,14 +73,13 @@ impl Default for Settings {
 pub struct World {
     settings: Settings,
     accounts: Accounts,
-    connections: HashMap<ConnectionId, Connection>,
+    connections: Connections,
     numbers: Numbers,
     codes: Codes,
     screens: Screens,
     journal: Journal,
     faults: Faults,
     effects: VecDeque<Effect>,
-    last_connection: u64,
     last_reference: u64,
 }
 
@@ -98,14 +98,13 @@ impl World {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             accounts: Accounts::default(),
-            connections: HashMap::new(),
+            connections: Connections::default(),
             numbers: Numbers::default(),
             codes: Codes::default(),
             screens: Screens::new(settings.expire_after),
             journal: Journal::new(settings.journal),
             faults: Faults::default(),
             effects: VecDeque::new(),
-            last_connection: 0,
             last_reference: 0,
             settings,
         }
@@ -152,7 +151,7 @@ impl World {
     /// How many connections `number`'s devices have, logged in.
     #[must_use]
     pub fn connections(&self, number: Number) -> usize {
-        self.connections_of(Some(number)).count()
+        self.connections.of(number).len()
     }
 
     /// How many connections there are, those that wait to be linked included.
@@ -171,8 +170,9 @@ impl World {
     /// take it back.
     #[must_use]
     pub fn is_available(&self, number: Number) -> bool {
-        self.connections_of(Some(number))
-            .any(|id| self.connections[&id].available)
+        let of = self.connections.of(number).iter();
+        of.filter_map(|id| self.connections.get(*id))
+            .any(|connection| connection.available)
     }
 
     /// Sets what WhatsApp knows about `number`: the number it really is (`None`: not on WhatsApp), and the

@@ -108,21 +108,16 @@ impl World {
             return Admission::Refused(farewell);
         }
 
-        self.last_connection += 1;
-        let connection = ConnectionId(self.last_connection);
         if let Some(device) = device {
             self.replace(device);
         }
-        self.connections.insert(
-            connection,
-            Connection {
-                noise_key: claim.noise_key,
-                device,
-                available: false,
-                stalled: false,
-                waiting: Waiting::default(),
-            },
-        );
+        let connection = self.connections.open(Connection {
+            noise_key: claim.noise_key,
+            device,
+            available: false,
+            stalled: false,
+            waiting: Waiting::default(),
+        });
         if let Some(Strike::Stall) = strike {
             self.stall(connection);
         }
@@ -143,7 +138,7 @@ impl World {
 
     /// A connection is gone, whoever ended it.
     pub(crate) fn hung_up(&mut self, connection: ConnectionId) {
-        let gone = self.connections.remove(&connection);
+        let gone = self.connections.close(connection);
         if gone.is_some_and(|gone| gone.device.is_none()) {
             self.codes.forget(connection);
         }
@@ -167,14 +162,14 @@ impl World {
 
     /// Ends all connections of `number`, or of everyone. Returns how many.
     pub(super) fn dismiss(&mut self, number: Option<Number>, farewell: &Farewell) -> usize {
-        let struck: Vec<_> = self.targets(number).collect();
+        let struck = self.connections.concerned(number);
         self.effects
             .extend(struck.iter().map(|id| Effect::Dismiss(*id, farewell.clone())));
         struck.len()
     }
 
     pub(super) fn stall(&mut self, connection: ConnectionId) {
-        if let Some(stalled) = self.connections.get_mut(&connection) {
+        if let Some(stalled) = self.connections.get_mut(connection) {
             stalled.stalled = true;
             self.effects.push_back(Effect::Stall(connection));
         }
@@ -182,43 +177,16 @@ impl World {
 
     /// Lets all stalled connections go on.
     pub(super) fn resume(&mut self) {
-        for (id, connection) in &mut self.connections {
+        for (id, connection) in self.connections.iter_mut() {
             if std::mem::take(&mut connection.stalled) {
-                self.effects.push_back(Effect::Resume(*id));
+                self.effects.push_back(Effect::Resume(id));
             }
         }
     }
 
-    /// The logged-in connections of `number`, or of everyone.
-    pub(super) fn connections_of(&self, number: Option<Number>) -> impl Iterator<Item = ConnectionId> {
-        let of = move |device: &Device| number.is_none_or(|number| device.number == number);
-        self.connections
-            .iter()
-            .filter(move |(_, c)| c.device.as_ref().is_some_and(of))
-            .map(|(id, _)| *id)
-    }
-
-    /// Whom a fault that is set now strikes: `number`'s connections, or all, also those that wait to be
-    /// linked.
-    pub(super) fn targets(&self, number: Option<Number>) -> impl Iterator<Item = ConnectionId> {
-        let of = move |device: Option<Device>| match number {
-            Some(number) => device.is_some_and(|device| device.number == number),
-            None => true,
-        };
-        self.connections
-            .iter()
-            .filter(move |(_, c)| of(c.device))
-            .map(|(id, _)| *id)
-    }
-
     /// A device has one connection: the older one has to go.
     fn replace(&mut self, device: Device) {
-        let older = self
-            .connections
-            .iter()
-            .find(|(_, c)| c.device == Some(device))
-            .map(|(id, _)| *id);
-        if let Some(older) = older {
+        if let Some(older) = self.connections.of_device(device) {
             self.effects
                 .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
             // It is on its way out: what it still sends counts for nobody.

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use super::fault::{Answer, MAX_FAULTS, Strike};
-use super::{
-    ConnectionId, Effect, Farewell, Fault, FaultId, FaultKind, InvalidFault, Number, Treatment, When, World,
-};
+use super::{Effect, Farewell, Fault, FaultId, FaultKind, InvalidFault, Number, Treatment, When, World};
 
 impl FaultId {
     pub(crate) const fn new(id: u64) -> Self {
@@ -191,7 +189,8 @@ impl World {
 
     fn strike(&mut self, fault: &Fault, strike: &Strike) -> usize {
         let most = fault.times.map_or(usize::MAX, |times| times as usize);
-        let struck: Vec<ConnectionId> = self.targets(fault.account).take(most).collect();
+        let mut struck = self.connections.concerned(fault.account);
+        struck.truncate(most);
         for connection in &struck {
             match strike {
                 Strike::Dismiss(farewell) => {

@@ -167,7 +167,7 @@ impl World {
         let connection = found.connection;
         if self
             .connections
-            .get(&connection)
+            .get(connection)
             .is_none_or(|c| c.noise_key != *noise_key)
         {
             return Err(PairError::UnknownQrCode);
@@ -201,7 +201,7 @@ impl World {
                 expires_at: now + LINK_CODE,
             },
         );
-        if let Some(waiting) = self.connections.get_mut(&connection) {
+        if let Some(waiting) = self.connections.get_mut(connection) {
             waiting.waiting.finish = None;
         }
         reference
@@ -216,7 +216,7 @@ impl World {
         let offer = link.offer.clone();
         let waiting = self
             .connections
-            .get_mut(&offer.connection)
+            .get_mut(offer.connection)
             .ok_or(PairError::Gone)?;
         waiting.waiting.finish = None;
         Ok(offer)
@@ -224,14 +224,14 @@ impl World {
 
     /// The device's last word after a link code was entered, once it came.
     pub(crate) fn finish_of(&self, connection: ConnectionId) -> Option<Result<CompanionFinish, PairError>> {
-        match self.connections.get(&connection) {
+        match self.connections.get(connection) {
             None => Some(Err(PairError::Gone)),
             Some(connection) => connection.waiting.finish.clone().map(Ok),
         }
     }
 
     pub(super) fn finish_link(&mut self, connection: ConnectionId, finish: CompanionFinish) {
-        if let Some(connection) = self.connections.get_mut(&connection) {
+        if let Some(connection) = self.connections.get_mut(connection) {
             connection.waiting.finish = Some(finish);
         }
     }
@@ -254,7 +254,7 @@ impl World {
             .next_device(number)
             .ok_or(PairError::TooManyDevices(devices))?;
         let device = Device { number, id };
-        let waiting = self.connections.get_mut(&connection).ok_or(PairError::Gone)?;
+        let waiting = self.connections.get_mut(connection).ok_or(PairError::Gone)?;
         if waiting.device.is_some() || waiting.waiting.device.is_some() {
             return Err(PairError::Busy);
         }
@@ -277,7 +277,7 @@ impl World {
 
     /// The device signed the phone's keys: it is linked. False when nothing was offered to it.
     pub(super) fn pair_signed(&mut self, connection: ConnectionId) -> bool {
-        let Some(signed) = self.connections.get_mut(&connection) else {
+        let Some(signed) = self.connections.get_mut(connection) else {
             return false;
         };
         let Some(device) = signed.waiting.device.take() else {
@@ -290,7 +290,7 @@ impl World {
     }
 
     pub(super) fn pair_refused(&mut self, connection: ConnectionId, text: String) {
-        if let Some(refused) = self.connections.get_mut(&connection)
+        if let Some(refused) = self.connections.get_mut(connection)
             && refused.waiting.device.take().is_some()
         {
             refused.waiting.refused = Some(text);
@@ -299,7 +299,7 @@ impl World {
 
     /// The phone gave up on a device that did not answer.
     pub(crate) fn give_up(&mut self, connection: ConnectionId) {
-        if let Some(late) = self.connections.get_mut(&connection) {
+        if let Some(late) = self.connections.get_mut(connection) {
             late.waiting.device = None;
         }
     }
@@ -308,7 +308,7 @@ impl World {
         if self.accounts.linked(&offer.noise_key) == Some(offer.device) {
             return Progress::Linked;
         }
-        match self.connections.get(&offer.connection) {
+        match self.connections.get(offer.connection) {
             None => Progress::Failed(PairError::Gone),
             Some(connection) => match &connection.waiting.refused {
                 Some(text) => Progress::Failed(PairError::Refused(text.clone())),

@@ -167,7 +167,7 @@ impl World {
         xml: String,
         request: Request,
     ) -> Reaction {
-        let Some(sender) = self.connections.get(&connection) else {
+        let Some(sender) = self.connections.get(connection) else {
             return Reaction::default();
         };
         let from = sender.device.map(|device| device.number);
@@ -184,7 +184,7 @@ impl World {
                 }
             }
             Request::Presence { available } => {
-                if let Some(sender) = self.connections.get_mut(&connection) {
+                if let Some(sender) = self.connections.get_mut(connection) {
                     sender.available = available;
                 }
             }
@@ -220,7 +220,7 @@ impl World {
         asked: Asked,
         reaction: &mut Reaction,
     ) {
-        let device = self.connections.get(&connection).and_then(|c| c.device);
+        let device = self.connections.get(connection).and_then(|c| c.device);
         let from = device.map(|device| device.number);
         let treatment = self.faults.treatment(asked.answer(), from);
         let refused = matches!(treatment, Treatment::Reject { .. });
