@@ -1,45 +1,26 @@
 //! The task that shows the indicators of one instance.
 
 mod link;
+mod request;
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use presence_core::{Availability, ChatJid, Command, Indicators, Policy, Refused, Timing, Transmit};
-use tokio::sync::{mpsc, oneshot, watch};
+use presence_core::{Availability, Indicators, Policy, Refused, Timing, Transmit};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, warn};
+use tracing::warn;
 
 pub(crate) use self::link::{Line, Link, Live};
+pub(crate) use self::request::Request;
+use self::write::{Unwritten, write};
 use crate::fleet::ShowError;
-use crate::session::{DeviceId, SendError, Session};
-
-/// A command for one chat, and who waits for its stanza.
-#[derive(Debug)]
-pub(crate) struct Request {
-    pub(crate) chat: ChatJid,
-    pub(crate) command: Command,
-    /// When the caller stops waiting. It is not executed after that.
-    pub(crate) deadline: Instant,
-    /// Answered when the command's own stanza is on the socket. A caller that drops the other end has given
-    /// up: the command is not executed any more.
-    pub(crate) reply: oneshot::Sender<Result<(), ShowError>>,
-}
-
-impl Request {
-    fn given_up(&self) -> bool {
-        self.reply.is_closed() || Instant::now() >= self.deadline
-    }
-
-    fn answer(self, result: Result<(), ShowError>) {
-        // Nobody to tell is fine: the caller just gave up.
-        let _ = self.reply.send(result);
-    }
-}
+use crate::session::{DeviceId, Session};
 
 /// How a driver behaves.
 #[derive(Clone, Debug)]
@@ -251,42 +232,6 @@ impl<S: Session> Driver<S> {
                 self.down();
             }
         }
-    }
-}
-
-/// Why a stanza was not written.
-#[derive(Debug, thiserror::Error)]
-enum Unwritten {
-    #[error("the account's name is not known yet")]
-    NoPushName,
-    #[error("the session did not take it in time")]
-    TooSlow,
-    #[error(transparent)]
-    Failed(SendError),
-}
-
-/// Writes one stanza, and stops waiting for it when the session ends or `limit` has come: a peer that does
-/// not read would hold the driver for as long as it likes.
-async fn write<S: Session>(link: &Link<S>, transmit: &Transmit, limit: Instant) -> Result<(), Unwritten> {
-    let send = async {
-        match transmit {
-            Transmit::ChatState { chat, state } => link.session.send_chat_state(chat, *state).await,
-            Transmit::Availability(availability) => link.session.set_availability(*availability).await,
-        }
-    };
-    let sent = tokio::select! {
-        biased;
-        sent = send => sent,
-        () = link.offline() => Err(SendError::Offline),
-        () = sleep_until(limit) => return Err(Unwritten::TooSlow),
-    };
-    match (sent, transmit) {
-        (Ok(()), _) => Ok(()),
-        (Err(SendError::NoPushName), Transmit::Availability(_)) => {
-            debug!("availability not told: the account's name is not known yet");
-            Err(Unwritten::NoPushName)
-        }
-        (Err(error), _) => Err(Unwritten::Failed(error)),
     }
 }
 

@@ -7,6 +7,7 @@ mod error;
 mod gate;
 mod keeper;
 mod ledger;
+mod pair;
 mod policy;
 mod settings;
 mod settle;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::fake::{FakeSession, World, identity};
-use crate::session::{MockSession, SessionState};
-use presence_core::{ChatState, Hold, Indicator};
+use crate::session::{MockSession, SendError, SessionState};
+use presence_core::{ChatState, Command, Hold, Indicator};
+use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
 const DEVICE: DeviceId = DeviceId(1);
@@ -356,6 +357,20 @@ async fn a_hold_survives_a_resend_that_failed() {
     rig.up();
     rig.at(13).await;
     assert_eq!(rig.shown(), "0 composing 01, 12 composing 01");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_that_could_not_be_written_is_made_up_for() {
+    let (rig, link) = Rig::connected().await;
+    rig.typing(ALICE, 3).await.unwrap();
+    rig.at(2).await;
+    rig.world.lock().stalled.push(DEVICE);
+    link.faulty.cancelled().await;
+    rig.world.lock().stalled.clear();
+    rig.at(9).await;
+    rig.up();
+    rig.at(5 * MINUTE).await;
+    assert_eq!(rig.shown(), "0 composing 01, 9 paused 01");
 }
 
 fn mock_online() -> (MockSession, watch::Sender<SessionState>) {

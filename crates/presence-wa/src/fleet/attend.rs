@@ -5,19 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use presence_core::PhoneNumber;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, warn};
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
 
 use crate::driver::{Line, Link, Live};
 use crate::fleet::ask::{Ask, PairWith};
-use crate::fleet::entry::{Code, Qr};
+use crate::fleet::entry::Code;
 use crate::fleet::error::ReconnectError;
 use crate::fleet::gate::Lane;
 use crate::fleet::keeper::{Keeper, Step};
-use crate::fleet::status::{InstanceState, Reason};
-use crate::pairing::{LinkCode, PairingUpdate};
+use crate::fleet::pair::CodeRequest;
+use crate::fleet::status::InstanceState;
 use crate::session::{Connector, End, Identity, Session, SessionState};
 
 /// How the keeper's part in a session ended.
@@ -32,19 +31,16 @@ enum Outcome {
     Shutdown,
 }
 
-/// A link code that WhatsApp was asked for, and for which number.
-type CodeRequest = BoxFuture<'static, (PhoneNumber, Option<LinkCode>)>;
-
 /// Where one session is, for its keeper.
-struct Attended<S> {
-    link: Arc<Link<S>>,
+pub(super) struct Attended<S> {
+    pub(super) link: Arc<Link<S>>,
     /// Held while the session logs in.
     permit: Option<OwnedSemaphorePermit>,
     /// When it must have logged in, or shown a code.
     login_by: Instant,
     online_since: Option<Instant>,
-    pairing: bool,
-    code_request: Option<CodeRequest>,
+    pub(super) pairing: bool,
+    pub(super) code_request: Option<CodeRequest>,
 }
 
 impl<C: Connector> Keeper<C> {
@@ -160,28 +156,6 @@ impl<C: Connector> Keeper<C> {
         None
     }
 
-    fn show_code(&mut self, update: PairingUpdate) {
-        self.entry.phase.send_modify(|phase| match update {
-            PairingUpdate::Qr { code, valid_for } => {
-                // A peer's number must not overflow our clock.
-                let until = Instant::now() + valid_for.min(Duration::from_secs(3600));
-                if phase.qr.as_ref().is_none_or(|qr| qr.code != code) {
-                    phase.qr = Some(Qr { code, until });
-                }
-            }
-            PairingUpdate::Code(code) => {
-                if let Some(PairWith::LinkCode(phone)) = self.wanted {
-                    phase.code = Some(Code {
-                        phone,
-                        code: Some(code),
-                    });
-                }
-            }
-        });
-        self.entry
-            .publish(InstanceState::Connecting, Some(Reason::WaitingForPhone));
-    }
-
     fn online(&mut self, link: &Arc<Link<C::Session>>, identity: Identity) {
         self.wanted = None;
         self.shared.start_driver(&self.entry, &self.line);
@@ -192,32 +166,6 @@ impl<C: Connector> Keeper<C> {
             phase.live = Some(Arc::clone(link) as Arc<dyn Live>);
         });
         self.entry.publish(InstanceState::Connected, None);
-    }
-
-    /// Asks for a link code, if one is wanted and neither there nor on its way.
-    fn request_code(&self, at: &mut Attended<C::Session>) {
-        let Some(PairWith::LinkCode(phone)) = self.wanted else {
-            return;
-        };
-        if !at.pairing || at.code_request.is_some() || self.entry.phase.borrow().code.is_some() {
-            return;
-        }
-        let (link, device) = (Arc::clone(&at.link), self.entry.device);
-        let limit = self.shared.settings.login_timeout;
-        at.code_request = Some(Box::pin(async move {
-            let code = match timeout(limit, link.session.request_link_code(&phone)).await {
-                Ok(Ok(code)) => Some(code),
-                Ok(Err(error)) => {
-                    warn!(device.id = %device, %error, "no link code was given");
-                    None
-                }
-                Err(_) => {
-                    warn!(device.id = %device, "WhatsApp gave no link code in time");
-                    None
-                }
-            };
-            (phone, code)
-        }));
     }
 
     fn answer_in_session(&mut self, at: &mut Attended<C::Session>, ask: Ask) -> Option<Outcome> {
@@ -251,20 +199,6 @@ impl<C: Connector> Keeper<C> {
             Ask::Logout { reply } => Some(Outcome::Logout(reply)),
             Ask::Remove { reply } => Some(Outcome::Remove(reply)),
         }
-    }
-
-    /// A link code is asked for: one of another number, or a refusal, gives way to a new request.
-    fn drop_other_code(&self, at: &mut Attended<C::Session>, phone: PhoneNumber) {
-        let same = self.wanted == Some(PairWith::LinkCode(phone));
-        if !same {
-            at.code_request = None;
-        }
-        self.entry.phase.send_if_modified(|phase| {
-            phase
-                .code
-                .take_if(|code| code.code.is_none() || code.phone != phone)
-                .is_some()
-        });
     }
 
     /// Ends the session: with `farewell` what it shows is paused first; with `unlink` WhatsApp is told to
