@@ -3,6 +3,7 @@
 mod control;
 mod device;
 mod fault;
+mod hostile;
 mod pairing;
 mod presence;
 mod program;
