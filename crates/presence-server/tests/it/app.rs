@@ -11,13 +11,13 @@ use chrono::DateTime;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
-use presence_sandbox::{Number, Sandbox, Spell};
+use presence_sandbox::{Number, Sandbox, Spell, World};
 use presence_server::{HttpSettings, Limits, Server};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
 use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, WhatsApp, WhatsAppConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// The account that an instance stands for, unless a test says otherwise.
 pub(crate) const SHOP: &str = "5511988887777";
@@ -221,6 +221,13 @@ impl TestApp {
             );
             sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// Waits until the sandbox is as `is_so` says; a minute at most.
+    pub(crate) async fn wait_for(&self, is_so: impl FnMut(&World) -> bool) {
+        timeout(secs(60.0), self.sandbox.wait_for(is_so))
+            .await
+            .expect("it comes to be");
     }
 
     /// What the phone of `number` showed, one after the other.

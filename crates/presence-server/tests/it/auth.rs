@@ -222,8 +222,7 @@ async fn deleting_an_account_ends_its_sessions() {
     app.show("typing", 60).await;
     let account = app.registry.account_named("acme").unwrap();
     assert!(app.registry.delete_account(account.id).await.unwrap());
-    app.sandbox
-        .wait_for(|world| world.linked_devices(SHOP.parse().unwrap()) == 0)
+    app.wait_for(|world| world.linked_devices(SHOP.parse().unwrap()) == 0)
         .await;
     assert_eq!(app.pauses(SHOP).len(), 1);
     app.get("/api/instance/list")

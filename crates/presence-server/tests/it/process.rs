@@ -5,7 +5,7 @@ mod program;
 
 use std::time::Duration;
 
-use presence_sandbox::{Sandbox, State};
+use presence_sandbox::{Sandbox, State, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,6 +16,12 @@ use crate::app::{CUSTOMER, SHOP, phone};
 
 /// Much longer than anything here takes, so that only a hang ends a test early.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn wait_for(sandbox: &Sandbox, is_so: impl FnMut(&World) -> bool) {
+    timeout(PATIENCE, sandbox.wait_for(is_so))
+        .await
+        .expect("it comes to be");
+}
 
 #[tokio::test]
 async fn one_line_on_stdout_says_where_it_listens_and_sigterm_ends_it_well() {
@@ -39,9 +45,10 @@ async fn sigterm_pauses_what_is_shown_before_the_exit() {
         json!({"number": CUSTOMER, "state": "typing", "duration": 60}),
     );
     assert_eq!(shown.await.0, 200);
-    sandbox
-        .wait_for(|world| world.shown(phone(CUSTOMER)).states() == [(phone(SHOP), State::Typing)])
-        .await;
+    wait_for(&sandbox, |world| {
+        world.shown(phone(CUSTOMER)).states() == [(phone(SHOP), State::Typing)]
+    })
+    .await;
     server.signal("TERM");
     assert_eq!(server.end().await.code, Some(0));
     let pauses = sandbox
@@ -145,17 +152,10 @@ async fn a_restart_brings_sessions_back_by_itself() {
     let server = data.serve_with_shop(&sandbox).await;
     server.signal("TERM");
     assert_eq!(server.end().await.code, Some(0));
-    sandbox
-        .wait_for(|world| world.connections(phone(SHOP)) == 0)
-        .await;
+    wait_for(&sandbox, |world| world.connections(phone(SHOP)) == 0).await;
 
     let server = data.serve(&sandbox).await;
-    timeout(
-        PATIENCE,
-        sandbox.wait_for(|world| world.connections(phone(SHOP)) == 1),
-    )
-    .await
-    .unwrap();
+    wait_for(&sandbox, |world| world.connections(phone(SHOP)) == 1).await;
     server.wait_for_state("shop", "connected").await;
     let body = json!({"number": CUSTOMER, "state": "typing", "duration": 1});
     assert_eq!(server.post("/api/chat/presence/shop", body).await.0, 200);
@@ -197,12 +197,7 @@ async fn accounts_are_managed_in_the_directory_and_a_running_server_notices() {
 
     let deleted = account(&["delete", "acme"]).await;
     assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
-    timeout(
-        PATIENCE,
-        sandbox.wait_for(|world| world.linked_devices(phone(SHOP)) == 0),
-    )
-    .await
-    .unwrap();
+    wait_for(&sandbox, |world| world.linked_devices(phone(SHOP)) == 0).await;
     assert_eq!(account(&["delete", "acme"]).await.code, Some(1));
 }
 

@@ -144,9 +144,7 @@ async fn the_end_of_the_service_pauses_what_is_shown() {
     sleep(secs(2.0)).await;
     app.server.stop(secs(5.0)).await;
     assert_eq!(app.pauses(SHOP).len(), 1);
-    app.sandbox
-        .wait_for(|world| world.connections(phone(SHOP)) == 0)
-        .await;
+    app.wait_for(|world| world.connections(phone(SHOP)) == 0).await;
     assert_near(spells(&app)[0].1, secs(2.0));
 }
 
