@@ -44,6 +44,13 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
+/// What `cargo run` tells the program it runs about its package. Build scripts watch these variables, so a
+/// cargo that we start must not see ours, or it builds half of the dependencies again.
+fn own_package_variables() -> impl Iterator<Item = String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    names.filter(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+}
+
 /// The top of the work tree.
 fn root() -> PathBuf {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));

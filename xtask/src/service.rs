@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::root;
+use crate::{own_package_variables, root};
 
 /// Prints a line to the terminal; a reader that has gone away is no reason to fail.
 pub(crate) fn say(line: impl fmt::Display) {
@@ -33,7 +33,11 @@ impl Programs {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // Cargo names the programs it built in its messages; guessing `target/debug` would miss a target
         // directory that the user has moved.
-        let output = Command::new(cargo)
+        let mut command = Command::new(cargo);
+        for name in own_package_variables() {
+            command.env_remove(name);
+        }
+        let output = command
             .args([
                 "build",
                 "--locked",
