@@ -1,3 +1,5 @@
+//! Which JIDs are chats, by table and by property.
+
 use proptest::prelude::*;
 
 use super::*;

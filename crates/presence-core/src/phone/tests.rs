@@ -1,3 +1,5 @@
+//! Which texts are phone numbers, and how else a number is written.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The contract's table of bodies and answers, and hostile bodies.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! The driver with a session that records what it is told, on a paused clock.
+
 use super::*;
 use crate::fake::{FakeSession, World, identity};
 use crate::session::{MockSession, SendError, SessionState};

@@ -1,3 +1,5 @@
+//! The fleet with sessions that tests end as they like, on a paused clock.
+
 mod chaos;
 mod faults;
 mod lifecycle;

@@ -1,3 +1,5 @@
+//! The chats against a plain map.
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
