@@ -199,7 +199,7 @@ impl Connector for FakeConnector {
         Ok(())
     }
 
-    async fn refresh_version(&self) -> Result<bool, VersionError> {
+    async fn refresh_version(&self, _device: DeviceId) -> Result<bool, VersionError> {
         let mut state = self.0.lock();
         state.deeds.push("refresh".to_owned());
         Ok(state.refreshes.pop_front().unwrap_or(false))

@@ -46,12 +46,12 @@ pub trait Connector: Send + Sync + 'static {
     /// Wipes every key of `device`. Doing it again is no error.
     fn forget(&self, device: DeviceId) -> impl Future<Output = Result<(), OpenError>> + Send;
 
-    /// Called when WhatsApp refused the client as too old ([`End::Outdated`]): looks the current client
-    /// version up again, past any cache. `Ok(true)` when it differs from the one that was refused.
+    /// Called when WhatsApp refused the client of `device` as too old ([`End::Outdated`]): looks the current
+    /// client version up again, past any cache. `Ok(true)` when it differs from the one that was refused.
     ///
     /// # Errors
     /// [`VersionError`] when nobody could be asked.
-    fn refresh_version(&self) -> impl Future<Output = Result<bool, VersionError>> + Send;
+    fn refresh_version(&self, device: DeviceId) -> impl Future<Output = Result<bool, VersionError>> + Send;
 }
 
 /// One connection to WhatsApp.

@@ -246,11 +246,15 @@ impl Connector for WhatsApp {
         self.devices.forget(device).await
     }
 
-    async fn refresh_version(&self) -> Result<bool, VersionError> {
-        match &self.versions {
-            Some(versions) => versions.refresh().await.map_err(VersionError),
-            None => Ok(false),
-        }
+    async fn refresh_version(&self, device: DeviceId) -> Result<bool, VersionError> {
+        let Some(versions) = &self.versions else {
+            return Ok(false);
+        };
+        let refused = self.devices.version(device).await;
+        let refused = refused.map_err(|error| VersionError(error.into()))?;
+        // To one that named none, any version is another.
+        let refused = refused.unwrap_or_default();
+        versions.refresh(refused).await.map_err(VersionError)
     }
 }
 

@@ -65,7 +65,10 @@ impl<C: Connector> Keeper<C> {
 
     pub(super) async fn refresh_version(&mut self) -> Step {
         let connector = Arc::clone(&self.connector);
-        let work = timeout(self.shared.settings.login_timeout, connector.refresh_version());
+        let work = timeout(
+            self.shared.settings.login_timeout,
+            connector.refresh_version(self.entry.device),
+        );
         let changed = match self.unless_asked(work).await {
             Ok(Ok(Ok(changed))) => changed,
             Ok(Ok(Err(error))) => {

@@ -18,6 +18,7 @@ use ::whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use async_trait::async_trait;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::version::Version;
 use crate::session::{DeviceId, Identity, OpenError};
 
 /// The account that an unpaired device names to a sandbox. The client shakes hands with a pinned key only
@@ -112,14 +113,27 @@ impl Devices {
 
     /// Who `device` is paired with. Creates nothing.
     pub(super) async fn saved(&self, device: DeviceId) -> Result<Option<Identity>, OpenError> {
+        Ok(self.look(device, identity).await?.flatten())
+    }
+
+    /// The client version that the last session of `device` named; `None` when it has no keys any more.
+    pub(super) async fn version(&self, device: DeviceId) -> Result<Option<Version>, OpenError> {
+        self.look(device, version).await
+    }
+
+    async fn look<T>(
+        &self,
+        device: DeviceId,
+        read: impl FnOnce(&DeviceData) -> T,
+    ) -> Result<Option<T>, OpenError> {
         let slot = self.slot(device);
         let manager = slot.manager.lock().await;
         if let Some(manager) = &*manager {
-            return Ok(identity(&manager.get_device_snapshot()));
+            return Ok(Some(read(&manager.get_device_snapshot())));
         }
         let backend = self.backend(device).await?;
         let saved = backend.load().await.map_err(failed(device, "loading its keys"))?;
-        Ok(saved.as_ref().and_then(identity))
+        Ok(saved.as_ref().map(read))
     }
 
     /// Wipes the keys of `device`.
@@ -246,6 +260,15 @@ pub(super) fn identity(device: &DeviceData) -> Option<Identity> {
         jid: format!("{}@s.whatsapp.net", number.user),
         push_name: (!device.push_name.is_empty()).then(|| device.push_name.clone()),
     })
+}
+
+/// The client version that the device names when it connects.
+pub(super) fn version(device: &DeviceData) -> Version {
+    (
+        device.app_version_primary,
+        device.app_version_secondary,
+        device.app_version_tertiary,
+    )
 }
 
 fn failed<E: Error + Send + Sync + 'static>(

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Tracker, tell};
-use super::devices::{Lease, identity};
+use super::devices::{Lease, identity, version};
 use super::progress::{Look, Signal};
 use super::runtime::SessionRuntime;
 use super::version::Versions;
@@ -92,12 +92,7 @@ impl Supervisor {
         let manager = Arc::clone(&self.lease.manager);
         let versions = self.versions.clone();
         self.runtime.start(async move {
-            let device = manager.get_device_snapshot();
-            let known = (
-                device.app_version_primary,
-                device.app_version_secondary,
-                device.app_version_tertiary,
-            );
+            let known = version(&manager.get_device_snapshot());
             let version = match versions {
                 Some(versions) => versions.current(known).await,
                 None => known,

@@ -41,10 +41,10 @@ pub(super) struct Versions {
 #[derive(Default)]
 struct Known {
     version: Option<Version>,
+    /// When it was found.
+    found: Option<Instant>,
     /// No look-up before this.
     next: Option<Instant>,
-    /// What the sessions were told last.
-    told: Option<Version>,
 }
 
 impl Versions {
@@ -64,24 +64,30 @@ impl Versions {
         {
             tracing::warn!(%error, "the current WhatsApp client version is not known; using the last one");
         }
-        let version = known.version.unwrap_or(fallback);
-        known.told = Some(version);
-        version
+        known.version.unwrap_or(fallback)
     }
 
-    /// Looks the version up now; `true` when it is not the one that [`current`](Self::current) told last.
-    pub(super) async fn refresh(&self) -> Result<bool, Error> {
+    /// Whether there is another version than `refused`. Looks it up now, unless somebody has done so since this
+    /// was asked: all sessions tend to be refused at the same time.
+    pub(super) async fn refresh(&self, refused: Version) -> Result<bool, Error> {
+        let asked = Instant::now();
         let mut known = self.known.lock().await;
-        let version = self.look_up(&mut known).await?;
-        Ok(known.told != Some(version))
+        let version = match known.version {
+            Some(version) if version != refused || known.found >= Some(asked) => version,
+            _ => self.look_up(&mut known).await?,
+        };
+        Ok(version != refused)
     }
 
     async fn look_up(&self, known: &mut Known) -> Result<Version, Error> {
         let found = tokio::time::timeout(TIMEOUT, self.fetch())
             .await
             .unwrap_or_else(|late| Err(late.into()));
-        known.next = Some(Instant::now() + if found.is_ok() { FRESH } else { RETRY });
-        known.version = found.as_ref().ok().copied().or(known.version);
+        let now = Instant::now();
+        known.next = Some(now + if found.is_ok() { FRESH } else { RETRY });
+        if let Ok(version) = found {
+            (known.version, known.found) = (Some(version), Some(now));
+        }
         found
     }
 
@@ -169,24 +175,47 @@ mod tests {
             assert_eq!(versions.current(FALLBACK).await, FALLBACK, "{body:?}");
             assert_eq!(versions.current(FALLBACK).await, FALLBACK, "{body:?}");
             assert_eq!(web.asked.load(Ordering::Relaxed), 1, "{body:?}");
-            assert!(versions.refresh().await.is_err(), "{body:?}");
+            assert!(versions.refresh(FALLBACK).await.is_err(), "{body:?}");
         }
     }
 
     #[tokio::test]
     async fn a_refresh_tells_whether_there_is_another_version() {
         let (web, versions) = web(Some(&page(5))).await;
-        assert_eq!(versions.current(FALLBACK).await, (2, 3000, 5));
-        assert!(!versions.refresh().await.unwrap());
+        let refused = versions.current(FALLBACK).await;
+        assert_eq!(refused, (2, 3000, 5));
+        assert!(!versions.refresh(refused).await.unwrap());
         *web.body.lock().unwrap() = Some(page(6));
-        assert!(versions.refresh().await.unwrap());
+        assert!(versions.refresh(refused).await.unwrap());
         assert_eq!(versions.current(FALLBACK).await, (2, 3000, 6));
         *web.body.lock().unwrap() = None;
-        versions.refresh().await.unwrap_err();
+        versions.refresh((2, 3000, 6)).await.unwrap_err();
         assert_eq!(
             versions.current(FALLBACK).await,
             (2, 3000, 6),
             "the last one stays"
         );
+    }
+
+    #[tokio::test]
+    async fn every_session_that_was_refused_learns_of_the_new_version_from_one_look_up() {
+        let (web, versions) = web(Some(&page(5))).await;
+        let refused = versions.current(FALLBACK).await;
+        *web.body.lock().unwrap() = Some(page(6));
+        let together = futures_util::future::join_all((0..50).map(|_| versions.refresh(refused))).await;
+        assert!(together.into_iter().all(|other| other.unwrap()));
+        // The first is back already when the last is refused.
+        assert_eq!(versions.current(FALLBACK).await, (2, 3000, 6));
+        assert!(versions.refresh(refused).await.unwrap());
+        assert_eq!(web.asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test]
+    async fn sessions_that_are_refused_together_share_the_answer_that_nothing_changed() {
+        let (web, versions) = web(Some(&page(5))).await;
+        let refused = versions.current(FALLBACK).await;
+        let together = futures_util::future::join_all((0..50).map(|_| versions.refresh(refused))).await;
+        assert!(together.into_iter().all(|other| !other.unwrap()));
+        assert_eq!(web.asked.load(Ordering::Relaxed), 2);
     }
 }
