@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod bad_input;
 mod chaos;
+mod faults;
 mod http;
 mod instances;
 mod limits;
