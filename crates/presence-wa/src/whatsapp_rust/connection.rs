@@ -44,8 +44,9 @@ pub struct Connection {
 /// events, so nothing in here may own the client.
 pub(super) struct Tracker {
     progress: Mutex<Progress>,
-    /// What was asked for last, told or not.
-    pub(super) availability: Mutex<Option<Availability>>,
+    /// What was asked for last, told or not. Locked while WhatsApp is told, so that what it hears last is what
+    /// was asked for last.
+    pub(super) availability: tokio::sync::Mutex<Option<Availability>>,
     pub(super) changed: Notify,
 }
 
@@ -53,17 +54,13 @@ impl Tracker {
     pub(super) fn new(progress: Progress) -> Self {
         Self {
             progress: Mutex::new(progress),
-            availability: Mutex::default(),
+            availability: tokio::sync::Mutex::default(),
             changed: Notify::new(),
         }
     }
 
     pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn availability(&self) -> MutexGuard<'_, Option<Availability>> {
-        self.availability.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,7 +112,8 @@ impl Session for Connection {
     }
 
     async fn set_availability(&self, availability: Availability) -> Result<(), SendError> {
-        *self.tracker.availability() = Some(availability);
+        let mut wanted = self.tracker.availability.lock().await;
+        *wanted = Some(availability);
         self.check_online()?;
         tell(&self.client, availability).await
     }

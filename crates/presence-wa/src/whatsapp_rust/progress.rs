@@ -168,8 +168,8 @@ impl Progress {
                     self.restate_at = Some(now);
                 }
             }
-            Signal::Named if self.online => self.restate_at = Some(now + NAMED_TO_AVAILABLE),
-            Signal::Named => {}
+            // Also before the session is online: it may be so, and have told ours, within that time.
+            Signal::Named => self.restate_at = Some(now + NAMED_TO_AVAILABLE),
             Signal::Dropped(why) => self.dropped = Some(why),
             Signal::End(end) => self.finish(end),
         }

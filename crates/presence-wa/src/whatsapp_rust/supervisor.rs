@@ -147,12 +147,12 @@ impl Supervisor {
 
     /// Tells WhatsApp again what was wanted last: the client has told it otherwise since.
     fn restate_availability(&self) {
-        let Some(availability) = *self.tracker.availability() else {
-            return;
-        };
-        let client = Arc::clone(&self.client);
+        let (client, tracker) = (Arc::clone(&self.client), Arc::clone(&self.tracker));
         self.runtime.start(async move {
-            if let Err(error) = tell(&client, availability).await {
+            let wanted = tracker.availability.lock().await;
+            if let Some(availability) = *wanted
+                && let Err(error) = tell(&client, availability).await
+            {
                 tracing::debug!(%error, "the availability could not be told again");
             }
         });

@@ -233,6 +233,21 @@ fn without_a_push_name_a_login_is_online_at_once_and_restated_after_the_name() {
 }
 
 #[test]
+fn a_name_that_comes_right_before_the_session_is_online_is_restated_after_it() {
+    let now = Instant::now();
+    let mut progress = progress();
+    progress.handle_look(now, LOGGED_IN);
+    let online = now + LIMITS.ready;
+    let named = online - SECOND / 10;
+    progress.handle_signal(named, Signal::Named);
+    progress.handle_look(online, LOGGED_IN);
+    assert_eq!(progress.state(me), SessionState::Online(me()));
+    // Ours may go out now, and the client's own after it.
+    assert!(!progress.poll_restate(online));
+    assert!(progress.poll_restate(named + NAMED_TO_AVAILABLE));
+}
+
+#[test]
 fn what_raises_no_event_is_seen() {
     let now = Instant::now();
     let rows = [
