@@ -52,7 +52,10 @@ pub(crate) struct State {
     pub(crate) stalled: Vec<DeviceId>,
     /// What happened besides stanzas, in order: `forget`, `logout`, ledger lines, …
     pub(crate) deeds: Vec<String>,
+    /// How many link codes were given or refused.
     pub(crate) link_codes: u32,
+    /// The link code that can be entered now.
+    pub(crate) link_code: Option<(PhoneNumber, LinkCode)>,
     pub(crate) refuse_link_codes: bool,
     pub(crate) refreshes: VecDeque<bool>,
     /// Why the next session that is closed says it ended.
@@ -313,16 +316,18 @@ impl Session for FakeSession {
 
     async fn request_link_code(&self, phone: &PhoneNumber) -> Result<LinkCode, PairError> {
         let mut state = self.world.lock();
+        if let Some((_, code)) = state.link_code.as_ref().filter(|(of, _)| of == phone) {
+            return Ok(code.clone());
+        }
         state.link_codes += 1;
         if state.refuse_link_codes {
             return Err(PairError::Refused("too many".into()));
         }
         let digits = phone.as_str();
-        Ok(LinkCode::new(&format!(
-            "CODE{}{:02}",
-            &digits[digits.len() - 2..],
-            state.link_codes
-        )))
+        let code = format!("CODE{}{:02}", &digits[digits.len() - 2..], state.link_codes);
+        let code = LinkCode::new(&code);
+        state.link_code = Some((*phone, code.clone()));
+        Ok(code)
     }
 
     fn state(&self) -> watch::Receiver<SessionState> {

@@ -92,6 +92,8 @@ pub trait Session: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<ChatJid>, SendError>> + Send;
 
     /// Asks for a link code that the owner of `phone` types into the phone instead of scanning a QR code.
+    /// Asked again for the same phone, it gives the same code, as long as there is time left to enter it;
+    /// another phone's code becomes void.
     ///
     /// # Errors
     /// [`PairError`] when the session is paired already, or WhatsApp refuses.

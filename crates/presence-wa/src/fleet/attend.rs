@@ -175,7 +175,7 @@ impl<C: Connector> Keeper<C> {
             Ask::Connect { reply, .. } if reply.is_closed() => None,
             Ask::Connect { how, reply } => {
                 if let PairWith::LinkCode(phone) = how {
-                    self.drop_other_code(at, phone);
+                    self.forget_code(at, phone);
                 }
                 if at.link.is_online() {
                     let _ = reply.send(Ok(()));

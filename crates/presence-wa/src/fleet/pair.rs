@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::fleet::ask::PairWith;
 use crate::fleet::attend::Attended;
-use crate::fleet::entry::{Code, Qr};
+use crate::fleet::entry::Qr;
 use crate::fleet::keeper::Keeper;
 use crate::fleet::status::{InstanceState, Reason};
 use crate::pairing::{LinkCode, PairingUpdate};
@@ -21,23 +21,18 @@ pub(super) type CodeRequest = BoxFuture<'static, (PhoneNumber, Option<LinkCode>)
 
 impl<C: Connector> Keeper<C> {
     pub(super) fn show_code(&mut self, update: PairingUpdate) {
-        self.entry.phase.send_modify(|phase| match update {
-            PairingUpdate::Qr { code, valid_for } => {
-                // A peer's number must not overflow our clock.
-                let until = Instant::now() + valid_for.min(Duration::from_secs(3600));
-                if phase.qr.as_ref().is_none_or(|qr| qr.code != code) {
+        // A link code is shown to whoever asked for it, by the answer to `request_code`.
+        if let PairingUpdate::Qr { code, valid_for } = update {
+            // A peer's number must not overflow our clock.
+            let until = Instant::now() + valid_for.min(Duration::from_secs(3600));
+            self.entry.phase.send_if_modified(|phase| {
+                let new = phase.qr.as_ref().is_none_or(|qr| qr.code != code);
+                if new {
                     phase.qr = Some(Qr { code, until });
                 }
-            }
-            PairingUpdate::Code(code) => {
-                if let Some(PairWith::LinkCode(phone)) = self.wanted {
-                    phase.code = Some(Code {
-                        phone,
-                        code: Some(code),
-                    });
-                }
-            }
-        });
+                new
+            });
+        }
         self.entry
             .publish(InstanceState::Connecting, Some(Reason::WaitingForPhone));
     }
@@ -68,17 +63,14 @@ impl<C: Connector> Keeper<C> {
         }));
     }
 
-    /// A link code is asked for: one of another number, or a refusal, gives way to a new request.
-    pub(super) fn drop_other_code(&self, at: &mut Attended<C::Session>, phone: PhoneNumber) {
-        let same = self.wanted == Some(PairWith::LinkCode(phone));
-        if !same {
+    /// Forgets the link code that was given, now that `phone` asks for one: the session is asked again, and it
+    /// alone knows whether the code before can still be entered.
+    pub(super) fn forget_code(&self, at: &mut Attended<C::Session>, phone: PhoneNumber) {
+        if self.wanted != Some(PairWith::LinkCode(phone)) {
             at.code_request = None;
         }
-        self.entry.phase.send_if_modified(|phase| {
-            phase
-                .code
-                .take_if(|code| code.code.is_none() || code.phone != phone)
-                .is_some()
-        });
+        self.entry
+            .phase
+            .send_if_modified(|phase| phase.code.take().is_some());
     }
 }

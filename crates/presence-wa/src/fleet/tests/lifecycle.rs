@@ -112,6 +112,18 @@ async fn a_link_code_is_given_once_a_number_and_another_number_replaces_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_link_code_that_can_no_longer_be_entered_is_not_given_again() {
+    let (fleet, world) = unpaired();
+    let phone = by_code("4917600000011");
+    assert_eq!(fleet.connect(DEVICE, phone).await, code("CODE1101"));
+    // It was entered wrongly too often, or is about to expire.
+    world.lock().link_code = None;
+    let (one, two) = tokio::join!(fleet.connect(DEVICE, phone), fleet.connect(DEVICE, phone));
+    assert_eq!((one, two), (code("CODE1102"), code("CODE1102")));
+    assert_eq!(world.opened(DEVICE).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_link_code_can_be_asked_for_again() {
     let (fleet, world) = unpaired();
     world.lock().refuse_link_codes = true;
