@@ -36,7 +36,7 @@ pub use self::settings::FleetSettings;
 use self::shared::{Shared, StartKeeper, Starter};
 pub use self::status::{InstanceState, InstanceStatus, Reason};
 use crate::driver::{Live, Request};
-use crate::numbers::Lookup;
+use crate::numbers::{Lookup, Turn};
 use crate::session::{Connector, DeviceId};
 
 /// How an instance begins.
@@ -55,7 +55,8 @@ pub struct InstanceOptions {
 ///
 /// An instance has at most two tasks: its keeper, which opens sessions and decides what follows their end,
 /// and its driver, which writes to the session that is up; besides, one for each look-up of a number while it
-/// is under way. An instance that was never asked for anything has none. No lock and no task is shared by the requests of two instances, so that none can delay another.
+/// is under way. An instance that was never asked for anything has none. No lock and no task is shared by the
+/// requests of two instances, so that none can delay another.
 #[derive(Clone)]
 pub struct Fleet {
     inner: Arc<Inner>,
@@ -130,7 +131,7 @@ impl Fleet {
         let live = entry.phase.borrow().online().ok_or(ShowError::NotConnected)?;
         let inbox = entry.inbox.get().ok_or(ShowError::NotConnected)?;
         let show = async {
-            let chat = self.inner.chat(&entry, live, &presence.recipient).await;
+            let (chat, turn) = self.inner.chat(&entry, live, &presence.recipient).await;
             let (reply, written) = oneshot::channel();
             let request = Request {
                 chat: chat.clone(),
@@ -139,6 +140,7 @@ impl Fleet {
                 reply,
             };
             inbox.send(request).await.map_err(|_| ShowError::NotConnected)?;
+            drop(turn);
             written.await.map_err(|_| ShowError::NotConnected)??;
             Ok(PresenceSent::new(chat, presence))
         };
@@ -273,14 +275,19 @@ impl Inner {
     }
 
     /// The chat of `recipient`. Only a number that can be written in two ways is looked up.
-    async fn chat(&self, entry: &Entry, live: Arc<dyn Live>, recipient: &Recipient) -> ChatJid {
+    async fn chat(
+        &self,
+        entry: &Entry,
+        live: Arc<dyn Live>,
+        recipient: &Recipient,
+    ) -> (ChatJid, Option<Turn>) {
         match recipient {
             Recipient::Phone(number) if self.shared.settings.resolve_numbers && number.is_ambiguous() => {
                 let limit = self.shared.settings.lookup_timeout;
                 let spawn = |lookup: Lookup| self.shared.spawn(&entry.kill, lookup.run());
                 entry.numbers.chat(number, live, limit, spawn).await
             }
-            other => other.chat(),
+            other => (other.chat(), None),
         }
     }
 }

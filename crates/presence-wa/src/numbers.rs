@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use presence_core::{ChatJid, PhoneNumber};
 use quick_cache::unsync::Cache;
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
@@ -48,29 +48,35 @@ struct Asking {
     since: Instant,
     /// Closes when the answer is in the book, or will not come.
     done: watch::Receiver<()>,
+    /// Whose turn it is of those who wait, in the order they came.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// The place of a request among those that waited for the same look-up. It is kept until the request is handed
+/// on: all of them wake at the same time, and a `pause` must not overtake the `typing` before it.
+pub(crate) type Turn = OwnedMutexGuard<()>;
 
 impl Numbers {
     /// The chat of `number`: what WhatsApp says, or the number as given if it does not say so within
-    /// `limit`. Callers that ask for the same number share one look-up, which `spawn` runs.
+    /// `limit`. Callers that ask for the same number share one look-up, which `spawn` runs, and go on in the order
+    /// they came, one [`Turn`] after the other.
     pub(crate) async fn chat(
         self: &Arc<Self>,
         number: &PhoneNumber,
         live: Arc<dyn Live>,
         limit: Duration,
         spawn: impl FnOnce(Lookup),
-    ) -> ChatJid {
+    ) -> (ChatJid, Option<Turn>) {
         let asking = match self.find_or_ask(number, live, spawn) {
-            Found::Chat(chat) => return chat,
+            Found::Chat(chat) => return (chat, None),
             Found::Asking(asking) => asking,
         };
+        let turn = asking.turn.lock_owned().await;
         // Counted from the start of the look-up: whoever comes while it is late has not to wait again.
         let mut done = asking.done;
         let _ = timeout_at(asking.since + limit, done.changed()).await;
-        self.lock()
-            .as_ref()
-            .and_then(|book| book.find(number))
-            .unwrap_or_else(|| number.jid())
+        let known = self.lock().as_ref().and_then(|book| book.find(number));
+        (known.unwrap_or_else(|| number.jid()), Some(turn))
     }
 
     /// Forgets everything: the next session may be another account's, with other chats for the same numbers.
@@ -104,6 +110,7 @@ impl Numbers {
         let asking = Asking {
             since: Instant::now(),
             done,
+            turn: Arc::default(),
         };
         book.asking.insert(*number, asking.clone());
         drop(guard);

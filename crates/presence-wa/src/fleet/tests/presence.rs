@@ -3,6 +3,7 @@
 use super::*;
 use crate::fake::{Answer, Script};
 use crate::session::End;
+use futures_util::FutureExt;
 
 /// A Brazilian mobile with its optional 9, and the chat that WhatsApp knows it by.
 const BRAZILIAN: &str = "5511999999901";
@@ -67,6 +68,26 @@ async fn a_late_answer_is_not_waited_for_but_serves_the_next_request() {
     sleep(2 * SECOND).await;
     assert_eq!(chat_of(&fleet, BRAZILIAN).await, CANONICAL);
     assert_eq!(world.lock().lookups.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_wait_for_one_look_up_are_carried_out_in_the_order_they_came() {
+    let (fleet, world) = online().await;
+    answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
+    let start = Instant::now();
+    let (typing, pause) = (presence(BRAZILIAN, "typing", 60), presence(BRAZILIAN, "pause", 0));
+    let mut typing = Box::pin(fleet.show(DEVICE, &typing));
+    let mut pause = Box::pin(fleet.show(DEVICE, &pause));
+    assert!(typing.as_mut().now_or_never().is_none());
+    assert!(pause.as_mut().now_or_never().is_none());
+    tokio::time::advance(2 * SECOND).await;
+    // Which of two tasks that wake together runs first is anybody's guess.
+    let (paused, typed) = tokio::join!(pause, typing);
+    assert!(paused.is_ok() && typed.is_ok());
+    assert_eq!(
+        world.timeline(DEVICE, start),
+        "2 available, 2 composing 01, 2 paused 01"
+    );
 }
 
 #[tokio::test(start_paused = true)]
