@@ -63,8 +63,11 @@ impl Sessions {
     /// with the registry.
     pub(crate) async fn follow(&self) {
         let mut changes = self.registry.changes();
-        while changes.changed().await.is_ok() {
+        loop {
             self.reconcile().await;
+            if changes.changed().await.is_err() {
+                return;
+            }
         }
     }
 
@@ -73,17 +76,19 @@ impl Sessions {
         for instance in &instances {
             self.add(instance);
         }
-        for (id, device) in self.known_beyond(&instances) {
-            // An instance that was created after the snapshot was taken is not gone.
-            if self.registry.instance_by_id(id).is_none() {
-                tracing::info!(device.id = %device, "the instance was deleted; its session ends");
-                self.fleet.remove(device).await;
-                self.known
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&id);
-            }
-        }
+        // An instance that was created after the snapshot was taken is not gone.
+        let gone = self.known_beyond(&instances).into_iter();
+        let gone = gone.filter(|(id, _)| self.registry.instance_by_id(*id).is_none());
+        // Together: each takes as long as WhatsApp takes to confirm, or to be given up.
+        let removals = gone.map(|(id, device)| async move {
+            tracing::info!(device.id = %device, "the instance was deleted; its session ends");
+            self.fleet.remove(device).await;
+            self.known
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&id);
+        });
+        futures_util::future::join_all(removals).await;
     }
 
     fn known_beyond(&self, instances: &[Arc<Instance>]) -> HashMap<InstanceId, DeviceId> {

@@ -6,10 +6,9 @@ mod lifecycle;
 mod list;
 mod settings;
 
-use std::sync::Arc;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::error::ApiError;
@@ -43,7 +42,6 @@ async fn to_its_end<T: Send + 'static>(
     app: &App,
     change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
 ) -> Result<T, ApiError> {
-    use tracing::Instrument;
     let task = app.tasks.spawn(change.in_current_span());
     task.await
         .unwrap_or_else(|error| Err(ApiError::internal("a change panicked", Some(error.into()))))
@@ -53,5 +51,3 @@ async fn to_its_end<T: Send + 'static>(
 fn store_failed(doing: &'static str) -> impl FnOnce(presence_store::StoreError) -> ApiError {
     move |error| ApiError::internal(doing, Some(error.into()))
 }
-
-type SharedApp = Arc<App>;

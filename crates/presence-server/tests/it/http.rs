@@ -100,7 +100,7 @@ async fn metrics_count_what_was_answered_once_they_are_switched_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stopping_service_is_not_ready_and_says_so() {
+async fn an_idle_connection_does_not_hold_up_the_end() {
     let app = TestApp::with_shop().await;
     let mut stream = app.connect();
     stream

@@ -1,13 +1,15 @@
 //! `POST /api/instance/new`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
 use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, Token};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::{InInstance, SharedApp, timestamp, to_its_end};
+use super::{InInstance, timestamp, to_its_end};
+use crate::app::App;
 use crate::clock::utc_now;
 use crate::error::ApiError;
 use crate::json::{self, Body};
@@ -84,14 +86,14 @@ struct Created<'a> {
 
 /// Creates an instance. It is disconnected until a phone links it.
 pub(in crate::http) async fn new(
-    app: &SharedApp,
+    app: &Arc<App>,
     account: AccountId,
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let request: NewRequest = json::parse(body)?;
     let ignored = request.ignored();
     let new = NewInstance::try_from(request)?;
-    let shared = SharedApp::clone(app);
+    let shared = Arc::clone(app);
     let creation = async move {
         let created = shared.registry.create_instance(account, new).await?;
         shared.sessions.add(&created.0);

@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode};
 use presence_store::Instance;
 use presence_wa::ReconnectError;
 
-use super::{InInstance, SharedApp, Status, store_failed, to_its_end};
+use super::{InInstance, Status, store_failed, to_its_end};
 use crate::app::{App, device};
 use crate::error::ApiError;
 use crate::json::{self, Body};
@@ -23,7 +23,7 @@ pub(in crate::http) async fn reconnect(app: &App, instance: &Instance) -> Result
 
 /// Unlinks the device and wipes its keys. The instance and its token stay; doing it again is no error.
 pub(in crate::http) async fn logout(
-    app: &SharedApp,
+    app: &Arc<App>,
     instance: Arc<Instance>,
 ) -> Result<Response<Body>, ApiError> {
     let fleet = app.fleet.clone();
@@ -41,10 +41,10 @@ pub(in crate::http) async fn logout(
 /// Unlinks the device and deletes the instance with its keys and token. The session ends first: were the
 /// process killed in between, the instance is still there, and can be deleted again.
 pub(in crate::http) async fn delete(
-    app: &SharedApp,
+    app: &Arc<App>,
     instance: Arc<Instance>,
 ) -> Result<Response<Body>, ApiError> {
-    let shared = SharedApp::clone(app);
+    let shared = Arc::clone(app);
     let deletion = async move {
         shared.sessions.remove(&instance).await;
         shared

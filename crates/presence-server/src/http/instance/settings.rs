@@ -6,8 +6,8 @@ use hyper::{Response, StatusCode};
 use presence_store::Instance;
 use serde::{Deserialize, Serialize};
 
-use super::{SharedApp, store_failed, to_its_end};
-use crate::app::device;
+use super::{store_failed, to_its_end};
+use crate::app::{App, device};
 use crate::error::ApiError;
 use crate::json::{self, Body};
 
@@ -54,7 +54,7 @@ pub(in crate::http) fn get_settings(instance: &Instance) -> Response<Body> {
 
 /// Changes the one setting there is. It is durable, and the session acts on it, before this is answered.
 pub(in crate::http) async fn change_settings(
-    app: &SharedApp,
+    app: &Arc<App>,
     instance: Arc<Instance>,
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
@@ -63,7 +63,7 @@ pub(in crate::http) async fn change_settings(
     let keep_online = match changes.keep_online_status {
         None => instance.keep_online,
         Some(keep_online) => {
-            let shared = SharedApp::clone(app);
+            let shared = Arc::clone(app);
             let change = async move {
                 let set = shared.registry.set_keep_online(instance.id, keep_online).await;
                 if !set.map_err(store_failed("changing a setting"))? {
