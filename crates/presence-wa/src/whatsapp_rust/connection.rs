@@ -1,5 +1,6 @@
 //! One connection: what the service asks of it, mapped onto the client.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub(super) struct Tracker {
     /// What was asked for last, told or not. Locked while WhatsApp is told, so that what it hears last is what
     /// was asked for last.
     pub(super) availability: tokio::sync::Mutex<Option<Availability>>,
+    /// How many presences were sent.
+    pub(super) sent: AtomicU64,
     pub(super) changed: Notify,
 }
 
@@ -55,6 +58,7 @@ impl Tracker {
         Self {
             progress: Mutex::new(progress),
             availability: tokio::sync::Mutex::default(),
+            sent: AtomicU64::new(0),
             changed: Notify::new(),
         }
     }
@@ -101,6 +105,7 @@ impl Session for Connection {
             ChatState::Recording => ChatStateType::Recording,
             ChatState::Paused => ChatStateType::Paused,
         };
+        self.tracker.sent.fetch_add(1, Ordering::Relaxed);
         self.client
             .chatstate()
             .send(&to, state)
@@ -115,6 +120,7 @@ impl Session for Connection {
         let mut wanted = self.tracker.availability.lock().await;
         *wanted = Some(availability);
         self.check_online()?;
+        self.tracker.sent.fetch_add(1, Ordering::Relaxed);
         tell(&self.client, availability).await
     }
 

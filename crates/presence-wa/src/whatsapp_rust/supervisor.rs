@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::whatsapp_rust::store::commands::DeviceCommand;
+use ::whatsapp_rust::wacore::iq::keepalive::KeepaliveSpec;
 use ::whatsapp_rust::{Client, NodeFilter};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::{Tracker, tell};
 use super::devices::{Lease, identity, version};
 use super::progress::{Look, Signal};
+use super::pulse::{PATIENCE, Pulse, Silence};
 use super::runtime::SessionRuntime;
 use super::version::Versions;
 use crate::session::{End, SessionState};
@@ -62,6 +64,7 @@ impl Supervisor {
     async fn watch(&self) -> End {
         let mut stream_error = self.client.wait_for_node(NodeFilter::tag("stream:error"));
         let mut run = self.start();
+        let mut pulse = Pulse::default();
         loop {
             if let Ok(Some(node)) = stream_error.try_recv() {
                 let code = node.get().get_attr("code").map(|code| code.as_str().into_owned());
@@ -70,6 +73,7 @@ impl Supervisor {
                 }
                 stream_error = self.client.wait_for_node(NodeFilter::tag("stream:error"));
             }
+            self.check_pulse(&mut pulse);
             let next = match self.look(!run.is_finished()) {
                 Ok(next) => next,
                 Err(end) => return end,
@@ -83,6 +87,26 @@ impl Supervisor {
                 () = self.tracker.changed.notified() => {}
                 _ = &mut run => {}
                 () = sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Pings a peer that has gone silent, and gives it up when it stays so.
+    fn check_pulse(&self, pulse: &mut Pulse) {
+        let now = Instant::now();
+        let sent = self.tracker.sent.load(Ordering::Relaxed);
+        match pulse.handle_look(now, sent, self.client.stats().frames_received) {
+            None => {}
+            Some(Silence::Ping) => {
+                let client = Arc::clone(&self.client);
+                self.runtime.start(async move {
+                    // Whatever it answers is a sign of life, and seen as such; so is its silence.
+                    let _ = client.execute(KeepaliveSpec::with_timeout(PATIENCE)).await;
+                });
+            }
+            Some(Silence::Dead) => {
+                let lost = End::Lost("WhatsApp does not answer".to_owned());
+                self.tracker.progress().handle_signal(now, Signal::End(lost));
             }
         }
     }

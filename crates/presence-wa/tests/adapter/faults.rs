@@ -198,6 +198,55 @@ async fn an_unlinking_on_the_phone_logs_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_peer_that_goes_mute_is_noticed_within_ten_seconds_of_a_presence() {
+    let chat: ChatJid = "5511977776666@s.whatsapp.net".parse().unwrap();
+    for fault in [Fault::stall(), Fault::withhold(Answer::Ping)] {
+        let (sandbox, _whatsapp, session) = online_session().await;
+        sandbox.fault(fault).unwrap();
+        session
+            .send_chat_state(&chat, ChatState::Composing)
+            .await
+            .unwrap();
+        let sent = Instant::now();
+        assert_eq!(
+            end(&session).await,
+            End::Lost("WhatsApp does not answer".to_owned())
+        );
+        assert!(sent.elapsed() <= 10 * SECOND, "{:?}", sent.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_answers_is_pinged_only_while_something_is_shown() {
+    let (sandbox, _whatsapp, session) = online_session().await;
+    let pings = || {
+        let journal = sandbox.look(|world| world.journal(0, usize::MAX));
+        let entries = journal.entries.iter();
+        entries
+            .filter(|entry| entry.stanza.contains(r#"xmlns="w:p""#))
+            .count()
+    };
+    let chat: ChatJid = "5511977776666@s.whatsapp.net".parse().unwrap();
+    for _ in 0..12 {
+        session
+            .send_chat_state(&chat, ChatState::Composing)
+            .await
+            .unwrap();
+        tokio::time::sleep(5 * SECOND).await;
+    }
+    let shown = pings();
+    assert!((11..=16).contains(&shown), "{shown} pings in a minute");
+    online(&session).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    online(&session).await;
+    let idle = pings() - shown;
+    assert!(
+        idle <= 41,
+        "{idle} pings in ten minutes, more than the client's own"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stalled_socket_holds_up_neither_sending_nor_closing_for_ever() {
     let (sandbox, _whatsapp, session) = online_session().await;
     sandbox.fault(Fault::stall()).unwrap();
