@@ -177,6 +177,8 @@ mod tests {
 
     use super::*;
 
+    const API_DOCS: &str = include_str!("../../../docs/api.md");
+
     #[test]
     fn every_error_has_its_status_and_text() {
         let table = [
@@ -249,6 +251,14 @@ mod tests {
             assert_eq!(
                 error.answer(),
                 (StatusCode::from_u16(status).unwrap(), text.to_owned())
+            );
+            // Where a text names something, the docs have a placeholder.
+            let documented = text
+                .replace("'ignoreStatus'", "'<name>'")
+                .replace("connect: banned", "connect: …");
+            assert!(
+                API_DOCS.contains(&format!("`{documented}`")),
+                "docs/api.md does not tell of {documented:?}"
             );
         }
     }

@@ -20,7 +20,7 @@ pub(super) fn document() -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
-    //! The document is held against the route table.
+    //! The document and `docs/api.md` are held against the route table.
 
     use std::collections::BTreeSet;
 
@@ -29,6 +29,8 @@ mod tests {
 
     use super::*;
     use crate::routes;
+
+    const API_DOCS: &str = include_str!("../../../../docs/api.md");
 
     #[test]
     fn it_describes_the_routes_there_are() {
@@ -42,6 +44,8 @@ mod tests {
                 .filter(|key| *key != "parameters")
             {
                 let method: Method = method.to_uppercase().parse().unwrap();
+                let documented = format!("`{method} {}", path.replace("{instance}", ":instance"));
+                assert!(API_DOCS.contains(&documented), "docs/api.md has no {documented}`");
                 let path = path.replace("{instance}", "shop");
                 let route =
                     routes::route(&method, &path).unwrap_or_else(|error| panic!("{method} {path}: {error}"));
