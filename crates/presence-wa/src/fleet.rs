@@ -99,23 +99,19 @@ impl Fleet {
 
     /// Adds an instance. Adding one that is there already changes nothing.
     pub fn add(&self, device: DeviceId, options: InstanceOptions) {
-        let state = if options.logged_out {
-            InstanceState::LoggedOut
-        } else {
-            InstanceState::Disconnected
-        };
         let kill = self.inner.shared.kill.child_token();
-        let make = || Entry::new(device, options.keep_online, state, kill);
+        let make = || Entry::new(device, options, kill);
         let Some(entry) = self.inner.entries.insert(device, make) else {
             return;
         };
         if options.logged_out {
-            let _ = self.inner.keeper(&entry, true);
-        } else if options.resume {
-            entry.publish(InstanceState::Connecting, None);
-            if let Some(asks) = self.inner.keeper(&entry, false) {
-                asks.try_send(Ask::Resume).expect("a new mailbox has room");
-            }
+            // A keeper begins by wiping what is left over.
+            let _ = self.inner.keeper(&entry);
+        } else if options.resume
+            && let Some(asks) = self.inner.keeper(&entry)
+        {
+            // A mailbox that is full already is full of others who want something of it.
+            let _ = asks.try_send(Ask::Resume);
         }
     }
 
@@ -170,7 +166,7 @@ impl Fleet {
         }
         let mut phase = entry.phase.subscribe();
         let (reply, begun) = oneshot::channel();
-        let asks = self.inner.keeper(&entry, false).ok_or(ConnectError::Gone)?;
+        let asks = self.inner.keeper(&entry).ok_or(ConnectError::Gone)?;
         asks.send(Ask::Connect { how, reply })
             .await
             .map_err(|_| ConnectError::Gone)?;
@@ -215,7 +211,7 @@ impl Fleet {
             return;
         };
         let (reply, removed) = oneshot::channel();
-        if let Some(asks) = self.inner.keeper(&entry, false) {
+        if let Some(asks) = self.inner.keeper(&entry) {
             let _ = asks.send(Ask::Remove { reply }).await;
         }
         // No await between the ask and this: a caller that gives up leaves nothing half removed.
@@ -255,7 +251,7 @@ impl Fleet {
     async fn ask<T>(&self, device: DeviceId, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
         let entry = self.inner.entries.get(device)?;
         let (reply, answer) = oneshot::channel();
-        self.inner.keeper(&entry, false)?.send(ask(reply)).await.ok()?;
+        self.inner.keeper(&entry)?.send(ask(reply)).await.ok()?;
         answer.await.ok()
     }
 }
@@ -263,13 +259,13 @@ impl Fleet {
 impl Inner {
     /// The mailbox of the instance's keeper, which is started if it is not there yet; `None` when the fleet
     /// shuts down.
-    fn keeper<'a>(&self, entry: &'a Arc<Entry>, leftovers: bool) -> Option<&'a mpsc::Sender<Ask>> {
+    fn keeper<'a>(&self, entry: &'a Arc<Entry>) -> Option<&'a mpsc::Sender<Ask>> {
         if self.shared.stop.is_cancelled() {
             return None;
         }
         Some(entry.asks.get_or_init(|| {
             let (asks, mailbox) = mpsc::channel(MAILBOX);
-            self.keepers.start(Arc::clone(entry), mailbox, leftovers);
+            self.keepers.start(Arc::clone(entry), mailbox);
             asks
         }))
     }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::driver::{Live, Request};
+use crate::fleet::InstanceOptions;
 use crate::fleet::ask::{Ask, Connected, PairWith};
 use crate::fleet::error::ConnectError;
 use crate::fleet::status::{InstanceState, InstanceStatus, Reason};
@@ -22,6 +23,9 @@ use crate::session::{DeviceId, Identity};
 /// asked for anything is only this.
 pub(super) struct Entry {
     pub(super) device: DeviceId,
+    /// It was logged out when it was added, so that keys may be left over. Part of the entry, for whoever asks
+    /// for it first starts its keeper.
+    pub(super) leftovers: bool,
     pub(super) phase: watch::Sender<Phase>,
     pub(super) keep_online: watch::Sender<bool>,
     /// What WhatsApp was last told; written by the driver.
@@ -108,16 +112,17 @@ impl Phase {
 }
 
 impl Entry {
-    pub(super) fn new(
-        device: DeviceId,
-        keep_online: bool,
-        state: InstanceState,
-        kill: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(device: DeviceId, options: InstanceOptions, kill: CancellationToken) -> Self {
+        let state = match options {
+            InstanceOptions { logged_out: true, .. } => InstanceState::LoggedOut,
+            InstanceOptions { resume: true, .. } => InstanceState::Connecting,
+            _ => InstanceState::Disconnected,
+        };
         Self {
             device,
+            leftovers: options.logged_out,
             phase: watch::Sender::new(Phase::new(state)),
-            keep_online: watch::Sender::new(keep_online),
+            keep_online: watch::Sender::new(options.keep_online),
             available: Arc::default(),
             inbox: OnceLock::new(),
             asks: OnceLock::new(),

@@ -63,7 +63,7 @@ impl Shared {
 
 /// Starts keepers without naming the type of their connector.
 pub(super) trait StartKeeper: Send + Sync {
-    fn start(&self, entry: Arc<Entry>, asks: mpsc::Receiver<Ask>, leftovers: bool);
+    fn start(&self, entry: Arc<Entry>, asks: mpsc::Receiver<Ask>);
 }
 
 pub(super) struct Starter<C> {
@@ -72,8 +72,8 @@ pub(super) struct Starter<C> {
 }
 
 impl<C: Connector> StartKeeper for Starter<C> {
-    fn start(&self, entry: Arc<Entry>, asks: mpsc::Receiver<Ask>, leftovers: bool) {
-        let kill = entry.kill.clone();
+    fn start(&self, entry: Arc<Entry>, asks: mpsc::Receiver<Ask>) {
+        let (kill, leftovers) = (entry.kill.clone(), entry.leftovers);
         let keeper = Keeper {
             connector: Arc::clone(&self.connector),
             shared: Arc::clone(&self.shared),
