@@ -28,15 +28,13 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The longest wait after `failures` failures in a row before the one that is retried now.
-    #[must_use]
-    pub fn ceiling(&self, failures: u32) -> Duration {
+    pub(crate) fn ceiling(&self, failures: u32) -> Duration {
         // 2^31 times any base that makes sense is past every cap that does.
         self.base.saturating_mul(1 << failures.min(31)).min(self.cap)
     }
 
-    /// A wait drawn from `rng`, evenly between zero and [`ceiling`](Self::ceiling).
-    #[must_use]
-    pub fn delay(&self, failures: u32, rng: &mut impl Rng) -> Duration {
+    /// A wait drawn from `rng`, evenly between zero and the ceiling.
+    pub(crate) fn delay(&self, failures: u32, rng: &mut impl Rng) -> Duration {
         rng.random_range(Duration::ZERO..=self.ceiling(failures))
     }
 }
