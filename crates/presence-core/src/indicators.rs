@@ -267,6 +267,12 @@ impl Indicators {
         self.shown
     }
 
+    /// Whether an indicator is up in `chat`, as [`shown`](Self::shown) counts them.
+    #[must_use]
+    pub fn is_shown(&self, chat: &ChatJid) -> bool {
+        self.chats.get(chat).is_some_and(|entry| entry.timer.is_shown())
+    }
+
     /// Does what is due in `chat`, and says what to send for it.
     fn fire(&mut self, now: Instant, chat: &ChatJid, mut entry: Entry) -> Option<ChatState> {
         match entry.timer {
@@ -309,10 +315,7 @@ impl Indicators {
     }
 
     fn set(&mut self, now: Instant, chat: ChatJid, entry: Entry) {
-        let was_shown = self
-            .chats
-            .get(&chat)
-            .is_some_and(|before| before.timer.is_shown());
+        let was_shown = self.is_shown(&chat);
         let is_shown = entry.timer.is_shown();
         self.chats.set(chat, entry);
         match (was_shown, is_shown) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use presence_core::{Availability, Indicators, Policy, Refused, Timing, Transmit};
+use presence_core::{Availability, Command, Indicators, Policy, Refused, Timing, Transmit};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
@@ -147,6 +147,17 @@ impl<S: Session> Driver<S> {
     }
 
     async fn execute(&mut self, request: Request) {
+        if request.given_up() {
+            return;
+        }
+        for alias in request.aliases() {
+            if self.indicators.is_shown(&alias) {
+                // It is refused where the command itself will be.
+                let _ = self.indicators.handle_command(now(), alias, Command::Pause);
+                // Before the command: to the phone they may be one chat.
+                self.drain(None).await;
+            }
+        }
         if request.given_up() {
             return;
         }

@@ -19,7 +19,7 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use presence_core::{ChatJid, ChatPresence, PresenceSent, Recipient};
+use presence_core::{ChatJid, ChatPresence, PhoneNumber, PresenceSent, Recipient};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -127,10 +127,15 @@ impl Fleet {
         let live = entry.phase.borrow().online().ok_or(ShowError::NotConnected)?;
         let inbox = entry.inbox.get().ok_or(ShowError::NotConnected)?;
         let show = async {
-            let (chat, turn) = self.inner.chat(&entry, live, &presence.recipient).await;
+            let number = self.inner.looked_up(&presence.recipient);
+            let (chat, turn) = match number {
+                Some(number) => self.inner.chat(&entry, live, number).await,
+                None => (presence.recipient.chat(), None),
+            };
             let (reply, written) = oneshot::channel();
             let request = Request {
                 chat: chat.clone(),
+                number,
                 command: presence.command(),
                 deadline,
                 reply,
@@ -270,21 +275,20 @@ impl Inner {
         }))
     }
 
-    /// The chat of `recipient`. Only a number that can be written in two ways is looked up.
-    async fn chat(
-        &self,
-        entry: &Entry,
-        live: Arc<dyn Live>,
-        recipient: &Recipient,
-    ) -> (ChatJid, Option<Turn>) {
+    /// The number of `recipient`, if it has to be looked up: only if it can be written in two ways.
+    fn looked_up(&self, recipient: &Recipient) -> Option<PhoneNumber> {
         match recipient {
-            Recipient::Phone(number) if self.shared.settings.resolve_numbers && number.is_ambiguous() => {
-                let limit = self.shared.settings.lookup_timeout;
-                let spawn = |lookup: Lookup| self.shared.spawn(&entry.kill, lookup.run());
-                entry.numbers.chat(number, live, limit, spawn).await
+            Recipient::Phone(number) if self.shared.settings.resolve_numbers => {
+                number.is_ambiguous().then_some(*number)
             }
-            other => (other.chat(), None),
+            _ => None,
         }
+    }
+
+    async fn chat(&self, entry: &Entry, live: Arc<dyn Live>, number: PhoneNumber) -> (ChatJid, Option<Turn>) {
+        let limit = self.shared.settings.lookup_timeout;
+        let spawn = |lookup: Lookup| self.shared.spawn(&entry.kill, lookup.run());
+        entry.numbers.chat(&number, live, limit, spawn).await
     }
 }
 

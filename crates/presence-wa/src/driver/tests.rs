@@ -3,7 +3,7 @@
 use super::*;
 use crate::fake::{FakeSession, World, identity};
 use crate::session::{MockSession, SendError, SessionState};
-use presence_core::{ChatState, Command, Hold, Indicator};
+use presence_core::{ChatState, Hold, Indicator};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 
@@ -112,6 +112,7 @@ fn request(number: &str, command: Command, deadline: Instant) -> (Request, Answe
     (
         Request {
             chat: number.parse().unwrap(),
+            number: None,
             command,
             deadline,
             reply,

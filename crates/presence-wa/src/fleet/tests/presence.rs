@@ -71,6 +71,27 @@ async fn a_late_answer_is_not_waited_for_but_serves_the_next_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_shown_under_the_number_as_given_ends_when_whatsapp_names_another() {
+    let (fleet, world) = online().await;
+    answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
+    let start = Instant::now();
+    let show = async |state, seconds| {
+        let presence = presence(BRAZILIAN, state, seconds);
+        fleet.show(DEVICE, &presence).await.unwrap();
+    };
+    show("typing", 60).await;
+    sleep(2 * SECOND).await;
+    show("recording", 60).await;
+    sleep(SECOND).await;
+    show("pause", 0).await;
+    sleep(SECOND).await;
+    assert_eq!(
+        world.timeline(DEVICE, start),
+        "2 available, 2 composing 01, 4 paused 01, 4 recording 02, 5 paused 02"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_that_wait_for_one_look_up_are_carried_out_in_the_order_they_came() {
     let (fleet, world) = online().await;
     answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
