@@ -3,8 +3,8 @@
 //! It maps and decides nothing: one [`Connection`] is one connection of the client, with the client's own
 //! reconnecting turned off. What it adds is what the client leaves open: a state that is true (see
 //! `progress`), an end that leaves no task behind (`runtime`, `supervisor`), keys that are on disk before
-//! WhatsApp hears of them (`transport`), a peer that is found out when it goes mute (`pulse`), and what all sessions share: the TLS configuration, the version
-//! look-up, the key file.
+//! WhatsApp hears of them (`transport`), a peer that is found out when it goes mute (`pulse`), and what all
+//! sessions share: the TLS configuration, the version look-up, the key file.
 
 mod connection;
 mod devices;
