@@ -15,6 +15,8 @@ use serde_json::Value;
 use tokio::time::timeout;
 use url::Url;
 
+use super::say;
+
 /// The longest a call may take. `connect` holds a request for up to 60 s.
 const PATIENCE: Duration = Duration::from_secs(75);
 /// The largest answer that is read. A list of many thousand instances fits.
@@ -58,7 +60,13 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// How long the server asks to wait before the next call.
     pub(super) retry_after: Option<Duration>,
-    pub(super) body: Value,
+    pub(super) body: Reply,
+}
+
+/// A body: as it came, and as JSON.
+pub(super) struct Reply {
+    pub(super) text: String,
+    pub(super) value: Value,
 }
 
 impl Api {
@@ -130,30 +138,34 @@ impl Api {
             .map_err(|error| anyhow::anyhow!(error))
             .context("the answer broke off")?
             .to_bytes();
-        let body = serde_json::from_slice(&body).with_context(|| {
+        let value = serde_json::from_slice(&body).with_context(|| {
             format!(
                 "{} answered {status} without JSON: is it a presence server?",
                 self.base
             )
         })?;
+        let text = String::from_utf8_lossy(&body).into_owned();
         Ok(Answer {
             status,
             retry_after: retry_after.map(Duration::from_secs),
-            body,
+            body: Reply { text, value },
         })
     }
 }
 
 impl Answer {
-    /// The body of a success.
+    /// The body of a success. Where `json` is asked for, an error's body is printed too.
     ///
     /// # Errors
     /// The server's message otherwise.
-    pub(super) fn success(self) -> anyhow::Result<Value> {
+    pub(super) fn success(self, json: bool) -> anyhow::Result<Reply> {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        let message = self.body["error"]["message"]
+        if json {
+            say(&self.body.text)?;
+        }
+        let message = self.body.value["error"]["message"]
             .as_str()
             .unwrap_or("no reason given");
         bail!("{message} ({})", self.status.as_u16());

@@ -17,7 +17,7 @@ pub(super) fn run(args: HealthcheckArgs) -> anyhow::Result<()> {
         let health = Api::open(args.server)?
             .call(Method::GET, &["health"], &[], None)
             .await?;
-        say(&health.body)?;
+        say(&health.body.text)?;
         anyhow::ensure!(health.status == StatusCode::OK, "the server is not well");
         Ok(())
     })

@@ -76,11 +76,11 @@ async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
             let created = api
                 .call(Method::POST, &["api", "instance", "new"], &[], Some(body))
                 .await?
-                .success()?;
+                .success(args.json)?;
             return if args.json {
-                print(&created)
+                Ok(say(&created.text)?)
             } else {
-                print_text(&created["instance"]["token"])
+                print_text(&created.value["instance"]["token"])
             };
         }
         InstanceCommand::List { names } => {
@@ -93,11 +93,11 @@ async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
             let list = api
                 .call(Method::GET, &["api", "instance", "list"], query, None)
                 .await?
-                .success()?;
+                .success(args.json)?;
             return if args.json {
-                print(&list)
+                Ok(say(&list.text)?)
             } else {
-                print_list(&list)
+                print_list(&list.value)
             };
         }
         InstanceCommand::Reconnect { name } => (Method::POST, at("reconnect", &name), [], None),
@@ -105,16 +105,12 @@ async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
         InstanceCommand::Delete { name } => (Method::DELETE, at("delete", &name), [], None),
     };
     let path = path.each_ref().map(String::as_str);
-    let answer = api.call(method, &path, &query, body).await?.success()?;
+    let answer = api.call(method, &path, &query, body).await?.success(args.json)?;
     if args.json {
-        print(&answer)
+        Ok(say(&answer.text)?)
     } else {
-        print_text(&answer["message"])
+        print_text(&answer.value["message"])
     }
-}
-
-fn print(answer: &Value) -> anyhow::Result<()> {
-    Ok(say(answer)?)
 }
 
 fn print_text(text: &Value) -> anyhow::Result<()> {

@@ -34,10 +34,10 @@ pub(super) async fn run(api: &Api, args: &PairArgs, json: bool) -> anyhow::Resul
             sleep(answer.retry_after.unwrap_or(POLL)).await;
             continue;
         }
-        let answer = answer.success()?;
-        let step = Step::of(&answer);
+        let answer = answer.success(json)?;
+        let step = Step::of(&answer.value);
         if shown.as_ref() != Some(&step) {
-            if json { say(&answer)? } else { step.show()? }
+            if json { say(&answer.text)? } else { step.show()? }
         }
         if step == Step::Linked {
             return Ok(());
