@@ -18,6 +18,9 @@ use crate::qr::Picture;
 const INVALID_NUMBER: ApiError =
     ApiError::Invalid("Invalid number. Use a phone number with country code, or a JID");
 
+/// WhatsApp gives no link code to a number with fewer digits.
+const LINK_CODE_DIGITS: usize = 7;
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct QrReply {
@@ -84,8 +87,10 @@ fn pair_with(query: Option<&str>) -> Result<PairWith, ApiError> {
         None => Ok(PairWith::Qr),
         Some((_, number)) => number
             .parse::<PhoneNumber>()
+            .ok()
+            .filter(|number| number.as_str().len() >= LINK_CODE_DIGITS)
             .map(PairWith::LinkCode)
-            .map_err(|_| INVALID_NUMBER),
+            .ok_or(INVALID_NUMBER),
     }
 }
 
@@ -119,6 +124,8 @@ mod tests {
             (Some("number=5511999999999"), code("5511999999999")),
             (Some("number=%2B55%20(11)%2099999-9999"), code("5511999999999")),
             (Some("number=+55+11+99999+9999"), code("5511999999999")),
+            (Some("number=1234567"), code("1234567")),
+            (Some("number=123456"), None),
             (Some("number=12"), None),
             (Some("number=abc"), None),
             (Some("number=%ff"), None),
