@@ -80,6 +80,8 @@ impl Server {
             .timer(TokioTimer::new())
             .header_read_timeout(self.app.settings.idle_timeout)
             .max_buf_size(MAX_HEAD)
+            // A client that has nothing more to send still waits for its answer.
+            .half_close(true)
             .serve_connection(TokioIo::new(Polite::new(stream)), service);
         let ended = tokio::select! {
             ended = &mut connection => ended,

@@ -202,3 +202,17 @@ async fn what_is_our_fault_is_500_and_says_no_more() {
     reply.assert_error(500, "Internal server error");
     app.assert_alive().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_nothing_more_to_send_is_answered_all_the_same() {
+    let app = TestApp::start().await;
+    let mut stream = app.connect();
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nhost: presence\r\n\r\n")
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
