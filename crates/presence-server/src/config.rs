@@ -128,8 +128,9 @@ impl Config {
                 TokenKey::from_base64(key).map_err(|error| error.to_string())
             }),
             edge: from.edge(),
-            device_name: from.read(&settings::DEVICE_NAME, |name| match name.chars().count() {
-                1..=50 => Ok(name.to_owned()),
+            device_name: from.read(&settings::DEVICE_NAME, |name| match name.trim().chars().count() {
+                _ if name.contains(char::is_control) => Err("it has control characters".to_owned()),
+                1..=50 => Ok(name.trim().to_owned()),
                 count => Err(format!("it has {count} characters, not 1 to 50")),
             }),
             fleet: FleetSettings {
