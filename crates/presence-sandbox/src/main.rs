@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -29,8 +30,8 @@ struct Args {
     expire_after: Duration,
 
     /// How many devices one phone can link.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    max_devices: usize,
+    #[arg(long, value_name = "N", default_value = "4")]
+    max_devices: NonZeroUsize,
 
     /// Tell the devices that are linked that the account's chats have moved to LIDs.
     #[arg(long)]
@@ -69,7 +70,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let sandbox = Sandbox::builder()
         .listen(args.listen)
         .expire_after(args.expire_after)
-        .max_devices(args.max_devices)
+        .max_devices(args.max_devices.get())
         .lid_migrated(args.lid_migrated)
         .start()
         .await
