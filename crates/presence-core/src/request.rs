@@ -84,9 +84,31 @@ fn hold_from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Optio
     }
     // All JSON numbers, and of JSON nothing else, are floats to Rust. The cast to `u64` saturates.
     match json.get().parse::<f64>() {
-        Ok(seconds) if seconds.is_infinite() || seconds.fract() == 0.0 => Ok(Hold::from_secs(seconds as u64)),
+        Ok(seconds) if is_whole(json.get()) => Ok(Hold::from_secs(seconds as u64)),
         _ => Err(serde::de::Error::custom("not a whole number of seconds")),
     }
+}
+
+/// Whether a JSON number is whole. Its digits tell; a float has forgotten the last of them.
+fn is_whole(number: &str) -> bool {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    // An exponent past every integer is as good as the last integer: so many digits fit in no body.
+    let past = if exponent.starts_with('-') {
+        i64::MIN
+    } else {
+        i64::MAX
+    };
+    let exponent = exponent.parse().unwrap_or(past);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    // How far behind the point the last digit that counts stands; before it when negative.
+    let last = if fraction.is_empty() {
+        whole.trim_end_matches('0').len() as i64 - whole.len() as i64
+    } else {
+        fraction.len() as i64
+    };
+    let is_zero = !mantissa.contains(|digit: char| matches!(digit, '1'..='9'));
+    is_zero || last <= exponent
 }
 
 /// What a request means: show `state` to `recipient`, for as long as `hold` says.

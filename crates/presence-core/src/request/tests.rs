@@ -135,6 +135,8 @@ fn a_duration_is_any_whole_number_cut_to_a_minute() {
         ("5e0", 5),
         ("50E-1", 5),
         ("0.5e1", 5),
+        ("500000000000000000000e-20", 5),
+        ("0.0e-99", 0),
         ("-1", 0),
         ("-1.0", 0),
         ("-99999999999999999999", 0),
@@ -145,10 +147,18 @@ fn a_duration_is_any_whole_number_cut_to_a_minute() {
         assert_eq!(seconds(duration), Some(expected), "{duration}");
     }
     let refused = [
-        "1.5", "0.1", "-0.5", "60.5", "1e-1", "true", "\"5\"", "\"\"", "[]", "[5]", "{}", "NaN",
+        "1.5", "0.1", "-0.5", "60.5", "1e-1", "55e-1", "true", "\"5\"", "\"\"", "[]", "[5]", "{}", "NaN",
+    ];
+    // Fractions that a float rounds away.
+    let fine = [
+        "1.0000000000000001",
+        "4.99999999999999999999",
+        "123456789012345678901234567890.5",
+        "1e-400",
+        "1e-99999999999999999999",
     ];
     let malformed = ["05", "+5", "5.", ".5", "0x5", "5s", "1e", "Infinity", "inf", ""];
-    for duration in refused.into_iter().chain(malformed) {
+    for duration in refused.into_iter().chain(fine).chain(malformed) {
         assert_eq!(seconds(duration), None, "{duration}");
     }
 }
