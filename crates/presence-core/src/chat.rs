@@ -177,10 +177,13 @@ impl FromStr for Recipient {
             ChatKind::User => {
                 let number = without_device(user)?;
                 // Inside a JID a number is digits alone, not any human writing.
-                if is_id(number) {
-                    Ok(Self::Phone(number.parse()?))
-                } else {
+                if !is_id(number) {
                     Err(InvalidChat::Id)
+                } else if number.starts_with('0') {
+                    // Also `00`, which people write before a country code.
+                    Err(InvalidPhone::LeadingZero.into())
+                } else {
+                    Ok(Self::Phone(number.parse()?))
                 }
             }
             ChatKind::Lid => {

@@ -70,6 +70,10 @@ fn everything_else_is_refused() {
         ("5511999999999.0:12@s.whatsapp.net", Id),
         ("1234@s.whatsapp.net", InvalidChat::Phone(InvalidPhone::Length(4))),
         ("011999999999@c.us", InvalidChat::Phone(InvalidPhone::LeadingZero)),
+        (
+            "005511999999999@c.us",
+            InvalidChat::Phone(InvalidPhone::LeadingZero),
+        ),
         ("x@lid", Id),
         ("１２３@lid", Id),
         ("-1@g.us", Id),
