@@ -26,9 +26,15 @@ pub(in crate::http) async fn logout(
     app: &Arc<App>,
     instance: Arc<Instance>,
 ) -> Result<Response<Body>, ApiError> {
-    let fleet = app.fleet.clone();
+    let shared = Arc::clone(app);
     let logout = async move {
-        fleet.logout(device(&instance)).await;
+        // Before anything is done, so that what was answered with 200 is still true after a restart.
+        shared
+            .registry
+            .set_logged_out(instance.id, true)
+            .await
+            .map_err(store_failed("recording a logout"))?;
+        shared.fleet.logout(device(&instance)).await;
         Ok(())
     };
     to_its_end(app, logout).await?;
@@ -47,11 +53,12 @@ pub(in crate::http) async fn delete(
     let shared = Arc::clone(app);
     let deletion = async move {
         shared.sessions.remove(&instance).await;
-        shared
-            .registry
-            .delete_instance(instance.id)
-            .await
-            .map_err(store_failed("deleting an instance"))
+        let deleted = shared.registry.delete_instance(instance.id).await;
+        deleted.map_err(|error| {
+            // It is still there, without keys: a phone can link it again.
+            shared.sessions.add(&instance);
+            store_failed("deleting an instance")(error)
+        })
     };
     if !to_its_end(app, deletion).await? {
         return Err(ApiError::NoSuchInstance);
