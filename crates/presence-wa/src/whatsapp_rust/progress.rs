@@ -197,7 +197,7 @@ impl Progress {
             let why = if made {
                 "the connection broke"
             } else {
-                "no connection could be made"
+                "the Noise handshake failed; is it the edge with the configured key?"
             };
             self.lose(why);
         }

@@ -266,7 +266,9 @@ fn what_raises_no_event_is_seen() {
     never_connected.handle_look(now, OVER);
     assert_eq!(
         never_connected.end(),
-        Some(&End::Lost("no connection could be made".to_owned()))
+        Some(&End::Lost(
+            "the Noise handshake failed; is it the edge with the configured key?".to_owned()
+        ))
     );
 }
 
