@@ -177,6 +177,15 @@ async fn unknown_fields_are_ignored_however_deep_they_are() {
     let deep = format!("{}{}", "[".repeat(20_000), "]".repeat(20_000));
     let body = format!(r#"{{"number":"{CUSTOMER}","x":{deep},"state":"typing"}}"#);
     assert_eq!(app.post(PATH).body(body).send().await.status, 200);
+
+    let body = format!(r#"{{"x":{deep},"keepOnlineStatus":false}}"#);
+    let reply = app.post("/api/instance/settings/shop").body(body).send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+
+    let body = format!(r#"{{"name":"deep","webhookEvents":{deep}}}"#);
+    let reply = app.post("/api/instance/new").body(body).send().await;
+    assert_eq!(reply.status, 201, "{}", reply.text);
+    assert_eq!(reply.json()["instance"]["ignored"], json!(["webhookEvents"]));
 }
 
 #[tokio::test(start_paused = true)]

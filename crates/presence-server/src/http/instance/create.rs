@@ -69,9 +69,12 @@ struct NewRequest {
     name: Option<String>,
     token: Option<String>,
     keep_online_status: Option<bool>,
-    #[serde(flatten)]
-    others: HashMap<String, Option<IgnoredAny>>,
 }
+
+/// Every field that was sent, whatever its value. Read apart from [`NewRequest`]: `serde(flatten)` would take
+/// all values into memory, and refuse nesting that the other routes ignore.
+#[derive(Deserialize)]
+struct SentFields(HashMap<String, Option<IgnoredAny>>);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,7 +94,7 @@ pub(in crate::http) async fn new(
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let request: NewRequest = json::parse(body)?;
-    let ignored = request.ignored();
+    let ignored = json::parse::<SentFields>(body)?.ignored();
     let new = NewInstance::try_from(request)?;
     let shared = Arc::clone(app);
     let creation = async move {
@@ -114,10 +117,10 @@ pub(in crate::http) async fn new(
     ))
 }
 
-impl NewRequest {
-    /// The fields that were sent and have no effect. A `null` was not sent.
+impl SentFields {
+    /// Those of the reference API that have no effect. A `null` was not sent.
     fn ignored(&self) -> Vec<&'static str> {
-        let sent = |name: &&&str| matches!(self.others.get(**name), Some(Some(_)));
+        let sent = |name: &&&str| matches!(self.0.get(**name), Some(Some(_)));
         REFERENCE_FIELDS.iter().filter(sent).copied().collect()
     }
 }
