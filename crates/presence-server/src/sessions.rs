@@ -59,6 +59,16 @@ impl Sessions {
             .remove(&instance.id);
     }
 
+    /// Hands the session the settings that the registry holds now. One hand-over at a time: of two changes at
+    /// once, the session ends with the one that the registry ends with, whichever of them is answered last.
+    pub(crate) fn apply_settings(&self, id: InstanceId) {
+        let _turn = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(instance) = self.registry.instance_by_id(id) {
+            self.fleet
+                .set_keep_online(device(&instance), instance.keep_online);
+        }
+    }
+
     /// Follows what other processes change in the registry, such as `presence-server account delete`. Ends
     /// with the registry.
     pub(crate) async fn follow(&self) {

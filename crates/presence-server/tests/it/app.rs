@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::troubled::{Trouble, Troubled};
+
 /// The account that an instance stands for, unless a test says otherwise.
 pub(crate) const SHOP: &str = "5511988887777";
 /// Somebody whose phone shows what the shop does. Not of Brazil, so that no look-up comes in between.
@@ -82,8 +84,22 @@ impl TestApp {
         Self::over(registry, token, options)
     }
 
+    /// A service whose registry is in `trouble`.
+    pub(crate) async fn in_trouble(trouble: Trouble) -> Self {
+        let options = Options::default();
+        let registry = Arc::new(Store::in_memory().unwrap());
+        let token = new_account(&registry, "acme", options.quota).await;
+        let troubled = Arc::new(Troubled::new(registry.clone(), trouble));
+        Self::between(registry, troubled, token, options)
+    }
+
     /// A service over accounts that are there already, one of them with `token`.
     pub(crate) fn over(registry: Arc<Store>, token: String, options: Options) -> Self {
+        Self::between(registry.clone(), registry, token, options)
+    }
+
+    /// `seen` is what the service sees of `registry`.
+    fn between(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
         let sandbox = Arc::new(Sandbox::builder().detached());
         let url = "ws://sandbox.invalid/ws/chat".parse().unwrap();
         let edge = Edge::Sandbox {
@@ -92,13 +108,7 @@ impl TestApp {
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
         let whatsapp = whatsapp.with_dial(Arc::new(Pipe(Arc::clone(&sandbox))));
-        let server = Server::new(
-            registry.clone(),
-            PinnedEdge::Sandbox,
-            whatsapp,
-            options.fleet,
-            options.http,
-        );
+        let server = Server::new(seen, PinnedEdge::Sandbox, whatsapp, options.fleet, options.http);
         Self {
             server,
             sandbox,

@@ -15,3 +15,4 @@ mod presence;
 mod process;
 mod reconnect;
 mod timelines;
+mod troubled;

@@ -7,7 +7,7 @@ use presence_store::Instance;
 use serde::{Deserialize, Serialize};
 
 use super::{store_failed, to_its_end};
-use crate::app::{App, device};
+use crate::app::App;
 use crate::error::ApiError;
 use crate::json::{self, Body};
 
@@ -69,7 +69,7 @@ pub(in crate::http) async fn change_settings(
                 if !set.map_err(store_failed("changing a setting"))? {
                     return Err(ApiError::NoSuchInstance);
                 }
-                shared.fleet.set_keep_online(device(&instance), keep_online);
+                shared.sessions.apply_settings(instance.id);
                 Ok(keep_online)
             };
             to_its_end(app, change).await?
