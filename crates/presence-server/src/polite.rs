@@ -1,24 +1,31 @@
-//! Answers in the contract's words where hyper gives none: to requests that are no HTTP, have too large a
-//! head, or stop in the middle of it.
+//! What hyper leaves to its users: answers in the contract's words to requests that are no HTTP, have too large
+//! a head, or stop in the middle of it; and an end to connections whose client reads nothing.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 /// How long, and how much, is read after the last answer on a connection. Closing it over unread bytes would
 /// reset it, and with it the answer that the client has not read yet.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 1024 * 1024;
 
+/// The longest a client may take nothing of what is written to it. hyper would wait for ever, and such clients
+/// would in the end hold every connection there is.
+const UNREAD: Duration = Duration::from_secs(30);
+
 /// A connection on which hyper's own answers to what it cannot parse, which have no body, are replaced by the
-/// contract's. Every answer of ours has a body, so theirs cannot be mistaken.
+/// contract's. Every answer of ours has a body, so theirs cannot be mistaken. A write fails once the client has
+/// taken nothing for [`UNREAD`].
 pub(crate) struct Polite<S> {
     stream: S,
+    /// Runs while a write waits for the client.
+    unread: Option<Pin<Box<Sleep>>>,
     /// What is written instead, and how many of hyper's bytes it stands for.
     instead: Option<(Bytes, usize)>,
 }
@@ -27,6 +34,7 @@ impl<S> Polite<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
+            unread: None,
             instead: None,
         }
     }
@@ -46,28 +54,44 @@ impl<S: AsyncRead + Unpin> AsyncRead for Polite<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Polite<S> {
+    fn poll_write_in_time(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if written.is_ready() {
+            self.unread = None;
+            return written;
+        }
+        let unread = self.unread.get_or_insert_with(|| Box::pin(sleep(UNREAD)));
+        unread
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 /// Not vectored, so that a head always comes whole and in one buffer.
 impl<S: AsyncWrite + Unpin> AsyncWrite for Polite<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let Self { stream, instead } = self.get_mut();
-        if instead.is_none() {
-            match answer_instead(buf) {
-                Some(answer) => *instead = Some((answer, buf.len())),
-                None => return Pin::new(stream).poll_write(cx, buf),
+        let this = self.get_mut();
+        let (mut answer, stands_for) = match this.instead.take() {
+            Some(instead) => instead,
+            None => match answer_instead(buf) {
+                Some(answer) => (answer, buf.len()),
+                None => return this.poll_write_in_time(cx, buf),
+            },
+        };
+        while answer.has_remaining() {
+            match this.poll_write_in_time(cx, &answer) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => answer.advance(written),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    this.instead = Some((answer, stands_for));
+                    return Poll::Pending;
+                }
             }
         }
-        while let Some((answer, stands_for)) = instead {
-            if answer.is_empty() {
-                let written = *stands_for;
-                *instead = None;
-                return Poll::Ready(Ok(written));
-            }
-            match ready!(Pin::new(&mut *stream).poll_write(cx, answer))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => answer.advance(written),
-            }
-        }
-        Poll::Ready(Ok(buf.len()))
+        Poll::Ready(Ok(stands_for))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -142,6 +166,23 @@ mod tests {
         ] {
             assert!(answer_instead(ours).is_none());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_nothing_is_given_up_and_a_slow_one_is_not() {
+        let (ours, mut theirs) = tokio::io::duplex(7);
+        let mut polite = Polite::new(ours);
+        let slow_reader = async {
+            for _ in 0..4 {
+                sleep(UNREAD - Duration::from_secs(1)).await;
+                theirs.read_exact(&mut [0; 7]).await.unwrap();
+            }
+        };
+        let (written, ()) = tokio::join!(polite.write_all(&[b'x'; 35]), slow_reader);
+        written.unwrap();
+
+        let stuck = timeout(2 * UNREAD, polite.write_all(b"x")).await;
+        assert_eq!(stuck.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test]
