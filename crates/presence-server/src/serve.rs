@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
@@ -112,8 +113,9 @@ impl Server {
         grace: Duration,
     ) {
         let connections = TaskTracker::new();
+        let cut = CancellationToken::new();
         tokio::select! {
-            () = self.accept(&listener, max_connections, &connections) => {}
+            () = self.accept(&listener, max_connections, &connections, &cut) => {}
             () = stop => {}
         }
         drop(listener);
@@ -125,10 +127,19 @@ impl Server {
                 connections = connections.len(),
                 "requests did not finish in time and are dropped"
             );
+            // What they began and must not be left halfway lives on, among the tasks that `stop` waits for.
+            cut.cancel();
+            connections.wait().await;
         }
     }
 
-    async fn accept(&self, listener: &TcpListener, max_connections: usize, connections: &TaskTracker) {
+    async fn accept(
+        &self,
+        listener: &TcpListener,
+        max_connections: usize,
+        connections: &TaskTracker,
+        cut: &CancellationToken,
+    ) {
         let room = Arc::new(Semaphore::new(max_connections));
         loop {
             // Past the limit, clients wait in the system's queue.
@@ -142,9 +153,10 @@ impl Server {
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection is gone already");
                     }
-                    let server = self.clone();
+                    let (server, cut) = (self.clone(), cut.clone());
                     connections.spawn(async move {
-                        server.serve_connection(stream, peer.ip()).await;
+                        cut.run_until_cancelled(server.serve_connection(stream, peer.ip()))
+                            .await;
                         drop(permit);
                     });
                 }

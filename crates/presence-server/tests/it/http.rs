@@ -1,11 +1,14 @@
 //! HTTP itself: methods, open routes, cross-origin calls, connections.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use chrono::DateTime;
 use presence_store::{DataDir, KeySource, NewInstance, Registry, Store};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::app::{CUSTOMER, Options, SHOP, TestApp, secs};
 
@@ -112,6 +115,32 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     app.server.stop(secs(1.0)).await;
     // The idle connection is closed at once.
     assert_eq!(stream.read(&mut some).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_cut_off_at_the_end() {
+    let app = TestApp::start().await;
+    app.new_instance("shop").await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
+    let stopped = async { stopping.await.unwrap() };
+    let client = async {
+        let head = format!(
+            "POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ntoken: {}\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n",
+            app.token
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut go_on = [0; 25];
+        stream.read_exact(&mut go_on).await.unwrap();
+        assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stop.send(()).unwrap();
+    };
+    tokio::join!(app.server.serve(listener, 1, stopped, Duration::ZERO), client);
+    // Were it still served, it would be told in the end that its body is late.
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).await.unwrap();
+    assert_eq!(rest, "");
 }
 
 #[tokio::test(start_paused = true)]
