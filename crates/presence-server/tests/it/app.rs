@@ -17,6 +17,7 @@ use presence_store::{Edge as PinnedEdge, Registry, Store};
 use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, WhatsApp, WhatsAppConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::troubled::{Trouble, Troubled};
@@ -140,14 +141,19 @@ impl TestApp {
 
     /// A connection to the server, for bytes that are no proper request.
     pub(crate) fn connect(&self) -> DuplexStream {
+        self.connection().0
+    }
+
+    /// A connection with its task in the server, which a test may abort: a reset connection ends like that.
+    pub(crate) fn connection(&self) -> (DuplexStream, JoinHandle<()>) {
         let (near, far) = tokio::io::duplex(PIPE);
         let server = self.server.clone();
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             server
                 .serve_connection(far, IpAddr::V4(Ipv4Addr::LOCALHOST))
                 .await
         });
-        near
+        (near, serving)
     }
 
     /// Sends `bytes` as they are, and reads until the server hangs up.
