@@ -8,7 +8,7 @@ use hyper::StatusCode;
 use presence_wa::InstanceState;
 
 /// Every [`Route::label`](crate::routes::Route::label), and `none` for what is no route.
-const ROUTES: [&str; 15] = [
+pub(crate) const ROUTES: [&str; 15] = [
     "none",
     "chat_presence",
     "instance_new",

@@ -127,6 +127,7 @@ mod tests {
     //! Row by row.
 
     use super::*;
+    use crate::metrics::ROUTES;
 
     const METHODS: [Method; 6] = [
         Method::GET,
@@ -194,6 +195,7 @@ mod tests {
                     Ok(found) => {
                         assert!(methods.contains(&method), "{method} {path}");
                         assert_eq!(found, expected);
+                        assert!(ROUTES.contains(&found.label()), "{path} has no counters");
                     }
                     Err(ApiError::MethodNotAllowed(allow)) => {
                         assert!(!methods.contains(&method), "{method} {path}");
