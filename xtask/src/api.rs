@@ -45,6 +45,12 @@ impl Api {
         self.call("POST", path, Some(body))?.success(path)
     }
 
+    /// Posts nothing. Nor is it `null`: a server that takes no body may hang up on one that comes late, and
+    /// the next call would meet that.
+    pub(crate) fn post_nothing(&self, path: &str) -> anyhow::Result<Value> {
+        self.call("POST", path, None)?.success(path)
+    }
+
     pub(crate) fn delete(&self, path: &str) -> anyhow::Result<Value> {
         self.call("DELETE", path, None)?.success(path)
     }

@@ -49,7 +49,7 @@ impl<'a> Chaos<'a> {
                 self.town.unlinked(instance);
                 self.town
                     .control()
-                    .post(&format!("/v1/phones/{number}/unlink"), &Value::Null)?;
+                    .post_nothing(&format!("/v1/phones/{number}/unlink"))?;
                 return Ok(());
             }
             _ => return self.strike_all(rng),

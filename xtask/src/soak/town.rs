@@ -173,10 +173,8 @@ impl Town {
     pub(super) fn recover(&self, stuck: &[usize], patience: Duration) -> anyhow::Result<()> {
         let began = Instant::now();
         for &instance in stuck {
-            self.control().post(
-                &format!("/v1/phones/{}/drop", Self::sender(instance)),
-                &Value::Null,
-            )?;
+            self.control()
+                .post_nothing(&format!("/v1/phones/{}/drop", Self::sender(instance)))?;
         }
         let mut asked = vec![None; self.size()];
         loop {
@@ -294,7 +292,7 @@ impl Town {
         let number = Self::sender(instance);
         // A device that the server no longer has still counts as linked on the phone.
         self.control()
-            .post(&format!("/v1/phones/{number}/unlink"), &Value::Null)?;
+            .post_nothing(&format!("/v1/phones/{number}/unlink"))?;
         self.control()
             .post(&format!("/v1/phones/{number}/scan"), &json!({ "qr": qr }))
             .map(drop)
