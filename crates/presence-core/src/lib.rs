@@ -34,6 +34,7 @@
 mod chat;
 mod hold;
 mod indicators;
+mod instance;
 mod phone;
 mod request;
 mod sent;
@@ -42,6 +43,7 @@ mod state;
 pub use chat::{ChatJid, ChatKind, InvalidChat, Recipient};
 pub use hold::Hold;
 pub use indicators::{Availability, Command, Indicators, MAX_CHATS, Policy, Refused, Timing, Transmit};
+pub use instance::InstanceId;
 pub use phone::{InvalidPhone, PhoneNumber};
 pub use request::{ChatPresence, ChatPresenceRequest, InvalidRequest};
 pub use sent::PresenceSent;
