@@ -13,7 +13,7 @@
 //!   0.0 s  5511999999999@s.whatsapp.net  composing
 //!   5.0 s  5511999999999@s.whatsapp.net  composing
 //!   7.0 s  5511999999999@s.whatsapp.net  recording
-//!   8.0 s  refused: Invalid number. Use a phone number with country code, or a JID
+//!   8.0 s  refused: Invalid number. Use a phone number with country code, or a JID (number: the character at byte 0 does not belong in a phone number)
 //!  10.0 s  5511999999999@s.whatsapp.net  paused
 //!  20.0 s  unavailable
 //! ```
@@ -69,9 +69,9 @@ impl<W: Write> Timeline<W> {
     fn request(&mut self, body: &str) -> io::Result<()> {
         let decided = ChatPresenceRequest::from_json(body.as_bytes()).and_then(ChatPresence::try_from);
         match decided {
-            Err(fault) => self.print(format_args!("refused: {fault}"))?,
+            Err(fault) => self.print(format_args!("refused: {fault} ({})", fault.detail()))?,
             Ok(presence) => {
-                let (chat, command) = (presence.recipient.chat(), presence.command());
+                let (chat, command) = (presence.recipient().chat(), presence.command());
                 if let Err(refused) = self.indicators.handle_command(self.now, chat, command) {
                     self.print(format_args!("refused: {refused}"))?;
                 }

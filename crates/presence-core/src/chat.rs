@@ -1,10 +1,11 @@
 //! Chats: who a presence is shown to.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::phone::MAX_WRITTEN;
 use crate::{InvalidPhone, PhoneNumber};
@@ -27,7 +28,7 @@ const MAX_DEVICE_DIGITS: usize = 5;
 /// | `<digits>@g.us`, `<digits>-<digits>@g.us` | itself |
 ///
 /// A person's device (`:n` before the `@`) is dropped: a chat is with the person. Everything else is refused.
-/// `Debug` shows the last two digits only.
+/// `Debug` shows the last two digits only. In JSON it is a string.
 ///
 /// ```
 /// use presence_core::ChatJid;
@@ -42,7 +43,7 @@ pub struct ChatJid(Arc<str>);
 
 impl ChatJid {
     /// `user` must be what the kind's [`InvalidChat`] check accepts.
-    pub(crate) fn from_parts(kind: ChatKind, user: &str) -> Self {
+    fn from_parts(kind: ChatKind, user: &str) -> Self {
         Self([user, "@", kind.server()].concat().into())
     }
 
@@ -75,6 +76,15 @@ impl ChatJid {
     }
 }
 
+// Here, since chats are made of phone numbers and not the other way round.
+impl PhoneNumber {
+    /// The chat with the person of this number, the number being spelt as it is here.
+    #[must_use]
+    pub fn jid(&self) -> ChatJid {
+        ChatJid::from_parts(ChatKind::User, self.as_str())
+    }
+}
+
 impl FromStr for ChatJid {
     type Err = InvalidChat;
 
@@ -99,6 +109,14 @@ impl fmt::Debug for ChatJid {
 impl Serialize for ChatJid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.0)
+    }
+}
+
+/// From a string, as [`FromStr`] reads it.
+impl<'de> Deserialize<'de> for ChatJid {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 /// How long an indicator is kept up before it is paused: 1 to 60 whole seconds.
 ///
-/// "Not at all" is not a hold: it is the `None` of [`Hold::from_secs`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// "Not at all" is not a hold: it is the `None` of [`Hold::from_secs`]. `Serialize` gives the seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
 pub struct Hold(u8);
 
 impl Hold {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::{ChatJid, ChatState};
+use crate::{ChatJid, ChatState, Command};
 
 mod chats;
 mod timing;
@@ -10,7 +10,7 @@ mod vocabulary;
 
 use chats::{Chats, Entry, Timer};
 pub use timing::Timing;
-pub use vocabulary::{Availability, Command, MAX_CHATS, Policy, Refused, Transmit};
+pub use vocabulary::{Availability, MAX_CHATS, Policy, Refused, Transmit};
 
 /// The indicators of one WhatsApp session: what its chats show, what to send so that they do, and when.
 ///

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{ChatJid, ChatKind};
-
 /// E.164 numbers, country code included, have at most 15 digits.
 const MAX_DIGITS: usize = 15;
 
@@ -44,12 +42,6 @@ impl PhoneNumber {
     #[must_use]
     pub fn as_str(&self) -> &str {
         str::from_utf8(self.digits()).expect("only ASCII digits are stored")
-    }
-
-    /// The chat with the person of this number, the number being spelt as it is here.
-    #[must_use]
-    pub fn jid(&self) -> ChatJid {
-        ChatJid::from_parts(ChatKind::User, self.as_str())
     }
 
     /// The ways to write this number that may mean the same mobile, this one first: two for the mobiles of

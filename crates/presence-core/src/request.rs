@@ -1,22 +1,61 @@
-//! What a client asks for, and what that means.
+//! What a client asks for: the body of a request, and how it is understood.
 
 use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::error::Category;
 use serde_json::value::RawValue;
-use validator::{Validate, ValidationError};
+use validator::{Validate, ValidationError, ValidationErrors};
 
-use crate::{Command, Hold, InvalidChat, PresenceState, Recipient};
+use self::fields::Fields;
+use crate::{ChatPresence, Command, Hold, InvalidRequest, PresenceState, Recipient};
 
-/// The body of a presence request, as it was sent: its fields are of the right types, and nothing more is
-/// known of them. [`ChatPresence::try_from`] checks what they say.
-#[derive(Clone, Default, Deserialize, Validate)]
+mod fields;
+
+/// The body of a presence request: its fields are of the right types, and nothing more is known of them.
+/// [`ChatPresence::try_from`] checks what they say.
+///
+/// The service reads it with [`from_json`](Self::from_json); a client builds it from a [`ChatPresence`] and
+/// serialises it. `Deserialize` takes what `from_json` takes, from JSON only, and is for requests inside
+/// other JSON.
+///
+/// ```
+/// use presence_core::{ChatPresence, ChatPresenceRequest, Hold};
+///
+/// let presence = ChatPresence::recording("5511999999999".parse()?, Hold::from_secs(7));
+/// let body = serde_json::to_string(&ChatPresenceRequest::from(&presence))?;
+/// assert_eq!(body, r#"{"number":"5511999999999","state":"recording","duration":7}"#);
+/// assert_eq!(ChatPresenceRequest::from_json(body.as_bytes())?.try_into(), Ok(presence));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Validate)]
 pub struct ChatPresenceRequest {
-    #[validate(required, custom(function = "not_blank"))]
+    #[validate(
+        required(message = "Number is required"),
+        custom(function = "not_blank", message = "Number is required"),
+        custom(
+            function = "is::<Recipient>",
+            message = "Invalid number. Use a phone number with country code, or a JID"
+        )
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     number: Option<String>,
-    #[validate(required, custom(function = "not_blank"))]
+    #[validate(
+        required(message = "State is required. Use 'typing', 'recording', or 'pause'"),
+        custom(
+            function = "not_blank",
+            message = "State is required. Use 'typing', 'recording', or 'pause'"
+        ),
+        custom(
+            function = "is::<PresenceState>",
+            message = "Invalid state. Use 'typing', 'recording', or 'pause'"
+        )
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
-    #[serde(default, deserialize_with = "hold_from_seconds")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<Hold>,
 }
 
@@ -35,22 +74,77 @@ impl ChatPresenceRequest {
     ///
     /// | field | type |
     /// |---|---|
-    /// | `number` | string |
+    /// | `number` | string; or a whole number that is not negative, as its digits |
     /// | `state` | string |
-    /// | `duration` | whole number of seconds; as large or as small as it likes, `5.0` and `5e0` included |
+    /// | `duration` | number of seconds, as large or as small as it likes: a fraction is rounded up, below 0 is 0, more than [`Hold::MAX`] is that; or a string that is such a number, or blank, which is 0 |
     ///
     /// Each may be absent or `null`.
     ///
     /// # Errors
-    /// [`InvalidRequest::Body`] for everything else. Of no field's content is anything said yet.
+    /// `Invalid request body` for everything else. Of no field's content is anything said yet.
     pub fn from_json(body: &[u8]) -> Result<Self, InvalidRequest> {
         // serde_json does not look into the strings of ignored fields, so UTF-8 is checked here.
-        let body = str::from_utf8(body).map_err(|_| InvalidRequest::Body)?;
+        let body = str::from_utf8(body).map_err(|_| InvalidRequest::body("body: UTF-8 is needed"))?;
         // Serde would read `["5511999999999", "typing"]` into a struct.
         if !body.trim_ascii_start().starts_with('{') {
-            return Err(InvalidRequest::Body);
+            return Err(InvalidRequest::body("body: a JSON object is needed"));
         }
-        serde_json::from_str(body).map_err(|_| InvalidRequest::Body)
+        let fields: Fields<&RawValue> =
+            serde_json::from_str(body).map_err(|fault| match fault.classify() {
+                // The fields are taken whatever they hold, and so this is all that can be wrong with them.
+                Category::Data => InvalidRequest::body("body: a field is there twice"),
+                _ => InvalidRequest::body(format!(
+                    "body: malformed JSON at line {}, column {}",
+                    fault.line(),
+                    fault.column()
+                )),
+            })?;
+        fields.try_into()
+    }
+}
+
+impl<'de> Deserialize<'de> for ChatPresenceRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = Fields::<Box<RawValue>>::deserialize(deserializer)?;
+        fields
+            .try_into()
+            .map_err(|fault: InvalidRequest| serde::de::Error::custom(fault.detail()))
+    }
+}
+
+impl<R: Deref<Target = RawValue>> TryFrom<Fields<R>> for ChatPresenceRequest {
+    type Error = InvalidRequest;
+
+    fn try_from(fields: Fields<R>) -> Result<Self, InvalidRequest> {
+        Ok(Self {
+            number: fields.number()?,
+            state: fields.state()?,
+            duration: fields.hold()?,
+        })
+    }
+}
+
+impl From<&ChatPresence> for ChatPresenceRequest {
+    fn from(presence: &ChatPresence) -> Self {
+        let number = match presence.recipient() {
+            Recipient::Phone(number) => number.to_string(),
+            Recipient::Jid(chat) => chat.to_string(),
+        };
+        Self::new(number, presence.state().as_str(), presence.hold())
+    }
+}
+
+impl TryFrom<ChatPresenceRequest> for ChatPresence {
+    type Error = InvalidRequest;
+
+    /// The first fault, by the order of the fields and of what is asked of each.
+    fn try_from(request: ChatPresenceRequest) -> Result<Self, InvalidRequest> {
+        request
+            .validate()
+            .map_err(|faults| first_fault(&faults, &request))?;
+        let recipient = read(request.number).expect("`number` is validated to be a recipient");
+        let state = read(request.state).expect("`state` is validated to be a state");
+        Ok(Self::new(recipient, Command::new(state, request.duration)))
     }
 }
 
@@ -67,6 +161,34 @@ impl fmt::Debug for ChatPresenceRequest {
     }
 }
 
+/// The validated fields in the contract's order, and what each needs.
+const FIELDS: [(&str, &str); 2] = [
+    ("number", "number: a phone number or a JID is needed"),
+    ("state", "state: 'typing', 'recording', or 'pause' is needed"),
+];
+
+const MEANINGLESS: &str = "meaningless";
+
+/// validator gathers the faults in a hash map: they are asked for by field. Those of a field are in the order
+/// of its attributes, whose `message` is what the client reads.
+fn first_fault(faults: &ValidationErrors, request: &ChatPresenceRequest) -> InvalidRequest {
+    let faults = faults.field_errors();
+    let first = FIELDS.into_iter().find_map(|(field, needed)| {
+        let fault = faults.get(field)?.first()?;
+        Some((field, needed, fault.code.as_ref(), fault.message.clone()?))
+    });
+    match first {
+        Some(("number", needed, MEANINGLESS, text)) => {
+            match request.number.as_deref().map(str::parse::<Recipient>) {
+                Some(Err(cause)) => InvalidRequest::number(text, cause),
+                _ => InvalidRequest::new(text, needed),
+            }
+        }
+        Some((_, needed, _, text)) => InvalidRequest::new(text, needed),
+        None => InvalidRequest::body("body: a field is not valid"),
+    }
+}
+
 fn not_blank(text: &str) -> Result<(), ValidationError> {
     if text.trim().is_empty() {
         Err(ValidationError::new("blank"))
@@ -75,116 +197,15 @@ fn not_blank(text: &str) -> Result<(), ValidationError> {
     }
 }
 
-/// Reads a whole number of seconds, or `null`. It is taken as text, because serde_json stops at numbers that
-/// no `f64` holds, while the contract takes them: they are merely too much.
-fn hold_from_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Hold>, D::Error> {
-    let json = Box::<RawValue>::deserialize(deserializer)?;
-    if json.get() == "null" {
-        return Ok(None);
-    }
-    // All JSON numbers, and of JSON nothing else, are floats to Rust. The cast to `u64` saturates.
-    match json.get().parse::<f64>() {
-        Ok(seconds) if is_whole(json.get()) => Ok(Hold::from_secs(seconds as u64)),
-        _ => Err(serde::de::Error::custom("not a whole number of seconds")),
+fn is<T: FromStr>(text: &str) -> Result<(), ValidationError> {
+    match text.parse::<T>() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ValidationError::new(MEANINGLESS)),
     }
 }
 
-/// Whether a JSON number is whole. Its digits tell; a float has forgotten the last of them.
-fn is_whole(number: &str) -> bool {
-    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
-    // An exponent past every integer is as good as the last integer: so many digits fit in no body.
-    let past = if exponent.starts_with('-') {
-        i64::MIN
-    } else {
-        i64::MAX
-    };
-    let exponent = exponent.parse().unwrap_or(past);
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let fraction = fraction.trim_end_matches('0');
-    // How far behind the point the last digit that counts stands; before it when negative.
-    let last = if fraction.is_empty() {
-        whole.trim_end_matches('0').len() as i64 - whole.len() as i64
-    } else {
-        fraction.len() as i64
-    };
-    let is_zero = !mantissa.contains(|digit: char| matches!(digit, '1'..='9'));
-    is_zero || last <= exponent
-}
-
-/// What a request means: show `state` to `recipient`, for as long as `hold` says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChatPresence {
-    /// Whose chat.
-    pub recipient: Recipient,
-    /// What to show there.
-    pub state: PresenceState,
-    /// For how long. `None` is once, until the recipient's phone hides it; and always for
-    /// [`PresenceState::Pause`].
-    pub hold: Option<Hold>,
-}
-
-impl ChatPresence {
-    /// What [`Indicators`](crate::Indicators) has to be told.
-    #[must_use]
-    pub fn command(&self) -> Command {
-        match self.state.indicator() {
-            Some(indicator) => Command::Show(indicator, self.hold),
-            None => Command::Pause,
-        }
-    }
-}
-
-impl TryFrom<ChatPresenceRequest> for ChatPresence {
-    type Error = InvalidRequest;
-
-    /// The first fault in the order of [`InvalidRequest`]'s variants.
-    fn try_from(request: ChatPresenceRequest) -> Result<Self, InvalidRequest> {
-        // validator gathers its faults in a hash map: they are asked for by field, in the contract's order.
-        let faults = request.validate().err().unwrap_or_default();
-        let lacks = |field| faults.errors().contains_key(field);
-        let ChatPresenceRequest {
-            number,
-            state,
-            duration,
-        } = request;
-
-        let number = number
-            .filter(|_| !lacks("number"))
-            .ok_or(InvalidRequest::NumberRequired)?;
-        let recipient = number.parse().map_err(InvalidRequest::InvalidNumber)?;
-        let state = state
-            .filter(|_| !lacks("state"))
-            .ok_or(InvalidRequest::StateRequired)?;
-        let state: PresenceState = state.parse().map_err(|_| InvalidRequest::InvalidState)?;
-        let hold = duration.filter(|_| state != PresenceState::Pause);
-        Ok(Self {
-            recipient,
-            state,
-            hold,
-        })
-    }
-}
-
-/// Why a request is refused. `Display` is the contract's text for the client, to the letter; the variants are
-/// in the contract's order, and the first that applies is the one reported.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidRequest {
-    /// No JSON object, or a field of the wrong type.
-    #[error("Invalid request body")]
-    Body,
-    /// `number` is missing, null or blank.
-    #[error("Number is required")]
-    NumberRequired,
-    /// `number` names no chat.
-    #[error("Invalid number. Use a phone number with country code, or a JID")]
-    InvalidNumber(#[source] InvalidChat),
-    /// `state` is missing, null or blank.
-    #[error("State is required. Use 'typing', 'recording', or 'pause'")]
-    StateRequired,
-    /// `state` is not one of the three.
-    #[error("Invalid state. Use 'typing', 'recording', or 'pause'")]
-    InvalidState,
+fn read<T: FromStr>(text: Option<String>) -> Option<T> {
+    text?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,21 +1,21 @@
 //! The answer to a presence that was sent.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{ChatJid, ChatPresence, Hold, PresenceState};
+use crate::{ChatJid, ChatPresence, Command, Hold, PresenceState};
 
 /// The body of the answer to a request that was carried out: what was sent, to whom, and for how long.
 ///
-/// `Serialize` gives the contract's JSON object, its fields in the contract's order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// `Serialize` gives the contract's JSON object, its fields in the contract's order. `Deserialize` reads it,
+/// for clients; it takes nothing from `message`, which only says the other fields in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceSent {
-    success: bool,
-    message: Message,
-    chat_jid: ChatJid,
-    state: PresenceState,
-    duration: u8,
+    chat: ChatJid,
+    command: Command,
+    warning: Option<Cow<'static, str>>,
 }
 
 impl PresenceSent {
@@ -23,34 +23,102 @@ impl PresenceSent {
     /// knows the recipient under another JID.
     #[must_use]
     pub fn new(chat: ChatJid, presence: &ChatPresence) -> Self {
-        let ChatPresence { state, hold, .. } = *presence;
         Self {
-            success: true,
-            message: Message { state, hold },
-            chat_jid: chat,
-            state,
-            duration: hold.map_or(0, Hold::as_secs),
+            chat,
+            command: presence.command(),
+            warning: None,
         }
+    }
+
+    /// The same, with the warning that WhatsApp has said that it knows no such number.
+    #[must_use]
+    pub fn with_unknown_number(self) -> Self {
+        let warning = Some(Cow::Borrowed("WhatsApp knows no such number"));
+        Self { warning, ..self }
     }
 
     /// The chat that it was sent to.
     #[must_use]
     pub fn chat(&self) -> &ChatJid {
-        &self.chat_jid
+        &self.chat
+    }
+
+    /// What is shown there.
+    #[must_use]
+    pub fn state(&self) -> PresenceState {
+        self.command.state()
+    }
+
+    /// After how long it is paused; `None` when nothing will be.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        self.command.hold()
+    }
+
+    /// Why nobody may see it, in words for people; `None` when nothing speaks against it.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
     }
 }
 
-/// Kept in parts and written when it is serialised, so that an answer costs no string.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Message {
-    state: PresenceState,
-    hold: Option<Hold>,
+impl Serialize for PresenceSent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let answer = Written {
+            success: true,
+            message: Message(self.command),
+            chat_jid: &self.chat,
+            state: self.state(),
+            duration: self.hold().map_or(0, Hold::as_secs),
+            warning: self.warning(),
+        };
+        answer.serialize(serializer)
+    }
 }
+
+impl<'de> Deserialize<'de> for PresenceSent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let answer = Read::deserialize(deserializer)?;
+        if !answer.success {
+            return Err(serde::de::Error::custom("the presence was not sent"));
+        }
+        Ok(Self {
+            chat: answer.chat_jid,
+            command: Command::new(answer.state, Hold::from_secs(answer.duration)),
+            warning: answer.warning.map(Cow::Owned),
+        })
+    }
+}
+
+/// The contract's object.
+#[derive(Serialize)]
+struct Written<'a> {
+    success: bool,
+    message: Message,
+    chat_jid: &'a ChatJid,
+    state: PresenceState,
+    duration: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<&'a str>,
+}
+
+/// The same, as far as it says anything new.
+#[derive(Deserialize)]
+struct Read {
+    success: bool,
+    chat_jid: ChatJid,
+    state: PresenceState,
+    duration: u64,
+    warning: Option<String>,
+}
+
+/// Written when it is serialised, so that an answer costs no string.
+struct Message(Command);
 
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Presence '{}' sent successfully", self.state)?;
-        match self.hold {
+        write!(f, "Presence '{}' sent successfully", self.0.state())?;
+        match self.0.hold() {
             // "1 seconds" is the contract's: the text is literal for every number.
             Some(hold) => write!(f, " (will auto-pause after {} seconds)", hold.as_secs()),
             None => Ok(()),
@@ -65,33 +133,4 @@ impl Serialize for Message {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn json(state: PresenceState, secs: u64) -> String {
-        let recipient = "5511999999999".parse().unwrap();
-        let presence = ChatPresence {
-            recipient,
-            state,
-            hold: Hold::from_secs(secs),
-        };
-        serde_json::to_string(&PresenceSent::new(presence.recipient.chat(), &presence)).unwrap()
-    }
-
-    #[test]
-    fn the_answer_is_the_contracts_to_the_letter() {
-        assert_eq!(
-            json(PresenceState::Typing, 5),
-            "{\"success\":true,\
-             \"message\":\"Presence 'typing' sent successfully (will auto-pause after 5 seconds)\",\
-             \"chat_jid\":\"5511999999999@s.whatsapp.net\",\"state\":\"typing\",\"duration\":5}"
-        );
-        assert_eq!(
-            json(PresenceState::Recording, 0),
-            "{\"success\":true,\"message\":\"Presence 'recording' sent successfully\",\
-             \"chat_jid\":\"5511999999999@s.whatsapp.net\",\"state\":\"recording\",\"duration\":0}"
-        );
-        assert!(json(PresenceState::Pause, 0).contains("\"Presence 'pause' sent successfully\""));
-        assert!(json(PresenceState::Typing, 1).contains("(will auto-pause after 1 seconds)"));
-    }
-}
+mod tests;

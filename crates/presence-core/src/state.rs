@@ -1,11 +1,12 @@
 //! The words for a presence: what clients say, what can be shown, and what the wire says.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a client asks for.
+/// What a client asks for. In JSON it is a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PresenceState {
     /// `typing`: show "typing…".
@@ -64,6 +65,14 @@ impl fmt::Display for PresenceState {
 impl Serialize for PresenceState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+/// From a string, as [`FromStr`] reads it.
+impl<'de> Deserialize<'de> for PresenceState {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -127,10 +127,10 @@ impl Fleet {
         let live = entry.phase.borrow().online().ok_or(ShowError::NotConnected)?;
         let inbox = entry.inbox.get().ok_or(ShowError::NotConnected)?;
         let show = async {
-            let number = self.inner.looked_up(&presence.recipient);
+            let number = self.inner.looked_up(presence.recipient());
             let (chat, turn) = match number {
                 Some(number) => self.inner.chat(&entry, live, number).await,
-                None => (presence.recipient.chat(), None),
+                None => (presence.recipient().chat(), None),
             };
             let (reply, written) = oneshot::channel();
             let request = Request {

@@ -1,19 +1,10 @@
 //! What goes into the indicators, and what comes out.
 
-use crate::{ChatJid, ChatState, Hold, Indicator};
+use crate::{ChatJid, ChatState};
 
 /// How many chats one session may show something in at a time, including those that are owed a `paused`.
 /// Nobody types in so many; it bounds a session to some 16 MB whatever its clients ask for.
 pub const MAX_CHATS: usize = 65_536;
-
-/// What a client wants of a chat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Show an indicator, for as long as the hold says; without one, once.
-    Show(Indicator, Option<Hold>),
-    /// Show nothing.
-    Pause,
-}
 
 /// A stanza to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
