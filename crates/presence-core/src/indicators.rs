@@ -2,15 +2,25 @@
 
 use std::time::Instant;
 
+use self::aliases::Aliases;
+use self::chats::{ChatRecord, Chats, merge};
+use self::device_use::DeviceUse;
+use self::last_command::LastCommand;
+use self::schedule::{CommandNumber, Fired, Schedule};
 use crate::{ChatJid, ChatState, Command};
 
+mod aliases;
 mod chats;
+mod device_use;
+mod last_command;
+mod policy;
+mod schedule;
 mod timing;
-mod vocabulary;
+mod transmit;
 
-use chats::{Chats, Entry, Timer};
+pub use policy::{MAX_CHATS, Policy, Refused};
 pub use timing::Timing;
-pub use vocabulary::{Availability, MAX_CHATS, Policy, Refused, Transmit};
+pub use transmit::{Availability, Transmit};
 
 /// The indicators of one WhatsApp session: what its chats show, what to send so that they do, and when.
 ///
@@ -21,10 +31,14 @@ pub use vocabulary::{Availability, MAX_CHATS, Policy, Refused, Transmit};
 /// - **Auto-pause.** An indicator with a [`Hold`](crate::Hold) is ended by exactly one `paused`, at its
 ///   deadline.
 /// - **Hold.** Until then it is sent again every [`Timing::refresh`], never with a `paused` in between, and
-///   not within the last [`Timing::second`]. Without a hold it is sent once; the phone hides it by itself.
+///   not within the last second. Without a hold it is sent once; the phone hides it by itself.
 /// - **Latest wins.** A command replaces all that its chat had, the timer included.
+/// - **A failure changes nothing.** A command whose stanza was not written is void: its chat goes on as if it
+///   had never been given.
 /// - **Nothing is left hanging.** A shutdown pauses what phones may still show. An indicator outlives a lost
 ///   connection: it is sent again on the next one, or paused there when its deadline has passed.
+/// - **One person is one chat.** A chat may have other names ([`handle_alias`](Self::handle_alias)): a command
+///   under one of them ends what another shows.
 /// - **Available only while needed.** Where [`Policy`] says so, the session becomes available before it shows
 ///   something, and unavailable [`Timing::linger`] after the last indicator has ended. It becomes one or the
 ///   other on each new connection, where WhatsApp's own default would be available.
@@ -66,6 +80,11 @@ pub use vocabulary::{Availability, MAX_CHATS, Policy, Refused, Transmit};
 /// 3. Then sleep until `poll_timeout`, and call [`handle_timeout`](Self::handle_timeout). Early or extra calls
 ///    do nothing.
 ///
+/// Whoever gave a command is answered when its stanza is written, which is the one that
+/// [`has_unpolled_command`](Self::has_unpolled_command) was true before and false after. A command that is
+/// answered with an error must never be carried out later. So its failure is told before the next command is
+/// given: when its stanza was not written, and as well when the session went down before it was polled.
+///
 /// `now` is the caller's and never goes back; a `now` before the latest one counts as that. Deadlines follow
 /// from the times they were set at, so a late caller does not make them drift, and one that was suspended
 /// finds one stanza due in each chat, not all that it missed.
@@ -75,21 +94,24 @@ pub use vocabulary::{Availability, MAX_CHATS, Policy, Refused, Transmit};
 /// operation takes O(log n) for n chats, a change of connection O(n); a re-send allocates nothing. A chat
 /// costs less than 200 bytes, its JID not counted. There is no queue of stanzas: each is made when it is
 /// polled, from what then holds.
+///
+/// A name that is no alias costs one look-up where there are aliases, and nothing where there are none. An
+/// alias costs one for each name that it is followed over, and less than 100 bytes; at most [`MAX_CHATS`] are
+/// remembered. When that many are, those whose chats show nothing are forgotten together, in O(n).
 #[derive(Debug)]
 pub struct Indicators {
     timing: Timing,
-    raise_availability: bool,
-    keep_online: bool,
+    device_use: DeviceUse,
     chats: Chats,
+    aliases: Aliases,
     /// How many of `chats` are shown, and hence worth being available for.
     shown: usize,
     phase: Phase,
     /// The latest time that was told.
     now: Option<Instant>,
-    /// What WhatsApp was told on this connection.
-    availability: Option<Availability>,
-    /// Until when the session stays available though nothing is shown.
-    linger_until: Option<Instant>,
+    command_number: CommandNumber,
+    /// `None` once nothing of it can fail any more.
+    last_command: Option<LastCommand>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +128,14 @@ impl Indicators {
     pub fn new(timing: Timing, policy: Policy) -> Self {
         Self {
             timing: timing.bounded(),
-            raise_availability: policy.raise_availability,
-            keep_online: policy.keep_online,
+            device_use: DeviceUse::new(policy),
             chats: Chats::default(),
+            aliases: Aliases::default(),
             shown: 0,
             phase: Phase::Down,
             now: None,
-            availability: None,
-            linger_until: None,
+            command_number: CommandNumber::default(),
+            last_command: None,
         }
     }
 
@@ -128,87 +150,119 @@ impl Indicators {
         if self.phase != Phase::Up {
             return Err(Refused::Offline);
         }
-        let before = self.chats.get(&chat);
+        let chat = self.aliases.resolve(&chat).clone();
+        let before = self.chats.record(&chat);
         if before.is_none() && self.chats.len() == MAX_CHATS {
             return Err(Refused::TooManyChats);
         }
-        let entry = match command {
-            Command::Show(indicator, hold) => {
-                let (timer, lasts) = match hold {
-                    Some(hold) => (Timer::Hold, self.timing.hold(hold)),
-                    None => (Timer::Flash, self.timing.display),
-                };
-                let seen = before.is_some_and(|before| before.seen);
-                Entry {
-                    timer,
-                    due: now,
-                    end: now + lasts,
-                    indicator,
-                    seen,
-                    renewed: false,
-                }
-            }
-            Command::Pause => Entry::owed(now, now),
-        };
-        self.set(now, chat, entry);
+        self.command_number = self.command_number.next();
+        let old = before.as_ref().map(|before| before.schedule);
+        let seen = old.is_some_and(|old| old.seen);
+        let schedule = Schedule::new(now, command, self.command_number, seen, &self.timing);
+        self.chats.set(chat.clone(), schedule);
+        self.count_shown(old, Some(schedule));
+        if let Some(old) = old.filter(|old| old.is_shown() && !schedule.is_shown()) {
+            self.note_ended(now.min(old.end));
+        }
+        self.last_command = Some(LastCommand {
+            chat,
+            before,
+            address: None,
+        });
         Ok(())
     }
 
-    /// The last stanza polled for `chat` was not written, or one before it, so that it never will be. The
-    /// client is told that its command failed.
+    /// The last stanza polled for `chat` was not written, or the command that was last given there was
+    /// answered with an error before its stanza was polled. Say it once, and before the next command.
     ///
-    /// The command is void, and what the phone may still show is paused at the next chance: after
-    /// [`Timing::refresh`], or on the next connection. A re-send that was not written changes nothing: its
-    /// indicator comes up again by itself.
+    /// When it was the stanza of a command, its chat goes on as if the command had never been given: what was
+    /// accepted before is held on, with its own deadline; where there was nothing, there is nothing, and no
+    /// `paused` comes of it. A re-send that was not written changes nothing: its indicator comes up again by
+    /// itself. A `paused` that nobody asked for is owed, and comes again after [`Timing::refresh`], or on the
+    /// next connection.
     pub fn handle_failure(&mut self, now: Instant, chat: &ChatJid) {
         let now = self.advance(now);
-        match self.chats.get(chat) {
-            // A re-send, or a stanza of the connection before.
-            Some(entry) if entry.renewed || entry.timer == Timer::Fade => {}
-            // Never polled, and no phone has seen anything before it.
-            Some(entry) if !entry.seen => self.remove(now, chat),
+        let address = chat;
+        let chat = self.aliases.resolve(address).clone();
+        let is_gone = self.chats.get(&chat).is_none();
+        let is_of = |command: &LastCommand| {
+            command.chat == chat || is_gone && command.address.as_ref() == Some(address)
+        };
+        if let Some(failed) = self.last_command.take_if(|command| is_of(command)) {
+            self.replace(failed.chat, failed.before);
+        } else if is_gone && self.chats.len() < MAX_CHATS {
             // A `paused`, with which its chat was forgotten. In a full house it stays so, and the phone hides
             // the indicator by itself.
-            None if self.chats.len() == MAX_CHATS => {}
-            Some(_) | None => self.set(now, chat.clone(), Entry::owed(now, now + self.timing.refresh)),
+            let command = self.command_number.long_before();
+            let record = ChatRecord {
+                schedule: Schedule::paused(now, now + self.timing.refresh, command),
+                address: Some(address.clone()).filter(|address| *address != chat),
+            };
+            self.replace(chat, Some(record));
+        }
+    }
+
+    /// `alias` and `chat` are one person: a phone number and its LID, or two spellings of a number. From now
+    /// on, commands, failures and questions under either name mean the same chat, and stanzas go to `chat`,
+    /// or to the chat that `chat` is in turn an alias of. The last word about a name wins, also when it is
+    /// the opposite of an earlier one.
+    ///
+    /// What is shown under `alias` goes on, with its deadline, as the same indicator under `chat`: it is sent
+    /// again to `chat`, but a `paused` goes where the indicator was last sent. When both names show something,
+    /// the later command wins, and the earlier is ended by nothing more than that.
+    pub fn handle_alias(&mut self, now: Instant, alias: ChatJid, chat: ChatJid) {
+        let now = self.advance(now);
+        let from = self.aliases.resolve(&alias).clone();
+        let (chats, last_command) = (&self.chats, &self.last_command);
+        self.aliases.add(alias, chat.clone(), |name| {
+            chats.get(name).is_some() || last_command.as_ref().is_some_and(|last| last.chat == *name)
+        });
+        let to = self.aliases.resolve(&chat).clone();
+        if from == to {
+            return;
+        }
+        let (record, known) = (self.chats.record(&from), self.chats.record(&to));
+        if let Some(last) = &mut self.last_command {
+            last.rename((&from, record.clone()), (&to, known.clone()));
+        }
+        let was_shown =
+            [&record, &known].map(|record| record.as_ref().is_some_and(|r| r.schedule.is_shown()));
+        let merged = merge((&from, record), (&to, known));
+        self.replace(from, None);
+        self.replace(to.clone(), merged);
+        // A pause under one of the names has ended what the other showed.
+        if was_shown != [false; 2] && !self.is_shown(&to) {
+            self.note_ended(now);
         }
     }
 
     /// The session can take stanzas: it is logged in, on a new connection.
     pub fn handle_session_up(&mut self, now: Instant) {
         let now = self.advance(now);
-        let second = self.timing.second;
         self.phase = Phase::Up;
-        self.availability = None;
-        self.linger_until = None;
-        self.chats.change_all(|entry| match entry.timer {
-            Timer::Flash | Timer::Forget | Timer::Fade => entry.timer = Timer::Fade,
-            Timer::Pause => entry.due = entry.end.max(now),
-            Timer::Hold | Timer::Renew | Timer::End if now + second <= entry.end => {
-                (entry.timer, entry.due) = (Timer::Renew, now);
-            }
-            // Over, or too nearly so to come up once more.
-            Timer::Hold | Timer::Renew | Timer::End if entry.seen => {
-                (entry.timer, entry.due) = (Timer::Pause, entry.end.max(now));
-            }
-            Timer::Hold | Timer::Renew | Timer::End => (entry.timer, entry.due) = (Timer::Fade, now),
-        });
-        self.shown = self.chats.count_shown();
+        self.device_use.reset();
+        self.change_all(|schedule| schedule.reconnect(now));
     }
 
     /// The session can take no stanzas until the next [`handle_session_up`](Self::handle_session_up).
     pub fn handle_session_down(&mut self, now: Instant) {
         self.advance(now);
         self.phase = Phase::Down;
+        self.device_use.reset();
+    }
+
+    /// What WhatsApp was last told of the availability does not hold: the client library has told it
+    /// otherwise, or WhatsApp took nothing. What is wanted is told again at the next poll; so where WhatsApp
+    /// takes nothing yet, say it when it may. While down it does nothing.
+    pub fn handle_availability_lost(&mut self, now: Instant) {
+        self.advance(now);
+        self.device_use.forget_told();
     }
 
     /// Sets [`Policy::keep_online`]. It takes effect at once.
     pub fn handle_keep_online(&mut self, now: Instant, keep: bool) {
         self.advance(now);
-        if keep {
-            self.linger_until = None;
-        }
-        self.keep_online = keep;
+        self.device_use.keep_online(keep);
     }
 
     /// Time has passed. An early or extra call does nothing.
@@ -219,16 +273,19 @@ impl Indicators {
     /// The session is about to be closed. What its chats may still show is paused, then the session becomes
     /// unavailable, if it was made available for them. Commands are refused until the next connection.
     ///
-    /// While down nothing can be sent any more: everything is forgotten.
+    /// While down nothing can be sent any more: everything that is shown is forgotten.
     pub fn handle_shutdown(&mut self, now: Instant) {
         let now = self.advance(now);
-        self.shown = 0;
-        self.linger_until = None;
+        self.device_use.stop_lingering();
         if self.phase == Phase::Down {
             self.chats = Chats::default();
+            self.shown = 0;
+            if let Some(last) = &mut self.last_command {
+                last.before = None;
+            }
         } else {
             self.phase = Phase::Closing;
-            self.chats.change_all(|entry| *entry = Entry::owed(now, now));
+            self.change_all(|schedule| *schedule = Schedule::paused(now, now, schedule.command));
         }
     }
 
@@ -237,14 +294,16 @@ impl Indicators {
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         let now = self.now.filter(|_| self.phase != Phase::Down)?;
         loop {
-            if let Some(availability) = self.changed_availability(now) {
-                self.availability = Some(availability);
+            // While closing, it is only told when the last `paused` is out.
+            if (self.phase == Phase::Up || self.chats.is_empty())
+                && let Some(availability) = self.device_use.tell(now, self.shown > 0)
+            {
                 return Some(Transmit::Availability(availability));
             }
-            let (chat, entry) = self.chats.first().filter(|(_, entry)| entry.due <= now)?;
+            let (chat, schedule) = self.chats.first().filter(|(_, schedule)| schedule.due <= now)?;
             let chat = chat.clone();
-            if let Some(state) = self.fire(now, &chat, entry) {
-                return Some(Transmit::ChatState { chat, state });
+            if let Some(transmit) = self.fire(now, chat, schedule) {
+                return Some(transmit);
             }
         }
     }
@@ -256,8 +315,18 @@ impl Indicators {
         if self.phase == Phase::Down {
             return None;
         }
-        let due = self.chats.first().map(|(_, entry)| entry.due);
-        due.into_iter().chain(self.linger_until).min()
+        let due = self.chats.first().map(|(_, schedule)| schedule.due);
+        due.into_iter()
+            .chain(self.device_use.deadline(self.shown > 0))
+            .min()
+    }
+
+    /// Whether the stanza of the latest command has yet to be polled.
+    #[must_use]
+    pub fn has_unpolled_command(&self) -> bool {
+        self.last_command
+            .as_ref()
+            .is_some_and(|last| last.address.is_none())
     }
 
     /// In how many chats an indicator is up. One without a hold counts for [`Timing::display`]; one that an
@@ -267,82 +336,93 @@ impl Indicators {
         self.shown
     }
 
-    /// Whether an indicator is up in `chat`, as [`shown`](Self::shown) counts them.
+    /// Whether an indicator is up in `chat`, by any of its names, as [`shown`](Self::shown) counts them.
     #[must_use]
     pub fn is_shown(&self, chat: &ChatJid) -> bool {
-        self.chats.get(chat).is_some_and(|entry| entry.timer.is_shown())
+        let chat = self.aliases.resolve(chat);
+        self.chats.get(chat).is_some_and(|schedule| schedule.is_shown())
+    }
+
+    /// What WhatsApp was last told on this connection, as far as it holds; `None` when nothing was told, and
+    /// while down.
+    #[must_use]
+    pub fn availability(&self) -> Option<Availability> {
+        self.device_use.told()
     }
 
     /// Does what is due in `chat`, and says what to send for it.
-    fn fire(&mut self, now: Instant, chat: &ChatJid, mut entry: Entry) -> Option<ChatState> {
-        match entry.timer {
-            Timer::Hold | Timer::Renew if now < entry.end => {
-                entry.renewed = entry.timer == Timer::Renew;
-                let sent = self.timing.latest_refresh(entry.due, now);
-                (entry.timer, entry.due) = match self.timing.refresh_after(sent, entry.end) {
-                    Some(due) => (Timer::Renew, due),
-                    None => (Timer::End, entry.end),
-                };
+    fn fire(&mut self, now: Instant, chat: ChatJid, mut schedule: Schedule) -> Option<Transmit> {
+        match schedule.fire(now, &self.timing) {
+            Fired::Indicator => {
+                self.note_polled(&chat, &chat);
+                self.chats.set(chat.clone(), schedule);
+                self.chats.forget_address(&chat);
+                let state = schedule.indicator.into();
+                Some(Transmit::ChatState { chat, state })
             }
-            Timer::Flash => (entry.timer, entry.due) = (Timer::Forget, entry.end),
-            Timer::Hold | Timer::Renew | Timer::End | Timer::Pause => {
-                self.remove(entry.end, chat);
-                return Some(ChatState::Paused);
+            Fired::Paused => {
+                let address = self.remove(&chat).and_then(|record| record.address);
+                let address = address.unwrap_or_else(|| chat.clone());
+                self.note_polled(&chat, &address);
+                Some(Transmit::ChatState {
+                    chat: address,
+                    state: ChatState::Paused,
+                })
             }
-            Timer::Forget | Timer::Fade => {
-                self.remove(entry.end, chat);
-                return None;
+            Fired::Nothing => {
+                self.remove(&chat);
+                None
             }
-        }
-        entry.seen = true;
-        self.chats.set(chat.clone(), entry);
-        Some(entry.indicator.into())
-    }
-
-    /// What WhatsApp has to be told, unless it was.
-    fn changed_availability(&mut self, now: Instant) -> Option<Availability> {
-        if self.phase == Phase::Closing && !self.chats.is_empty() {
-            return None;
-        }
-        self.linger_until = self.linger_until.filter(|&until| now < until);
-        let raised = self.raise_availability && (self.shown > 0 || self.linger_until.is_some());
-        let wanted = if self.keep_online || raised {
-            Availability::Available
-        } else {
-            Availability::Unavailable
-        };
-        Some(wanted).filter(|_| self.availability != Some(wanted))
-    }
-
-    fn set(&mut self, now: Instant, chat: ChatJid, entry: Entry) {
-        let was_shown = self.is_shown(&chat);
-        let is_shown = entry.timer.is_shown();
-        self.chats.set(chat, entry);
-        match (was_shown, is_shown) {
-            (false, true) => {
-                self.shown += 1;
-                self.linger_until = None;
-            }
-            (true, false) => self.count_ended(now),
-            _ => {}
         }
     }
 
-    fn remove(&mut self, at: Instant, chat: &ChatJid) {
-        if self
-            .chats
-            .remove(chat)
-            .is_some_and(|entry| entry.timer.is_shown())
-        {
-            self.count_ended(at);
+    /// A stanza of `chat` was polled: that of the latest command, or one after it.
+    fn note_polled(&mut self, chat: &ChatJid, address: &ChatJid) {
+        if let Some(last) = self.last_command.as_mut().filter(|last| last.chat == *chat) {
+            if last.address.is_none() {
+                last.address = Some(address.clone());
+            } else {
+                self.last_command = None;
+            }
         }
     }
 
-    fn count_ended(&mut self, at: Instant) {
-        self.shown -= 1;
-        if self.shown == 0 && self.availability == Some(Availability::Available) && !self.keep_online {
-            self.linger_until = Some(at + self.timing.linger);
+    /// The timer of `chat` was its last.
+    fn remove(&mut self, chat: &ChatJid) -> Option<ChatRecord> {
+        let record = self.chats.remove(chat)?;
+        self.count_shown(Some(record.schedule), None);
+        if record.schedule.is_shown() {
+            self.note_ended(record.schedule.end);
         }
+        Some(record)
+    }
+
+    /// Sets what is kept of `chat`, without any indicator having ended by that.
+    fn replace(&mut self, chat: ChatJid, record: Option<ChatRecord>) {
+        let old = self.chats.get(&chat);
+        self.count_shown(old, record.as_ref().map(|record| record.schedule));
+        match record {
+            Some(record) => self.chats.put(chat, record),
+            None => drop(self.chats.remove(&chat)),
+        }
+    }
+
+    /// What is kept of a chat was `old`, and is `new`.
+    fn count_shown(&mut self, old: Option<Schedule>, new: Option<Schedule>) {
+        let [old, new] = [old, new].map(|schedule| schedule.is_some_and(|s| s.is_shown()));
+        self.shown = self.shown + usize::from(new) - usize::from(old);
+    }
+
+    fn note_ended(&mut self, at: Instant) {
+        self.device_use.indicator_ended(at, self.timing.linger);
+    }
+
+    fn change_all(&mut self, change: impl Fn(&mut Schedule)) {
+        self.chats.change_all(&change);
+        if let Some(last) = &mut self.last_command {
+            last.change(change);
+        }
+        self.shown = self.chats.count_shown();
     }
 
     fn advance(&mut self, now: Instant) -> Instant {

@@ -1,83 +1,76 @@
 //! The chats of a session, by JID and by what is due first.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
-use crate::{ChatJid, Indicator};
+use super::schedule::Schedule;
+use crate::ChatJid;
 
-/// What is kept of a chat.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    /// What happens at `due`.
-    pub(super) timer: Timer,
-    /// When the timer is due.
-    pub(super) due: Instant,
-    /// When the indicator is over; for [`Timer::Pause`], the earliest time that it may be sent.
-    pub(super) end: Instant,
-    /// What is shown.
-    pub(super) indicator: Indicator,
-    /// A stanza has gone out for this chat: its phone may show something.
-    pub(super) seen: bool,
-    /// The last stanza was a re-send, not the command's first.
-    pub(super) renewed: bool,
-}
-
-impl Entry {
-    /// A `paused` that is to be sent at `due`, and on a new connection from `end` on.
-    pub(super) fn owed(end: Instant, due: Instant) -> Self {
-        // Nothing is shown, so the indicator is of no matter.
-        Self {
-            timer: Timer::Pause,
-            due,
-            end,
-            indicator: Indicator::Typing,
-            seen: true,
-            renewed: false,
-        }
-    }
-}
-
-/// What happens next in a chat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Timer {
-    /// The first stanza of an indicator that is held.
-    Hold,
-    /// The only stanza of an indicator that is not held.
-    Flash,
-    /// A held indicator is sent again.
-    Renew,
-    /// A held indicator is over.
-    End,
-    /// The phone has hidden an indicator that was not held.
-    Forget,
-    /// As `Forget`, for a stanza of a connection before this one: nobody stays available for it.
-    Fade,
-    /// A `paused` is owed. No indicator counts as shown.
-    Pause,
-}
-
-impl Timer {
-    /// Whether the chat's indicator is one to be available for.
-    pub(super) fn is_shown(self) -> bool {
-        !matches!(self, Self::Fade | Self::Pause)
-    }
-}
-
-/// A map from chats to [`Entry`]s whose first entry by `(due, chat)` is at hand: a hash index into slots, and
-/// a binary heap of slot numbers whose slots know their place in it. Every operation is O(log n) at most, and
-/// changing an entry moves it in the heap without allocating, which neither a `BinaryHeap` (stale entries
+/// A map from chats to [`Schedule`]s whose first by `(due, chat)` is at hand: a hash index into slots, and a
+/// binary heap of slot numbers whose slots know their place in it. Every operation is O(log n) at most, and
+/// changing a schedule moves it in the heap without allocating, which neither a `BinaryHeap` (stale items
 /// pile up) nor a `BTreeSet` (nodes split) could promise.
 #[derive(Debug, Default)]
 pub(super) struct Chats {
     index: HashMap<ChatJid, u32>,
     slots: Vec<Slot>,
     heap: Vec<u32>,
+    /// For the few chats that got another name after their last indicator was sent: the address that it was
+    /// sent to. Their `paused` goes there.
+    addresses: HashMap<ChatJid, ChatJid>,
+}
+
+/// All that is kept of a chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChatRecord {
+    pub(super) schedule: Schedule,
+    /// Where the last indicator was sent, when that was not to the chat itself.
+    pub(super) address: Option<ChatJid>,
+}
+
+impl ChatRecord {
+    /// The same, of a chat that is called `to` and no longer `from`.
+    fn renamed(self, from: &ChatJid, to: &ChatJid) -> Self {
+        let Self { schedule, address } = self;
+        // What no phone has seen yet will be sent to the new name only.
+        let address = address.or_else(|| schedule.seen.then(|| from.clone()));
+        Self {
+            schedule,
+            address: address.filter(|address| address != to),
+        }
+    }
+
+    /// What is left of two chats that turn out to be one person's: the later command. The other needs no end
+    /// of its own, as a phone shows one indicator.
+    fn merged(self, other: Self) -> Self {
+        let (mut later, earlier) = if self.schedule.command.is_after(other.schedule.command) {
+            (self, other)
+        } else {
+            (other, self)
+        };
+        if !later.schedule.seen {
+            later.schedule.seen = earlier.schedule.seen;
+            later.address = earlier.address;
+        }
+        later
+    }
+}
+
+/// What is left for `to` of what was kept for it and for `from`, which are one chat.
+pub(super) fn merge(
+    (from, record): (&ChatJid, Option<ChatRecord>),
+    (to, known): (&ChatJid, Option<ChatRecord>),
+) -> Option<ChatRecord> {
+    let renamed = record.map(|record| record.renamed(from, to));
+    match (renamed, known) {
+        (Some(renamed), Some(known)) => Some(renamed.merged(known)),
+        (renamed, known) => renamed.or(known),
+    }
 }
 
 #[derive(Debug)]
 struct Slot {
     chat: ChatJid,
-    entry: Entry,
+    schedule: Schedule,
     /// Where `heap` has this slot's number.
     place: u32,
 }
@@ -94,43 +87,68 @@ impl Chats {
         self.slots.is_empty()
     }
 
-    pub(super) fn get(&self, chat: &ChatJid) -> Option<Entry> {
-        self.index.get(chat).map(|&slot| self.slots[slot as usize].entry)
+    pub(super) fn get(&self, chat: &ChatJid) -> Option<Schedule> {
+        self.index
+            .get(chat)
+            .map(|&slot| self.slots[slot as usize].schedule)
+    }
+
+    /// All that is kept of `chat`.
+    pub(super) fn record(&self, chat: &ChatJid) -> Option<ChatRecord> {
+        self.get(chat).map(|schedule| ChatRecord {
+            schedule,
+            address: self.addresses.get(chat).cloned(),
+        })
     }
 
     /// The chat whose timer is due first; of those due at the same time, the first by JID.
-    pub(super) fn first(&self) -> Option<(&ChatJid, Entry)> {
+    pub(super) fn first(&self) -> Option<(&ChatJid, Schedule)> {
         let slot = &self.slots[*self.heap.first()? as usize];
-        Some((&slot.chat, slot.entry))
+        Some((&slot.chat, slot.schedule))
     }
 
-    /// Sets what is kept of `chat`.
-    pub(super) fn set(&mut self, chat: ChatJid, entry: Entry) {
+    /// Sets all that is kept of `chat`.
+    pub(super) fn put(&mut self, chat: ChatJid, record: ChatRecord) {
+        match record.address {
+            Some(address) => self.addresses.insert(chat.clone(), address),
+            None => self.addresses.remove(&chat),
+        };
+        self.set(chat, record.schedule);
+    }
+
+    /// Sets what `chat` shows and does next, and leaves the address of its last indicator alone.
+    pub(super) fn set(&mut self, chat: ChatJid, schedule: Schedule) {
         if let Some(&slot) = self.index.get(&chat) {
             let slot = &mut self.slots[slot as usize];
-            slot.entry = entry;
+            slot.schedule = schedule;
             let place = slot.place as usize;
-            self.settle(place);
+            self.sift(place);
             return;
         }
         let number = u32::try_from(self.slots.len()).expect("there are at most MAX_CHATS");
         self.index.insert(chat.clone(), number);
         self.slots.push(Slot {
             chat,
-            entry,
+            schedule,
             place: number,
         });
         self.heap.push(number);
-        self.settle(number as usize);
+        self.sift(number as usize);
     }
 
-    pub(super) fn remove(&mut self, chat: &ChatJid) -> Option<Entry> {
+    /// The last indicator of `chat` was sent to the chat itself.
+    pub(super) fn forget_address(&mut self, chat: &ChatJid) {
+        self.take_address(chat);
+    }
+
+    /// Forgets `chat`, and says what was kept of it.
+    pub(super) fn remove(&mut self, chat: &ChatJid) -> Option<ChatRecord> {
         let number = self.index.remove(chat)?;
         let place = self.slots[number as usize].place as usize;
         self.heap.swap_remove(place);
         if place < self.heap.len() {
             self.note_place(place);
-            self.settle(place);
+            self.sift(place);
         }
         let removed = self.slots.swap_remove(number as usize);
         if let Some(moved) = self.slots.get(number as usize) {
@@ -144,36 +162,46 @@ impl Chats {
             self.index.shrink_to(SPARE);
             self.slots.shrink_to(SPARE);
             self.heap.shrink_to(SPARE);
+            self.addresses.shrink_to(SPARE);
         }
-        Some(removed.entry)
+        Some(ChatRecord {
+            schedule: removed.schedule,
+            address: self.take_address(chat),
+        })
     }
 
-    /// Changes every entry, in O(n).
-    pub(super) fn change_all(&mut self, change: impl Fn(&mut Entry)) {
-        self.slots.iter_mut().for_each(|slot| change(&mut slot.entry));
+    /// Changes every schedule, in O(n).
+    pub(super) fn change_all(&mut self, change: impl Fn(&mut Schedule)) {
+        self.slots.iter_mut().for_each(|slot| change(&mut slot.schedule));
         for place in (0..self.heap.len() / 2).rev() {
-            self.sink(place);
+            self.sift_down(place);
         }
     }
 
-    /// How many of the entries are shown, in O(n).
+    /// In how many chats an indicator is up, in O(n).
     pub(super) fn count_shown(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|slot| slot.entry.timer.is_shown())
-            .count()
+        self.slots.iter().filter(|slot| slot.schedule.is_shown()).count()
+    }
+
+    fn take_address(&mut self, chat: &ChatJid) -> Option<ChatJid> {
+        // Nearly always there is none, and no need to hash for it.
+        if self.addresses.is_empty() {
+            None
+        } else {
+            self.addresses.remove(chat)
+        }
     }
 
     /// Moves what is at `place` up or down to where it belongs.
-    fn settle(&mut self, mut place: usize) {
+    fn sift(&mut self, mut place: usize) {
         while place > 0 && self.is_before(place, (place - 1) / 2) {
             self.swap(place, (place - 1) / 2);
             place = (place - 1) / 2;
         }
-        self.sink(place);
+        self.sift_down(place);
     }
 
-    fn sink(&mut self, mut place: usize) {
+    fn sift_down(&mut self, mut place: usize) {
         loop {
             let children = (2 * place + 1)..self.heap.len().min(2 * place + 3);
             let first = children.reduce(|a, b| if self.is_before(b, a) { b } else { a });
@@ -188,7 +216,7 @@ impl Chats {
     fn is_before(&self, a: usize, b: usize) -> bool {
         let key = |place: usize| {
             let slot = &self.slots[self.heap[place] as usize];
-            (slot.entry.due, &slot.chat)
+            (slot.schedule.due, &slot.chat)
         };
         key(a) < key(b)
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use super::*;
 use crate::{Hold, Indicator};
 
+mod aliases;
 mod availability;
 mod connections;
+mod failures;
 mod holds;
 mod limits;
 mod properties;

@@ -2,17 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Hold;
-
-/// Nothing here is ever meant to take longer; and no time that a machine has been up, plus this, overflows.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The times that [`Indicators`](crate::Indicators) keeps. The default is the contract's; tests with real
-/// sockets shorten all of it with [`Timing::with_second`]. More than a day counts as a day.
+/// The times that [`Indicators`](crate::Indicators) keeps. The default is the contract's. More than a day
+/// counts as a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// How long one second of a [`Hold`] lasts. Nothing is re-sent when less than this is left. 1 s.
-    pub second: Duration,
     /// How long after a stanza an indicator that is held is sent again. 5 s, since phones hide it 5 to 10 s
     /// after the last stanza. Zero: never.
     pub refresh: Duration,
@@ -23,30 +16,19 @@ pub struct Timing {
     pub linger: Duration,
 }
 
-impl Timing {
-    /// The contract's times, in a world where a second lasts as long as `second`.
-    #[must_use]
-    pub fn with_second(second: Duration) -> Self {
-        let seconds = |count| second.saturating_mul(count);
-        Self {
-            second,
-            refresh: seconds(5),
-            display: seconds(10),
-            linger: seconds(10),
-        }
-    }
+/// Nothing is sent again when less than this is left of it: it would hardly be seen before its `paused`.
+pub(super) const LEAST_LEFT: Duration = Duration::from_secs(1);
 
+/// Nothing here is ever meant to take longer; and no time that a machine has been up, plus this, overflows.
+const LONGEST: Duration = Duration::from_hours(24);
+
+impl Timing {
     pub(super) fn bounded(self) -> Self {
         Self {
-            second: self.second.min(LONGEST),
             refresh: self.refresh.min(LONGEST),
             display: self.display.min(LONGEST),
             linger: self.linger.min(LONGEST),
         }
-    }
-
-    pub(super) fn hold(&self, hold: Hold) -> Duration {
-        self.second * hold.as_secs().into()
     }
 
     /// The last of the refreshes due at `due`, `due + refresh`, … that is not behind `now`; `due` itself when
@@ -60,15 +42,19 @@ impl Timing {
     }
 
     /// When an indicator that was sent at `sent` and is over at `end` is sent again; `None` when it is over
-    /// before, or in the second after.
+    /// before, or less than [`LEAST_LEFT`] after.
     pub(super) fn refresh_after(&self, sent: Instant, end: Instant) -> Option<Instant> {
         let due = sent + self.refresh;
-        (due > sent && due + self.second <= end).then_some(due)
+        (due > sent && due + LEAST_LEFT <= end).then_some(due)
     }
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self::with_second(Duration::from_secs(1))
+        Self {
+            refresh: Duration::from_secs(5),
+            display: Duration::from_secs(10),
+            linger: Duration::from_secs(10),
+        }
     }
 }

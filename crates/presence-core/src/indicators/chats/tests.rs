@@ -1,18 +1,19 @@
 //! The chats against a plain map.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::indicators::schedule::CommandNumber;
 
 #[derive(Clone, Debug)]
 enum Operation {
     Set(u8, u64),
     Remove(u8),
     RemoveFirst,
-    /// All entries that are due before this move to it.
+    /// All that are due before this move to it.
     Raise(u64),
 }
 
@@ -37,6 +38,10 @@ fn start() -> Instant {
     Instant::now()
 }
 
+fn owed(due: Instant) -> Schedule {
+    Schedule::paused(due, due, CommandNumber::default())
+}
+
 proptest! {
     /// The model keeps the same in sorted maps.
     #[test]
@@ -48,11 +53,11 @@ proptest! {
         for operation in operations {
             match operation {
                 Operation::Set(number, due) => {
-                    chats.set(chat(number), Entry::owed(start, at(due)));
+                    chats.set(chat(number), owed(at(due)));
                     model.insert(chat(number), at(due));
                 }
                 Operation::Remove(number) => {
-                    let removed = chats.remove(&chat(number)).map(|entry| entry.due);
+                    let removed = chats.remove(&chat(number)).map(|record| record.schedule.due);
                     prop_assert_eq!(removed, model.remove(&chat(number)));
                 }
                 Operation::RemoveFirst => {
@@ -62,15 +67,15 @@ proptest! {
                     }
                 }
                 Operation::Raise(due) => {
-                    chats.change_all(|entry| entry.due = entry.due.max(at(due)));
+                    chats.change_all(|schedule| schedule.due = schedule.due.max(at(due)));
                     model.values_mut().for_each(|known| *known = at(due).max(*known));
                 }
             }
             let first = model.iter().map(|(chat, due)| (*due, chat)).min();
-            prop_assert_eq!(chats.first().map(|(chat, entry)| (entry.due, chat)), first);
+            prop_assert_eq!(chats.first().map(|(chat, schedule)| (schedule.due, chat)), first);
             prop_assert_eq!((chats.len(), chats.is_empty()), (model.len(), model.is_empty()));
             for (chat, due) in &model {
-                prop_assert_eq!(chats.get(chat).map(|entry| entry.due), Some(*due));
+                prop_assert_eq!(chats.get(chat).map(|schedule| schedule.due), Some(*due));
             }
         }
     }
@@ -92,7 +97,7 @@ fn a_chat_costs_less_than_200_bytes_at_every_number_of_chats() {
     let (start, mut chats) = (start(), Chats::default());
     for count in 1..=4_000_usize {
         let chat = format!("{count}@lid").parse().unwrap();
-        chats.set(chat, Entry::owed(start, start));
+        chats.set(chat, owed(start));
         // Few chats share the room that is kept for a burst.
         let cost = chats.allocated() / count.max(2 * SPARE);
         assert!(cost <= 200, "{cost} bytes for each of {count} chats");
@@ -104,7 +109,7 @@ fn a_burst_of_chats_gives_its_room_back() {
     let (start, mut chats) = (start(), Chats::default());
     let name = |count: u32| -> ChatJid { format!("{count}@lid").parse().unwrap() };
     for count in 0..10_000 {
-        chats.set(name(count), Entry::owed(start, start));
+        chats.set(name(count), owed(start));
     }
     let full = chats.allocated();
     for count in 0..10_000 {

@@ -1,4 +1,4 @@
-//! Sessions that come and go, and stanzas that were not written.
+//! Sessions that come and go.
 
 use super::*;
 
@@ -116,69 +116,4 @@ fn a_shutdown_pauses_everything_and_takes_no_more() {
         session.rest_of_chats(),
         ["2 7 Paused", "2 8 Paused", "4 7 Paused"]
     );
-}
-
-#[test]
-fn a_command_whose_stanza_failed_is_void_and_paused_at_the_next_chance() {
-    let mut session = Session::new();
-    session.show(0.0, "7", TYPING, 60);
-    session.fail("7");
-    assert_eq!(
-        session.rest(),
-        ["0 Available", "0 7 Composing", "5 7 Paused", "10 Unavailable"]
-    );
-
-    let mut session = Session::new();
-    session.show(0.0, "7", TYPING, 60);
-    session.fail("7");
-    session.down(0.0);
-    session.up(2.0);
-    assert_eq!(session.rest_of_chats(), ["0 7 Composing", "2 7 Paused"]);
-}
-
-#[test]
-fn a_pause_that_failed_is_tried_again_until_it_is_written() {
-    let mut session = Session::new();
-    session.show(0.0, "7", TYPING, 5);
-    session.wait_until(5.0);
-    session.fail("7");
-    session.wait_until(10.0);
-    session.fail("7");
-    let expected = ["0 7 Composing", "5 7 Paused", "10 7 Paused", "15 7 Paused"];
-    assert_eq!(session.rest_of_chats(), expected);
-}
-
-#[test]
-fn a_renewal_that_failed_leaves_the_hold_alone() {
-    let mut session = Session::new();
-    session.show(0.0, "7", TYPING, 12);
-    session.wait_until(5.0);
-    session.fail("7");
-    let expected = ["0 7 Composing", "5 7 Composing", "10 7 Composing", "12 7 Paused"];
-    assert_eq!(session.rest_of_chats(), expected);
-}
-
-#[test]
-fn a_command_that_failed_before_its_stanza_leaves_nothing_but_what_was_shown() {
-    let mut session = Session::new();
-    let show = Command::Show(TYPING, Hold::from_secs(60));
-    // The availability before the stanza failed.
-    session
-        .indicators
-        .handle_command(session.now, jid("7"), show)
-        .unwrap();
-    assert_eq!(
-        session.indicators.poll_transmit(),
-        Some(Transmit::Availability(Availability::Available))
-    );
-    session.fail("7");
-    assert_eq!(session.rest_of_chats(), [""; 0], "no phone has seen anything");
-
-    session.show(300.0, "7", RECORDING, 60);
-    session
-        .indicators
-        .handle_command(session.now, jid("7"), show)
-        .unwrap();
-    session.fail("7");
-    assert_eq!(session.rest_of_chats(), ["300 7 Recording", "305 7 Paused"]);
 }

@@ -68,7 +68,6 @@ fn no_timing_makes_it_panic_or_send_for_ever() {
     for extreme in [Duration::ZERO, Duration::from_nanos(1), Duration::MAX] {
         let mut session = Session::new();
         let timing = Timing {
-            second: extreme,
             refresh: extreme,
             display: extreme,
             linger: extreme,

@@ -1,4 +1,4 @@
-//! Random commands, connections, delays and failures, against a model of what recipients' phones show.
+//! Random commands, connections, names, delays and failures, against a model of what recipients' phones show.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,6 @@ use proptest::prelude::*;
 use super::*;
 
 const TIMING: Timing = Timing {
-    second: Duration::from_secs(1),
     refresh: Duration::from_secs(5),
     display: Duration::from_secs(10),
     linger: Duration::from_secs(10),
@@ -38,6 +37,12 @@ enum Operation {
     Up,
     Down,
     KeepOnline(bool),
+    /// The client library says otherwise.
+    AvailabilityLost,
+    Alias {
+        alias: u8,
+        chat: u8,
+    },
     /// The next chat state that is polled is not written.
     FailNext,
     Shutdown,
@@ -56,30 +61,38 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => Just(Operation::Up),
         3 => Just(Operation::Down),
         1 => any::<bool>().prop_map(Operation::KeepOnline),
+        1 => Just(Operation::AvailabilityLost),
+        2 => (0_u8..4, 0_u8..4).prop_map(|(alias, chat)| Operation::Alias { alias, chat }),
         2 => Just(Operation::FailNext),
         1 => Just(Operation::Shutdown),
     ]
 }
 
-/// What a chat's phone should show, from the last command that was not void.
+/// What a person's phone should show, from the last command that was not void.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Wanted {
     Held {
         indicator: Indicator,
         end: Instant,
     },
-    Once,
+    Once {
+        until: Instant,
+    },
     /// Nothing, and a `paused` that says so is still to come, or not.
     Nothing {
         owed: bool,
     },
 }
 
-#[derive(Debug)]
-struct Chat {
+#[derive(Clone, Debug)]
+struct Person {
     wanted: Wanted,
+    /// Which command that is from.
+    command: i64,
     /// The command's own stanza has gone out.
     begun: bool,
+    /// Where the indicator was last sent.
+    address: Option<u8>,
     /// What the phone shows, and until when.
     phone: Option<(Indicator, Instant)>,
     /// The phone may have missed a stanza, so that it need not show what it should.
@@ -92,7 +105,13 @@ struct World {
     now: Instant,
     up: bool,
     closing: bool,
-    chats: BTreeMap<u8, Chat>,
+    /// By the name that stanzas go to.
+    persons: BTreeMap<u8, Person>,
+    /// Which name is another name of which.
+    aliases: BTreeMap<u8, u8>,
+    commands: i64,
+    /// Who had the latest command, and what was wanted of them before.
+    before: Option<(u8, Option<Person>)>,
     availability: Option<Availability>,
     /// When it was first seen, on this connection, that nothing is shown any more.
     quiet_since: Option<Instant>,
@@ -113,7 +132,10 @@ impl World {
             now: some_instant(),
             up: false,
             closing: false,
-            chats: BTreeMap::new(),
+            persons: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            commands: 0,
+            before: None,
             availability: None,
             quiet_since: None,
             busy: false,
@@ -134,7 +156,9 @@ impl World {
                         indicator,
                         end: self.now + hold.duration(),
                     },
-                    None => Wanted::Once,
+                    None => Wanted::Once {
+                        until: self.now + TIMING.display,
+                    },
                 };
                 self.command(chat, Command::Show(indicator, hold), wanted);
             }
@@ -151,8 +175,13 @@ impl World {
             Operation::Up => self.come_up(),
             Operation::Down => {
                 self.indicators.handle_session_down(self.now);
-                self.up = false;
+                (self.up, self.availability) = (false, None);
             }
+            Operation::AvailabilityLost => {
+                self.indicators.handle_availability_lost(self.now);
+                self.availability = None;
+            }
+            Operation::Alias { alias, chat } => self.alias(alias, chat),
             Operation::KeepOnline(keep) => {
                 self.indicators.handle_keep_online(self.now, keep);
                 self.policy.keep_online = keep;
@@ -164,23 +193,64 @@ impl World {
         self.check();
     }
 
+    fn person(&self, mut name: u8) -> u8 {
+        while let Some(&next) = self.aliases.get(&name) {
+            name = next;
+        }
+        name
+    }
+
     fn command(&mut self, chat: u8, command: Command, wanted: Wanted) {
         let result = self
             .indicators
             .handle_command(self.now, jid(&chat.to_string()), command);
         assert_eq!(result.is_ok(), self.up && !self.closing);
         if result.is_ok() {
-            let phone = self.chats.remove(&chat).and_then(|chat| chat.phone);
-            self.chats.insert(
-                chat,
-                Chat {
-                    wanted,
-                    begun: false,
-                    phone,
-                    blinks: false,
-                },
-            );
+            let chat = self.person(chat);
+            self.commands += 1;
+            let before = self.persons.remove(&chat);
+            let person = Person {
+                wanted,
+                command: self.commands,
+                begun: false,
+                address: before.as_ref().and_then(|before| before.address),
+                phone: before.as_ref().and_then(|before| before.phone),
+                blinks: false,
+            };
+            self.persons.insert(chat, person);
+            self.before = Some((chat, before));
         }
+    }
+
+    fn alias(&mut self, alias: u8, chat: u8) {
+        self.indicators
+            .handle_alias(self.now, jid(&alias.to_string()), jid(&chat.to_string()));
+        let from = self.person(alias);
+        self.aliases.remove(&alias);
+        if self.person(chat) == alias {
+            self.aliases.remove(&chat);
+        }
+        if alias != chat {
+            self.aliases.insert(alias, chat);
+        }
+        let to = self.person(chat);
+        for name in 0..4 {
+            self.person(name); // Or it does not come back.
+        }
+        if from == to {
+            return;
+        }
+        let Some(mut moved) = self.persons.remove(&from) else {
+            return;
+        };
+        let address = moved.address.or(Some(from));
+        moved.address = address.filter(|address| *address != to && !moved.is_over());
+        let known = self.persons.remove(&to);
+        let left = match known {
+            Some(known) if moved.is_over() || !known.is_over() && known.command >= moved.command => known,
+            _ => moved,
+        };
+        self.persons.insert(to, left);
     }
 
     fn pass(&mut self, now: Instant) {
@@ -194,10 +264,10 @@ impl World {
         self.indicators.handle_session_up(self.now);
         (self.up, self.closing, self.availability) = (true, false, None);
         (self.busy, self.quiet_since) = (false, None);
-        for chat in self.chats.values_mut() {
+        for person in self.persons.values_mut() {
             // It comes back, unless it is all but over; then it is only paused.
-            if let Wanted::Held { end, .. } = chat.wanted {
-                chat.blinks = self.now + TIMING.second > end;
+            if let Wanted::Held { end, .. } = person.wanted {
+                person.blinks = self.now + Duration::from_secs(1) > end;
             }
         }
     }
@@ -205,16 +275,12 @@ impl World {
     fn shut_down(&mut self) {
         self.indicators.handle_shutdown(self.now);
         self.closing = self.up;
-        for chat in self.chats.values_mut() {
-            let owed = match chat.wanted {
-                Wanted::Held { .. } => true,
-                Wanted::Once => chat.phone.is_some_and(|(_, until)| until > self.now),
-                Wanted::Nothing { owed } => owed,
-            };
-            let owed = owed && self.up;
-            chat.wanted = Wanted::Nothing { owed };
+        for person in self.persons.values_mut() {
+            let owed = self.up && !person.is_over();
+            person.wanted = Wanted::Nothing { owed };
             // Without a connection, the phone is left to hide what it shows.
-            chat.blinks |= !self.up;
+            person.blinks |= !self.up;
+            person.address = person.address.filter(|_| owed);
         }
     }
 
@@ -228,25 +294,44 @@ impl World {
                     self.availability = Some(availability);
                 }
                 Transmit::ChatState { chat, state } => {
+                    let name = self.send(&chat, state);
                     assert!(
-                        touched.insert(chat.clone()),
-                        "a burst: two stanzas at a time in {chat}"
+                        touched.insert((chat, name)),
+                        "a burst: two stanzas at a time for {name}"
                     );
-                    self.send(&chat, state);
                 }
             }
         }
+        for person in self.persons.values_mut().filter(|_| self.up) {
+            if matches!(person.wanted, Wanted::Once { until } if until <= self.now) {
+                person.wanted = Wanted::Nothing { owed: false };
+                person.address = None;
+            }
+        }
+        assert_eq!(self.indicators.availability(), self.availability);
+        assert!(!self.indicators.has_unpolled_command());
     }
 
-    fn send(&mut self, jid: &ChatJid, state: ChatState) {
-        let now = self.now;
-        let failed = std::mem::take(&mut self.fail_next);
+    /// Says who the stanza is for.
+    fn send(&mut self, jid: &ChatJid, state: ChatState) -> u8 {
+        let (now, address) = (self.now, number(jid));
         self.busy |= state != ChatState::Paused;
-        let chat = self
-            .chats
-            .get_mut(&number(jid))
+        // Names that were taken for one person's and are not may share an address.
+        let sharing = self.at_address(address);
+        let failed = sharing.len() == 1 && std::mem::take(&mut self.fail_next);
+        let is_pausable = |name: &&u8| self.persons[*name].is_pausable(now);
+        let chat = match state {
+            ChatState::Paused => *sharing.iter().find(is_pausable).unwrap_or(&address),
+            _ => address,
+        };
+        for other in sharing.iter().filter(|other| **other != chat) {
+            self.persons.get_mut(other).unwrap().blinks = true;
+        }
+        let person = self
+            .persons
+            .get_mut(&chat)
             .expect("nobody gave a command for this chat");
-        match (state, chat.wanted) {
+        match (state, person.wanted) {
             (ChatState::Paused, Wanted::Nothing { owed: true }) => {}
             (ChatState::Paused, Wanted::Held { end, .. }) => assert!(now >= end, "paused before its end"),
             (ChatState::Paused, wanted) => panic!("a paused too many: {wanted:?}"),
@@ -258,33 +343,68 @@ impl World {
                 );
                 assert!(now < end, "shown after its end");
             }
-            (_, Wanted::Once) => assert!(!chat.begun, "sent again, though not held"),
+            (_, Wanted::Once { .. }) => assert!(!person.begun, "sent again, though not held"),
             (shown, Wanted::Nothing { .. }) => panic!("{shown:?} after its end"),
         }
-        if state != ChatState::Paused && self.policy.raise_availability {
+        if state == ChatState::Paused {
+            assert_eq!(address, person.address.unwrap_or(chat), "paused somewhere else");
+        } else if self.policy.raise_availability {
             assert_eq!(
                 self.availability,
                 Some(Availability::Available),
                 "shown while unavailable"
             );
         }
-        if !failed {
-            chat.phone = match state {
-                ChatState::Composing => Some((TYPING, now + TIMING.display)),
-                ChatState::Recording => Some((RECORDING, now + TIMING.display)),
-                ChatState::Paused => None,
-            };
-        }
-        if state == ChatState::Paused {
-            chat.wanted = Wanted::Nothing { owed: failed };
-        } else if failed && !chat.begun {
-            chat.wanted = Wanted::Nothing { owed: true };
-        }
-        chat.blinks |= failed;
-        chat.begun = true;
+        let begins = self.before.as_ref().is_some_and(|(last, _)| *last == chat) && !person.begun;
+        person.begun = true;
         if failed {
+            if begins {
+                let (_, before) = self.before.take().unwrap();
+                match before {
+                    Some(before) => *person = before,
+                    None => drop(self.persons.remove(&chat)),
+                }
+            } else if state == ChatState::Paused {
+                // Owed now by whoever the address means, unless something is wanted of them again.
+                person.wanted = Wanted::Nothing { owed: false };
+                (person.address, person.blinks) = (None, true);
+                let mut owing = person.clone();
+                let name = self.person(address);
+                if self.persons.get(&name).is_none_or(Person::is_over) {
+                    owing.wanted = Wanted::Nothing { owed: true };
+                    owing.address = Some(address).filter(|address| *address != name);
+                    owing.command = self.commands - (1 << 30);
+                    self.persons.insert(name, owing);
+                }
+            } else {
+                person.address = None;
+                person.blinks = true;
+            }
             self.indicators.handle_failure(now, jid);
+            return chat;
         }
+        person.phone = match state {
+            ChatState::Composing => Some((TYPING, now + TIMING.display)),
+            ChatState::Recording => Some((RECORDING, now + TIMING.display)),
+            ChatState::Paused => None,
+        };
+        person.address = None;
+        if state == ChatState::Paused {
+            person.wanted = Wanted::Nothing { owed: false };
+        }
+        chat
+    }
+
+    /// Whose indicators were sent, or will be, to `address`.
+    fn at_address(&self, address: u8) -> Vec<u8> {
+        let is_there = |(name, person): &(&u8, &Person)| {
+            !person.is_over() && (**name == address || person.address == Some(address))
+        };
+        self.persons
+            .iter()
+            .filter(is_there)
+            .map(|(name, _)| *name)
+            .collect()
     }
 
     /// What holds whenever nothing is left to poll.
@@ -299,19 +419,19 @@ impl World {
             assert_eq!(timeout, None, "a session that is down has nothing to do");
             return;
         }
-        for (number, chat) in &self.chats {
-            let phone = chat
+        for (number, person) in &self.persons {
+            let phone = person
                 .phone
                 .filter(|(_, until)| *until > now)
                 .map(|(indicator, _)| indicator);
-            match chat.wanted {
+            match person.wanted {
                 Wanted::Held { indicator, end } => {
                     assert!(now < end, "{number}: past its end, and not paused");
                     assert!(
                         timeout.is_some_and(|due| due <= end),
                         "{number}: nobody will end it"
                     );
-                    if !chat.blinks {
+                    if !person.blinks {
                         assert_eq!(phone, Some(indicator), "{number}: not shown, though held");
                     }
                 }
@@ -322,8 +442,8 @@ impl World {
                         "{number}: nobody will pause it"
                     );
                 }
-                Wanted::Nothing { owed: false } if !chat.blinks => assert_eq!(phone, None, "{number}"),
-                Wanted::Nothing { .. } | Wanted::Once => {}
+                Wanted::Nothing { owed: false } if !person.blinks => assert_eq!(phone, None, "{number}"),
+                Wanted::Nothing { .. } | Wanted::Once { .. } => {}
             }
         }
         self.check_availability();
@@ -362,7 +482,16 @@ impl World {
         }
         // Nobody is woken for nothing.
         let nothing_to_lower = shown || !available || self.policy.keep_online;
-        assert!(self.indicators.linger_until.is_none() || !nothing_to_lower);
+        assert!(self.indicators.device_use.deadline(shown).is_none() || !nothing_to_lower);
+        for name in 0..4 {
+            let person = self.persons.get(&self.person(name));
+            let held =
+                person.is_some_and(|person| matches!(person.wanted, Wanted::Held { .. }) && !person.blinks);
+            assert!(
+                !held || self.indicators.is_shown(&jid(&name.to_string())),
+                "{name}"
+            );
+        }
     }
 
     /// Everything ends when nothing more happens.
@@ -379,14 +508,11 @@ impl World {
         assert_eq!(self.indicators.poll_timeout(), None, "something is left to do");
         assert_eq!(self.indicators.shown(), 0);
         assert!(self.indicators.chats.is_empty(), "a chat is never forgotten");
-        for (number, chat) in &self.chats {
+        for (number, person) in &self.persons {
+            assert!(person.is_over(), "{number}: {person:?}");
             assert!(
-                chat.is_settled() || chat.wanted == Wanted::Once,
-                "{number}: {chat:?}"
-            );
-            assert!(
-                chat.phone.is_none_or(|(_, until)| until <= self.now),
-                "{number} shows {chat:?}"
+                person.phone.is_none_or(|(_, until)| until <= self.now),
+                "{number} shows {person:?}"
             );
         }
         let resting = if self.policy.keep_online {
@@ -399,8 +525,16 @@ impl World {
     }
 }
 
-impl Chat {
-    fn is_settled(&self) -> bool {
+impl Person {
+    fn is_pausable(&self, now: Instant) -> bool {
+        match self.wanted {
+            Wanted::Held { end, .. } => end <= now,
+            Wanted::Once { .. } => false,
+            Wanted::Nothing { owed } => owed,
+        }
+    }
+
+    fn is_over(&self) -> bool {
         self.wanted == Wanted::Nothing { owed: false }
     }
 }

@@ -1,33 +1,9 @@
-//! What goes into the indicators, and what comes out.
+//! What an instance sets, and what is refused to its clients.
 
-use crate::{ChatJid, ChatState};
-
-/// How many chats one session may show something in at a time, including those that are owed a `paused`.
-/// Nobody types in so many; it bounds a session to some 16 MB whatever its clients ask for.
+/// How many chats one session may show something in at a time, including those that are owed a `paused`; and
+/// how many other names of chats it remembers. Nobody types in so many; it bounds a session to some 30 MB
+/// whatever its clients ask for and WhatsApp tells.
 pub const MAX_CHATS: usize = 65_536;
-
-/// A stanza to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Transmit {
-    /// Show `state` in `chat`.
-    ChatState {
-        /// To whom.
-        chat: ChatJid,
-        /// What.
-        state: ChatState,
-    },
-    /// Tell WhatsApp whether this device is in use.
-    Availability(Availability),
-}
-
-/// Whether this device is in use. While it is, the account's phone stays silent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Availability {
-    /// In use.
-    Available,
-    /// Not in use.
-    Unavailable,
-}
 
 /// What an instance sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

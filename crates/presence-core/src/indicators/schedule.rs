@@ -1,0 +1,151 @@
+//! What one chat shows, and what is to happen there next.
+
+use std::time::Instant;
+
+use super::timing::{LEAST_LEFT, Timing};
+use crate::{Command, Indicator};
+
+/// What a chat shows, until when, and what is to happen there next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Schedule {
+    /// What happens at `due`.
+    pub(super) timer: Timer,
+    /// When the timer is due.
+    pub(super) due: Instant,
+    /// When the indicator is over; for [`Timer::Pause`], the earliest time that it may be sent on a new
+    /// connection.
+    pub(super) end: Instant,
+    /// What is shown. Of no matter for [`Timer::Pause`].
+    pub(super) indicator: Indicator,
+    /// A stanza has gone out for this chat: its phone may show something.
+    pub(super) seen: bool,
+    /// Which of the session's commands this is from.
+    pub(super) command: CommandNumber,
+}
+
+/// What happens next in a chat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// A held indicator is sent, for the first time or again.
+    Show,
+    /// The only stanza of an indicator that is not held is sent.
+    ShowOnce,
+    /// A held indicator is over.
+    End,
+    /// The phone has hidden an indicator that was not held.
+    Expire,
+    /// As `Expire`, for a stanza of a connection before this one: nobody stays available for it.
+    Forget,
+    /// A `paused` is owed. No indicator counts as shown.
+    Pause,
+}
+
+/// What a due timer wants sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fired {
+    /// The indicator; the schedule says what comes next.
+    Indicator,
+    /// A `paused`; nothing comes next.
+    Paused,
+    /// Nothing, and nothing comes next.
+    Nothing,
+}
+
+/// Commands of a session in their order. It wraps around: what is kept of two chats is never two thousand
+/// million commands apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CommandNumber(u32);
+
+impl CommandNumber {
+    pub(super) fn next(self) -> Self {
+        Self(self.0.wrapping_add(1))
+    }
+
+    /// One that is before all that anything is still kept of.
+    pub(super) fn long_before(self) -> Self {
+        Self(self.0.wrapping_sub(1 << 30))
+    }
+
+    pub(super) fn is_after(self, other: Self) -> bool {
+        (1..1 << 31).contains(&self.0.wrapping_sub(other.0))
+    }
+}
+
+impl Schedule {
+    /// `command`, given at `now`, in a chat whose phone may show something (`seen`).
+    pub(super) fn new(
+        now: Instant,
+        command: Command,
+        number: CommandNumber,
+        seen: bool,
+        timing: &Timing,
+    ) -> Self {
+        match command {
+            Command::Show(indicator, hold) => {
+                let (timer, lasts) = match hold {
+                    Some(hold) => (Timer::Show, hold.duration()),
+                    None => (Timer::ShowOnce, timing.display),
+                };
+                Self {
+                    timer,
+                    due: now,
+                    end: now + lasts,
+                    indicator,
+                    seen,
+                    command: number,
+                }
+            }
+            Command::Pause => Self {
+                seen,
+                ..Self::paused(now, now, number)
+            },
+        }
+    }
+
+    /// A `paused` that is to be sent at `due`, and on a new connection from `end` on.
+    pub(super) fn paused(end: Instant, due: Instant, command: CommandNumber) -> Self {
+        Self {
+            timer: Timer::Pause,
+            due,
+            end,
+            indicator: Indicator::Typing,
+            seen: true,
+            command,
+        }
+    }
+
+    /// Whether the indicator is one to be available for.
+    pub(super) fn is_shown(&self) -> bool {
+        !matches!(self.timer, Timer::Forget | Timer::Pause)
+    }
+
+    /// There is a new connection: what is held is sent on it, unless its time is up.
+    pub(super) fn reconnect(&mut self, now: Instant) {
+        (self.timer, self.due) = match self.timer {
+            Timer::ShowOnce | Timer::Expire | Timer::Forget => (Timer::Forget, self.due),
+            Timer::Pause => (Timer::Pause, self.end.max(now)),
+            Timer::Show | Timer::End if now + LEAST_LEFT <= self.end => (Timer::Show, now),
+            // Over, or too nearly so to come up once more.
+            Timer::Show | Timer::End if self.seen => (Timer::Pause, self.end.max(now)),
+            Timer::Show | Timer::End => (Timer::Forget, now),
+        };
+    }
+
+    /// The timer is due.
+    pub(super) fn fire(&mut self, now: Instant, timing: &Timing) -> Fired {
+        match self.timer {
+            Timer::Show if now < self.end => {
+                let sent = timing.latest_refresh(self.due, now);
+                (self.timer, self.due) = match timing.refresh_after(sent, self.end) {
+                    Some(due) => (Timer::Show, due),
+                    None => (Timer::End, self.end),
+                };
+            }
+            Timer::ShowOnce => (self.timer, self.due) = (Timer::Expire, self.end),
+            Timer::Show | Timer::End | Timer::Pause => return Fired::Paused,
+            Timer::Expire | Timer::Forget => return Fired::Nothing,
+        }
+        self.seen = true;
+        Fired::Indicator
+    }
+}
