@@ -1,4 +1,4 @@
-//! By example; and random sequences of everything, in `properties`.
+//! By example; each rule at random times, in `rules`; and random sequences of everything, in `properties`.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ mod failures;
 mod holds;
 mod limits;
 mod properties;
+mod rules;
 
 const TYPING: Indicator = Indicator::Typing;
 const RECORDING: Indicator = Indicator::Recording;
@@ -116,12 +117,16 @@ impl Session {
 
     fn drain(&mut self) {
         while let Some(transmit) = self.indicators.poll_transmit() {
-            let at = (self.now - self.start).as_secs_f64();
-            self.sent.push(match transmit {
-                Transmit::ChatState { chat, state } => format!("{at} {} {state:?}", chat.user()),
-                Transmit::Availability(availability) => format!("{at} {availability:?}"),
-            });
+            self.note(transmit);
         }
+    }
+
+    fn note(&mut self, transmit: Transmit) {
+        let at = (self.now - self.start).as_secs_f64();
+        self.sent.push(match transmit {
+            Transmit::ChatState { chat, state } => format!("{at} {} {state:?}", chat.user()),
+            Transmit::Availability(availability) => format!("{at} {availability:?}"),
+        });
     }
 
     /// Waits until nothing is left to do, and says what was sent since it was last asked.
