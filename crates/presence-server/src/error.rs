@@ -175,9 +175,16 @@ struct Message {
 mod tests {
     //! The texts are contract.
 
+    use presence_core::{ChatPresence, ChatPresenceRequest};
+
     use super::*;
 
     const API_DOCS: &str = include_str!("../../../docs/api.md");
+
+    fn number_required() -> InvalidRequest {
+        let request = ChatPresenceRequest::from_json(b"{}").unwrap();
+        ChatPresence::try_from(request).unwrap_err()
+    }
 
     #[test]
     fn every_error_has_its_status_and_text() {
@@ -195,7 +202,7 @@ mod tests {
             (ApiError::BodyTooLarge, 413, "Request body too large"),
             (ApiError::InvalidBody, 400, "Invalid request body"),
             (
-                ApiError::InvalidPresence(InvalidRequest::NumberRequired),
+                ApiError::InvalidPresence(number_required()),
                 400,
                 "Number is required",
             ),
