@@ -159,16 +159,16 @@ async fn every_fault_has_its_text_and_sends_nothing() {
         ("null", "Invalid request body"),
         (r#"["14155550123","typing"]"#, "Invalid request body"),
         (
-            r#"{"number":14155550123,"state":"typing"}"#,
+            r#"{"number":14155550123.5,"state":"typing"}"#,
             "Invalid request body",
         ),
         (r#"{"number":"14155550123","state":7}"#, "Invalid request body"),
         (
-            r#"{"number":"14155550123","state":"typing","duration":1.5}"#,
+            r#"{"number":"14155550123","state":"typing","duration":[1]}"#,
             "Invalid request body",
         ),
         (
-            r#"{"number":"14155550123","state":"typing","duration":"5"}"#,
+            r#"{"number":"14155550123","state":"typing","duration":"5 s"}"#,
             "Invalid request body",
         ),
         (
