@@ -5,12 +5,12 @@
 //! WhatsApp client below is known to one module only, the adapter ([`WhatsApp`]).
 //!
 
+mod client;
 mod dial;
 mod pairing;
 mod session;
-mod whatsapp_rust;
 
-pub use self::whatsapp_rust::{Connection, DeviceKeys, Edge, Keys, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
+pub use client::{Connection, DeviceKeys, Edge, Keys, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
 pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use pairing::{LinkCode, PairError, PairingUpdate};
 pub use session::{

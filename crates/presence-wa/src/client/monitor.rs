@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Tracker, tell};
-use super::devices::{Lease, identity, version};
+use super::keys::{Lease, identity, version};
 use super::progress::{Look, Signal};
-use super::pulse::{PATIENCE, Pulse, Silence};
+use super::liveness::{PATIENCE, Pulse, Silence};
 use super::runtime::SessionRuntime;
 use super::version::Versions;
 use crate::session::{End, SessionState};

@@ -7,11 +7,11 @@
 //! sessions share: the TLS configuration, the version look-up, the key file.
 
 mod connection;
-mod devices;
+mod keys;
 mod progress;
-mod pulse;
+mod liveness;
 mod runtime;
-mod supervisor;
+mod monitor;
 mod transport;
 mod version;
 mod web;
@@ -29,11 +29,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::connection::Connection;
 use self::connection::Tracker;
-use self::devices::Devices;
-pub use self::devices::{DeviceKeys, Keys};
+use self::keys::Devices;
+pub use self::keys::{DeviceKeys, Keys};
 use self::progress::{Limits, Progress};
 use self::runtime::SessionRuntime;
-use self::supervisor::Supervisor;
+use self::monitor::Supervisor;
 use self::transport::Wire;
 use self::version::{SERVICE_WORKER, Versions};
 use self::web::{Files, Web};
