@@ -10,7 +10,7 @@ mod dial;
 mod pairing;
 mod session;
 
-pub use client::{Connection, DeviceKeys, Edge, Keys, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
+pub use client::{DeviceKeys, Edge, Keys, LinkedDevice, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
 pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use pairing::{LinkCode, PairError, PairingUpdate};
 pub use session::{

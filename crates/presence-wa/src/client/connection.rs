@@ -1,105 +1,49 @@
 //! One connection: what the service asks of it, mapped onto the client.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ::whatsapp_rust::pair_code::PairCodeOptions;
-use ::whatsapp_rust::types::events::{Event, EventHandler, EventInterest, EventKind};
-use ::whatsapp_rust::wacore::pair_code::PairCodeUtils;
-use ::whatsapp_rust::{
-    ChatStateError, ChatStateType, Client, ClientError, ContactError, Jid, PresenceError, PresenceStatus,
+use ::whatsapp_rust::wacore::iq::usync::{
+    IsOnWhatsAppQueryType, IsOnWhatsAppResult, IsOnWhatsAppSpec, IsOnWhatsAppUser,
 };
+use ::whatsapp_rust::wacore::pair_code::PairCodeUtils;
+use ::whatsapp_rust::wacore::types::lid_pn::LearningSource;
+use ::whatsapp_rust::{ChatStateError, ChatStateType, Client, ClientError, Jid, NodeBuilder};
+use async_trait::async_trait;
 use presence_core::{Availability, ChatJid, ChatKind, ChatState, PhoneNumber};
-use quick_cache::sync::Cache;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::progress::{OutstandingCode, Progress, Signal};
+use super::device::Device;
+use super::progress::OutstandingCode;
+use super::runtime::SessionRuntime;
+use super::tracker::Tracker;
 use crate::pairing::{LinkCode, PairError};
-use crate::session::{SendError, Session, SessionState};
+use crate::session::{Contact, SendError, Session, SessionState};
 
-/// How many chats' addresses a session remembers.
-const ADDRESSES: usize = 512;
 /// A link code is not handed out again when it is about to expire: somebody still has to type it.
 const CODE_MARGIN: Duration = Duration::from_secs(20);
 
 /// One connection of the WhatsApp client. Dropping it closes it in the background.
-pub struct Connection {
+pub(super) struct Connection {
     pub(super) client: Arc<Client>,
+    pub(super) device: Device,
     pub(super) tracker: Arc<Tracker>,
+    pub(super) runtime: SessionRuntime,
     pub(super) state: watch::Receiver<SessionState>,
     pub(super) stop: CancellationToken,
     pub(super) _close_on_drop: DropGuard,
-    /// Whether a person is addressed by LID where the account and the mapping allow it.
-    pub(super) use_lids: bool,
-    /// Where each chat's states go. It stays the same for the life of the connection, so that `paused`
-    /// reaches what `composing` reached.
-    pub(super) addresses: OnceLock<Cache<ChatJid, Jid>>,
     /// Link codes are asked for one at a time.
-    pub(super) linking: tokio::sync::Mutex<()>,
+    pub(super) link_code_turn: tokio::sync::Mutex<()>,
 }
 
-/// What the connection, its supervisor and the client's events share. The client owns the handler of its
-/// events, so nothing in here may own the client.
-pub(super) struct Tracker {
-    progress: Mutex<Progress>,
-    /// What was asked for last, told or not. Locked while WhatsApp is told, so that what it hears last is what
-    /// was asked for last.
-    pub(super) availability: tokio::sync::Mutex<Option<Availability>>,
-    /// How many presences were sent.
-    pub(super) sent: AtomicU64,
-    pub(super) changed: Notify,
-}
-
-impl Tracker {
-    pub(super) fn new(progress: Progress) -> Self {
-        Self {
-            progress: Mutex::new(progress),
-            availability: tokio::sync::Mutex::default(),
-            sent: AtomicU64::new(0),
-            changed: Notify::new(),
-        }
-    }
-
-    pub(super) fn progress(&self) -> MutexGuard<'_, Progress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl EventHandler for Tracker {
-    fn handle_event(&self, event: Arc<Event>) {
-        if let Some(signal) = Signal::of_event(&event) {
-            self.progress().handle_signal(Instant::now(), signal);
-            self.changed.notify_one();
-        }
-    }
-
-    fn interest(&self) -> EventInterest {
-        EventInterest::of(&[
-            EventKind::ClientOutdated,
-            EventKind::ConnectFailure,
-            EventKind::Connected,
-            EventKind::Disconnected,
-            EventKind::LoggedOut,
-            EventKind::PairError,
-            EventKind::PairSuccess,
-            EventKind::PairingCodeError,
-            EventKind::PairingCodeRefresh,
-            EventKind::PairingQrCode,
-            EventKind::PairingQrCodesExhausted,
-            EventKind::SelfPushNameUpdated,
-            EventKind::StreamReplaced,
-            EventKind::TemporaryBan,
-        ])
-    }
-}
-
+#[async_trait]
 impl Session for Connection {
-    async fn send_chat_state(&self, chat: &ChatJid, state: ChatState) -> Result<(), SendError> {
+    async fn send_chat_state(&self, to: &ChatJid, state: ChatState) -> Result<(), SendError> {
         self.check_online()?;
-        let to = self.address(chat).await;
         let state = match state {
             ChatState::Composing => ChatStateType::Composing,
             ChatState::Recording => ChatStateType::Recording,
@@ -108,7 +52,7 @@ impl Session for Connection {
         self.tracker.sent.fetch_add(1, Ordering::Relaxed);
         self.client
             .chatstate()
-            .send(&to, state)
+            .send(&jid(to), state)
             .await
             .map_err(|error| match error {
                 ChatStateError::Client(error) => not_sent(error),
@@ -117,46 +61,67 @@ impl Session for Connection {
     }
 
     async fn set_availability(&self, availability: Availability) -> Result<(), SendError> {
-        let mut wanted = self.tracker.availability.lock().await;
-        *wanted = Some(availability);
         self.check_online()?;
+        // The client has a call for this, which refuses because the name is hidden from it.
+        let name = self.device.push_name().ok_or(SendError::NoPushName)?;
+        let available = availability == Availability::Available;
+        let kind = if available { "available" } else { "unavailable" };
+        let presence = NodeBuilder::new("presence")
+            .attr("type", kind)
+            .attr("name", name)
+            .build();
+        self.client.set_force_active_delivery_receipts(available);
         self.tracker.sent.fetch_add(1, Ordering::Relaxed);
-        tell(&self.client, availability).await
+        self.client.send_node(presence).await.map_err(not_sent)
     }
 
-    async fn resolve(&self, number: &PhoneNumber) -> Result<Option<ChatJid>, SendError> {
-        self.check_online()?;
-        let asked = [Jid::pn(number.as_str())];
-        let answers = self
+    async fn local_contact(&self, person: &ChatJid) -> Result<Contact, SendError> {
+        let entry = self
             .client
-            .contacts()
-            .is_on_whatsapp(&asked)
+            .get_lid_pn_entry(&jid(person))
             .await
-            .map_err(|error| match error {
-                ContactError::Iq(error) => not_sent(ClientError::Iq(error)),
-                error => SendError::Client(Box::new(error)),
-            })?;
-        let Some(answer) = answers.into_iter().find(|answer| answer.is_registered) else {
+            .map_err(|error| SendError::Client(error.into()))?;
+        Ok(entry.map_or_else(Contact::default, |entry| Contact {
+            number: chat(&Jid::pn(&*entry.phone_number)),
+            lid: chat(&Jid::lid(&*entry.lid)),
+        }))
+    }
+
+    async fn query_contact(&self, number: &PhoneNumber) -> Result<Option<Contact>, SendError> {
+        self.check_online()?;
+        let asked = IsOnWhatsAppUser {
+            jid: Jid::pn(number.as_str()),
+            known_lid: None,
+        };
+        // The client has a call for this, which answers only when the mapping is saved.
+        let query = IsOnWhatsAppSpec::new(
+            vec![asked],
+            format!("{}.{}-1", rand::random::<u16>(), rand::random::<u16>()),
+            IsOnWhatsAppQueryType::Pn,
+        );
+        let answers = self.client.execute(query).await;
+        let answers = answers.map_err(|error| not_sent(ClientError::Iq(error)))?;
+        let Some(answer) = answers.into_iter().next() else {
             return Ok(None);
         };
-        let number = [Some(&answer.jid), answer.pn_jid.as_ref()]
-            .into_iter()
-            .flatten()
-            .find(|jid| jid.is_pn());
-        let chat = match number {
-            Some(number) => number.clone(),
-            None => self.number_of(&answer.jid).await.unwrap_or(answer.jid),
-        };
-        let chat = chat.to_non_ad().to_string().parse::<ChatJid>().ok();
-        if let (Some(chat), Some(addresses)) = (&chat, self.addresses.get()) {
-            // The answer may have brought a LID that was not known before.
-            addresses.remove(chat);
+        if !answer.is_registered {
+            return match answer.contact_error {
+                Some(_) => Err(SendError::Client("WhatsApp did not look the number up".into())),
+                None => Ok(None),
+            };
         }
-        Ok(chat)
+        let (pn, lid) = names(&answer);
+        if let (Some(pn), Some(lid)) = (pn, lid) {
+            self.learn(pn, lid);
+        }
+        Ok(Some(Contact {
+            number: pn.and_then(chat),
+            lid: lid.and_then(chat),
+        }))
     }
 
     async fn request_link_code(&self, phone: &PhoneNumber) -> Result<LinkCode, PairError> {
-        let _one_at_a_time = self.linking.lock().await;
+        let _turn = self.link_code_turn.lock().await;
         self.await_pairing().await?;
         let asked = Instant::now();
         if let Some(code) = self.tracker.progress().code_for(phone, asked + CODE_MARGIN) {
@@ -188,11 +153,11 @@ impl Session for Connection {
         self.state.clone()
     }
 
-    async fn logout(&self, patience: Duration) {
+    async fn logout(&self, limit: Duration) {
         // WhatsApp confirms by ending the stream as if the phone had unlinked this device.
         self.tracker.progress().handle_closing();
-        if self.check_online().is_ok() {
-            let told = tokio::time::timeout(patience, self.client.logout()).await;
+        if self.is_logged_in() {
+            let told = tokio::time::timeout(limit, self.client.logout()).await;
             if told.is_err() {
                 tracing::warn!("WhatsApp did not confirm the logout; the phone may still list this device");
             }
@@ -202,7 +167,7 @@ impl Session for Connection {
 
     async fn close(&self) {
         self.stop.cancel();
-        // An error means that the supervisor is gone, and everything with it.
+        // An error means that the monitor is gone, and everything with it.
         let _ = self
             .state
             .clone()
@@ -213,65 +178,59 @@ impl Session for Connection {
 
 impl Connection {
     fn check_online(&self) -> Result<(), SendError> {
-        // The client checks neither; it would write to a socket on which WhatsApp listens to nothing.
-        let online = self.client.is_connected() && self.client.is_logged_in() && !self.stop.is_cancelled();
-        if online { Ok(()) } else { Err(SendError::Offline) }
-    }
-
-    /// Where states of `chat` go. WhatsApp moves accounts from phone numbers to LIDs one by one; a person is
-    /// addressed by LID once our account has moved and theirs is known.
-    async fn address(&self, chat: &ChatJid) -> Jid {
-        let jid = match chat.kind() {
-            ChatKind::User => Jid::pn(chat.user()),
-            ChatKind::Lid => return Jid::lid(chat.user()),
-            ChatKind::Group => return Jid::group(chat.user()),
-        };
-        if !self.use_lids || !self.client.is_lid_migrated().await {
-            return jid;
-        }
-        let addresses = self.addresses.get_or_init(|| Cache::new(ADDRESSES));
-        if let Some(known) = addresses.get(chat) {
-            return known;
-        }
-        match self.client.get_lid_pn_entry(&jid).await {
-            Ok(entry) => {
-                let address = entry.map_or(jid, |entry| Jid::lid(&*entry.lid));
-                addresses.insert(chat.clone(), address.clone());
-                address
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a LID could not be looked up; using the number");
-                jid
-            }
+        if self.is_logged_in() && self.tracker.progress().is_online() {
+            Ok(())
+        } else {
+            Err(SendError::Offline)
         }
     }
 
-    async fn number_of(&self, lid: &Jid) -> Option<Jid> {
-        let entry = self.client.get_lid_pn_entry(lid).await.ok().flatten()?;
-        Some(Jid::pn(&*entry.phone_number))
+    /// The client checks neither when it sends; it would write to a socket on which WhatsApp listens to
+    /// nothing.
+    fn is_logged_in(&self) -> bool {
+        self.client.is_connected() && self.client.is_logged_in() && !self.stop.is_cancelled()
+    }
+
+    /// Has the client remember the two names of a person, without waiting for its store.
+    fn learn(&self, pn: &Jid, lid: &Jid) {
+        let (pn, lid) = (pn.user.to_string(), lid.user.to_string());
+        let client = Arc::clone(&self.client);
+        self.runtime.start(async move {
+            let learnt = client.add_lid_pn_mapping(&lid, &pn, LearningSource::Usync).await;
+            if let Err(error) = learnt {
+                tracing::debug!(%error, "a LID could not be saved");
+            }
+        });
     }
 
     async fn await_pairing(&self) -> Result<(), PairError> {
         let mut state = self.state.clone();
-        let settled = state.wait_for(|state| *state != SessionState::Connecting).await;
-        match settled.as_deref() {
+        let connected = state.wait_for(|state| *state != SessionState::Connecting).await;
+        match connected.as_deref() {
             Ok(SessionState::Pairing(_)) => Ok(()),
             _ => Err(PairError::NotPairing),
         }
     }
 }
 
-/// Tells WhatsApp whether this device is in use.
-pub(super) async fn tell(client: &Client, availability: Availability) -> Result<(), SendError> {
-    let status = match availability {
-        Availability::Available => PresenceStatus::Available,
-        Availability::Unavailable => PresenceStatus::Unavailable,
-    };
-    client.presence().set(status).await.map_err(|error| match error {
-        PresenceError::PushNameEmpty => SendError::NoPushName,
-        PresenceError::Client(error) => not_sent(error),
-        error => SendError::Client(Box::new(error)),
-    })
+fn jid(chat: &ChatJid) -> Jid {
+    match chat.kind() {
+        ChatKind::User => Jid::pn(chat.user()),
+        ChatKind::Lid => Jid::lid(chat.user()),
+        ChatKind::Group => Jid::group(chat.user()),
+    }
+}
+
+fn chat(jid: &Jid) -> Option<ChatJid> {
+    jid.to_non_ad().to_string().parse().ok()
+}
+
+/// The number and the LID that an answer names. Which of them comes first depends on the account.
+fn names(answer: &IsOnWhatsAppResult) -> (Option<&Jid>, Option<&Jid>) {
+    let names = [Some(&answer.jid), answer.pn_jid.as_ref(), answer.lid.as_ref()];
+    let mut named = names.into_iter().flatten();
+    let pn = named.clone().find(|jid| jid.is_pn());
+    (pn, named.find(|jid| jid.is_lid()))
 }
 
 fn not_sent(error: ClientError) -> SendError {

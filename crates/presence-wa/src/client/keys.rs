@@ -1,4 +1,4 @@
-//! The keys of every device: opened once, lent to one session at a time, wiped.
+//! The keys of every device: loaded once, used by one session at a time, wiped.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -7,27 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::whatsapp_rust::Jid;
-use ::whatsapp_rust::store::commands::DeviceCommand;
-use ::whatsapp_rust::store::persistence_manager::PersistenceManager;
-use ::whatsapp_rust::store::{Backend, SqliteStore, SqliteStoreConfig};
-use ::whatsapp_rust::wacore::store::InMemoryBackend;
-use ::whatsapp_rust::wacore::store::device::{
-    CachedNoiseCert, CachedServerCertChain, Device as DeviceData, DevicePropsOverride,
-};
+use ::whatsapp_rust::wacore::store::device::DevicePropsOverride;
 use ::whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use async_trait::async_trait;
+use presence_core::InstanceId;
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::device::{self, Device};
+use super::storage::{DeviceRows, Storage};
 use super::version::Version;
-use crate::session::{DeviceId, Identity, OpenError};
+use crate::session::{Identity, KeysError};
 
-/// The account that an unpaired device names to a sandbox. The client shakes hands with a pinned key only
-/// when it believes it is paired, and a sandbox has no certificate for any other way.
-const PLACEHOLDER: &str = "1000000000";
 /// How long opening or wiping a device waits for its last session to let go.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Of each device's connection to the key file, in KiB. A session reads a handful of rows.
-const PAGE_CACHE: u32 = 128;
+const LAST_SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where device keys live.
 #[derive(Clone)]
@@ -53,230 +45,228 @@ pub trait DeviceKeys: Send + Sync + 'static {
     /// The file, as a path or a `sqlite://` URL.
     fn url(&self) -> String;
 
-    /// Deletes every row of `device`. No session of it is open, and none is opened meanwhile. Doing it
-    /// again, or before the file exists, is no error.
+    /// Every row of the client's table `device` with an `account`: the devices that a phone has linked. None
+    /// before the file exists.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>>;
+
+    /// Deletes every row of the device of `instance`. No session of it is open, and none is opened
+    /// meanwhile. Doing it again, or before the file exists, is no error.
     ///
     /// # Errors
     /// When the file cannot be written.
-    async fn wipe(&self, device: DeviceId) -> Result<(), Box<dyn Error + Send + Sync>>;
+    async fn wipe(&self, instance: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>>;
+}
+
+/// What the row of a linked device says of its account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LinkedDevice {
+    /// The column `id`.
+    pub instance: InstanceId,
+    /// The column `pn`: the account's number as a JID of this device, `<digits>:<device>@s.whatsapp.net`.
+    pub pn: String,
+    /// The column `push_name`; empty while it is not known.
+    pub push_name: String,
+}
+
+impl fmt::Debug for LinkedDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LinkedDevice")
+            .field("instance", &self.instance)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Every device that was opened since the start, and its keys.
 pub(super) struct Devices {
     keys: Keys,
-    /// Set once the key file has its tables. Two openings that create them at the same time fail each other.
-    tables: OnceCell<()>,
-    slots: Mutex<HashMap<DeviceId, Arc<Slot>>>,
+    /// What the phone's list of linked devices shows.
+    name: String,
+    /// The key file, once it has its tables. Two openings that create them at the same time fail each other.
+    rows: OnceCell<Arc<DeviceRows>>,
+    slots: Mutex<HashMap<InstanceId, Arc<Slot>>>,
 }
 
 struct Slot {
     /// Its one permit is the right to use the keys.
     free: Arc<Semaphore>,
-    manager: tokio::sync::Mutex<Option<Arc<PersistenceManager>>>,
+    device: tokio::sync::Mutex<Option<Device>>,
 }
 
-/// The right to use a device's keys until it is dropped.
-pub(super) struct Lease {
-    pub(super) manager: Arc<PersistenceManager>,
+/// A device whose keys nobody else may use until this is dropped.
+pub(super) struct OpenDevice {
+    pub(super) device: Device,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Devices {
-    pub(super) fn new(keys: Keys) -> Self {
+    pub(super) fn new(keys: Keys, name: String) -> Self {
         Self {
             keys,
-            tables: OnceCell::new(),
+            name,
+            rows: OnceCell::new(),
             slots: Mutex::default(),
         }
     }
 
-    /// Borrows the keys of `device`, creating them when there are none.
-    pub(super) async fn lease(&self, device: DeviceId) -> Result<Lease, OpenError> {
-        let slot = self.slot(device);
-        let permit = slot.acquire(device).await?;
-        let mut manager = slot.manager.lock().await;
-        let opened = match &*manager {
-            Some(manager) => Arc::clone(manager),
+    /// Opens the keys of `instance`, making new ones when there are none.
+    pub(super) async fn open(&self, instance: InstanceId) -> Result<OpenDevice, KeysError> {
+        let slot = self.slot(instance);
+        let permit = slot.acquire(instance).await?;
+        let mut device = slot.device.lock().await;
+        let opened = match &*device {
+            Some(device) => device.clone(),
             None => {
-                let backend = self.backend(device).await?;
-                let opened = PersistenceManager::new(backend)
-                    .await
-                    .map_err(failed(device, "loading its keys"))?;
-                Arc::clone(manager.insert(Arc::new(opened)))
+                let loaded = Device::load(self.storage(instance).await?).await;
+                device
+                    .insert(loaded.map_err(failed(instance, "loading"))?)
+                    .clone()
             }
         };
-        Ok(Lease {
-            manager: opened,
+        Ok(OpenDevice {
+            device: opened,
             _permit: permit,
         })
     }
 
-    /// Who `device` is paired with. Creates nothing.
-    pub(super) async fn saved(&self, device: DeviceId) -> Result<Option<Identity>, OpenError> {
-        Ok(self.look(device, identity).await?.flatten())
-    }
-
-    /// The client version that the last session of `device` named; `None` when it has no keys any more.
-    pub(super) async fn version(&self, device: DeviceId) -> Result<Option<Version>, OpenError> {
-        self.look(device, version).await
-    }
-
-    async fn look<T>(
-        &self,
-        device: DeviceId,
-        read: impl FnOnce(&DeviceData) -> T,
-    ) -> Result<Option<T>, OpenError> {
-        let slot = self.slot(device);
-        let manager = slot.manager.lock().await;
-        if let Some(manager) = &*manager {
-            return Ok(Some(read(&manager.get_device_snapshot())));
+    /// Every device that is paired, and with whom. Creates nothing.
+    pub(super) async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError> {
+        match &self.keys {
+            Keys::Memory => {
+                let slots: Vec<_> = {
+                    let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                    slots.iter().map(|(id, slot)| (*id, Arc::clone(slot))).collect()
+                };
+                let mut paired = Vec::new();
+                for (instance, slot) in slots {
+                    let device = slot.device.lock().await;
+                    paired.extend(
+                        device
+                            .as_ref()
+                            .and_then(Device::identity)
+                            .map(|me| (instance, me)),
+                    );
+                }
+                Ok(paired)
+            }
+            Keys::File(file) => {
+                let linked = file.linked().await.map_err(|source| KeysError {
+                    instance: None,
+                    doing: "listing the linked ones",
+                    source,
+                })?;
+                Ok(linked.into_iter().filter_map(linked_identity).collect())
+            }
         }
-        let backend = self.backend(device).await?;
-        let saved = backend.load().await.map_err(failed(device, "loading its keys"))?;
-        Ok(saved.as_ref().map(read))
     }
 
-    /// Wipes the keys of `device`.
-    pub(super) async fn forget(&self, device: DeviceId) -> Result<(), OpenError> {
-        let slot = self.slot(device);
-        let _permit = slot.acquire(device).await?;
-        let mut manager = slot.manager.lock().await;
-        *manager = None;
+    /// Who `instance` is paired with. Creates nothing.
+    pub(super) async fn saved(&self, instance: InstanceId) -> Result<Option<Identity>, KeysError> {
+        let slot = self.slot(instance);
+        let opened = slot.device.lock().await;
+        if let Some(device) = &*opened {
+            return Ok(device.identity());
+        }
+        let Some(rows) = self.rows(instance).await? else {
+            return Ok(None);
+        };
+        let row = rows.load(instance.get()).await;
+        let row = row.map_err(failed(instance, "loading"))?;
+        Ok(row.as_ref().and_then(device::identity))
+    }
+
+    /// The client version that the last session of `instance` named; `None` when there was none since the start.
+    pub(super) async fn version(&self, instance: InstanceId) -> Option<Version> {
+        let slot = self.slot(instance);
+        let opened = slot.device.lock().await;
+        opened.as_ref().map(Device::version)
+    }
+
+    /// Wipes the keys of `instance`.
+    pub(super) async fn wipe(&self, instance: InstanceId) -> Result<(), KeysError> {
+        let slot = self.slot(instance);
+        let _permit = slot.acquire(instance).await?;
+        let mut device = slot.device.lock().await;
+        *device = None;
         if let Keys::File(file) = &self.keys {
-            file.wipe(device).await.map_err(|source| OpenError {
-                device,
-                doing: "wiping its keys",
+            file.wipe(instance).await.map_err(|source| KeysError {
+                instance: Some(instance),
+                doing: "wiping",
                 source,
             })?;
         }
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody else can have the slot, nor get it while the map is locked: it may go.
         if Arc::strong_count(&slot) == 2 {
-            slots.remove(&device);
+            slots.remove(&instance);
         }
         Ok(())
     }
 
-    fn slot(&self, device: DeviceId) -> Arc<Slot> {
+    fn slot(&self, instance: InstanceId) -> Arc<Slot> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry(device).or_insert_with(|| {
+        Arc::clone(slots.entry(instance).or_insert_with(|| {
             Arc::new(Slot {
                 free: Arc::new(Semaphore::new(1)),
-                manager: tokio::sync::Mutex::default(),
+                device: tokio::sync::Mutex::default(),
             })
         }))
     }
 
-    async fn backend(&self, device: DeviceId) -> Result<Arc<dyn Backend>, OpenError> {
-        match &self.keys {
-            Keys::Memory => Ok(Arc::new(InMemoryBackend::new())),
-            Keys::File(file) => {
-                let open = async || {
-                    let config = SqliteStoreConfig {
-                        cache_size_kib: PAGE_CACHE,
-                        ..SqliteStoreConfig::default()
-                    };
-                    let opened = SqliteStore::with_config_for_device(&file.url(), device.0, config).await;
-                    opened.map_err(failed(device, "opening the key file"))
-                };
-                let mut first = None;
-                let create = async || {
-                    first = Some(open().await?);
-                    Ok(())
-                };
-                self.tables.get_or_try_init(create).await?;
-                match first {
-                    Some(store) => Ok(Arc::new(store)),
-                    None => Ok(Arc::new(open().await?)),
-                }
-            }
-        }
+    async fn storage(&self, instance: InstanceId) -> Result<Storage, KeysError> {
+        let props = DevicePropsOverride::new()
+            .with_os(&self.name)
+            .with_platform_type(PlatformType::CHROME);
+        Ok(match self.rows(instance).await? {
+            Some(rows) => Storage::file(rows, instance.get(), props),
+            None => Storage::memory(props),
+        })
+    }
+
+    /// The key file; `None` when keys live in memory.
+    async fn rows(&self, instance: InstanceId) -> Result<Option<Arc<DeviceRows>>, KeysError> {
+        let Keys::File(file) = &self.keys else {
+            return Ok(None);
+        };
+        let rows = self
+            .rows
+            .get_or_try_init(async || DeviceRows::open(file.url()).await.map(Arc::new))
+            .await
+            .map_err(failed(instance, "opening their file"))?;
+        Ok(Some(Arc::clone(rows)))
     }
 }
 
 impl Slot {
-    async fn acquire(&self, device: DeviceId) -> Result<OwnedSemaphorePermit, OpenError> {
+    async fn acquire(&self, instance: InstanceId) -> Result<OwnedSemaphorePermit, KeysError> {
         let free = Arc::clone(&self.free).acquire_owned();
-        match tokio::time::timeout(PATIENCE, free).await {
+        match tokio::time::timeout(LAST_SESSION_TIMEOUT, free).await {
             Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
-            Err(late) => Err(failed(device, "waiting for its last session to end")(late)),
+            Err(late) => Err(failed(instance, "waiting for its last session to end")(late)),
         }
     }
 }
 
-impl Lease {
-    /// Whether a phone has linked this device.
-    pub(super) fn is_paired(&self) -> bool {
-        self.manager.get_device_snapshot().account.is_some()
-    }
-
-    /// Names this device as the phone's list of linked devices shows it.
-    pub(super) async fn name(&self, name: &str) {
-        let props = DevicePropsOverride::new()
-            .with_os(name)
-            .with_platform_type(PlatformType::CHROME);
-        self.manager
-            .process_command(DeviceCommand::SetDeviceProps(props))
-            .await;
-    }
-
-    /// Pins the sandbox's static key. It is done at every opening, because each sandbox has a key of its own
-    /// and the client drops a pinned key that did not fit.
-    pub(super) async fn pin_sandbox(&self, key: [u8; 32]) {
-        if self.manager.get_device_snapshot().pn.is_none() {
-            let placeholder = Jid::pn_device(PLACEHOLDER, 1);
-            self.manager
-                .process_command(DeviceCommand::SetId(Some(placeholder)))
-                .await;
-        }
-        let cert = CachedNoiseCert {
-            key,
-            not_before: 0,
-            not_after: i64::MAX,
-        };
-        let chain = CachedServerCertChain {
-            intermediate: cert.clone(),
-            leaf: cert,
-        };
-        self.manager
-            .process_command(DeviceCommand::SetServerCertChain(chain))
-            .await;
-    }
-
-    /// Saves the device, and returns only when every write before it is over too: the store takes them one
-    /// at a time.
-    pub(super) async fn settle(&self) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.manager.modify_device(|_| ()).await;
-        Ok(self.manager.flush().await?)
-    }
-}
-
-/// Who the device is paired with. Only a finished pairing leaves the account's signature; a number alone may
-/// be the sandbox's placeholder.
-pub(super) fn identity(device: &DeviceData) -> Option<Identity> {
-    device.account.as_ref()?;
-    let number = device.pn.as_ref()?;
-    Some(Identity {
-        jid: format!("{}@s.whatsapp.net", number.user),
-        push_name: (!device.push_name.is_empty()).then(|| device.push_name.clone()),
-    })
-}
-
-/// The client version that the device names when it connects.
-pub(super) fn version(device: &DeviceData) -> Version {
-    (
-        device.app_version_primary,
-        device.app_version_secondary,
-        device.app_version_tertiary,
-    )
+fn linked_identity(linked: LinkedDevice) -> Option<(InstanceId, Identity)> {
+    let Ok(pn) = linked.pn.parse::<Jid>() else {
+        tracing::warn!(instance = %linked.instance, "a linked device has no readable number; not resuming it");
+        return None;
+    };
+    let identity = Identity {
+        jid: format!("{}@s.whatsapp.net", pn.user),
+        push_name: (!linked.push_name.is_empty()).then_some(linked.push_name),
+    };
+    Some((linked.instance, identity))
 }
 
 fn failed<E: Error + Send + Sync + 'static>(
-    device: DeviceId,
+    instance: InstanceId,
     doing: &'static str,
-) -> impl FnOnce(E) -> OpenError {
-    move |source| OpenError {
-        device,
+) -> impl FnOnce(E) -> KeysError {
+    move |source| KeysError {
+        instance: Some(instance),
         doing,
         source: Box::new(source),
     }
@@ -299,20 +289,50 @@ mod tests {
             self.0.path().join("devices.db").display().to_string()
         }
 
-        async fn wipe(&self, _device: DeviceId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>> {
+            let linked = |id, pn: &str, push_name: &str| LinkedDevice {
+                instance: InstanceId::new(id).unwrap(),
+                pn: pn.to_owned(),
+                push_name: push_name.to_owned(),
+            };
+            Ok(vec![
+                linked(1, "5511999990000:7@s.whatsapp.net", "Ana"),
+                linked(2, "5511999991111@s.whatsapp.net", ""),
+                linked(3, "", "Bia"),
+            ])
+        }
+
+        async fn wipe(&self, _: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>> {
             Ok(())
         }
     }
 
+    fn devices() -> Devices {
+        let file = File(tempfile::tempdir().unwrap());
+        Devices::new(Keys::File(Arc::new(file)), "Presence".to_owned())
+    }
+
     #[tokio::test]
     async fn devices_that_are_opened_together_create_one_file() {
-        let devices = Devices::new(Keys::File(Arc::new(File(tempfile::tempdir().unwrap()))));
-        let leases = try_join_all((1..=16).map(|device| devices.lease(DeviceId(device)))).await;
+        let devices = devices();
+        let ids = (1..=16).map(|id| InstanceId::new(id).unwrap());
+        let opened = try_join_all(ids.map(|id| devices.open(id))).await.unwrap();
+        assert_eq!(opened.len(), 16);
+    }
+
+    #[tokio::test]
+    async fn the_linked_devices_are_told_without_opening_any() {
+        let paired = devices().paired().await.unwrap();
+        let rows: Vec<_> = paired
+            .iter()
+            .map(|(id, me)| (id.get(), me.jid.as_str(), me.push_name.as_deref()))
+            .collect();
         assert_eq!(
-            leases
-                .map(|leases| leases.len())
-                .map_err(|error| error.to_string()),
-            Ok(16)
+            rows,
+            [
+                (1, "5511999990000@s.whatsapp.net", Some("Ana")),
+                (2, "5511999991111@s.whatsapp.net", None),
+            ]
         );
     }
 }

@@ -10,11 +10,11 @@ use presence_core::PhoneNumber;
 use tokio::time::Instant;
 
 use crate::pairing::{LinkCode, PairingUpdate};
-use crate::session::{End, Identity, SessionState};
+use crate::session::{End, Online, SessionState};
 
-/// How long the client takes at most to tell WhatsApp `available` once it knows the account's name. It says
-/// that it knows before it tells, and not when it has told.
-const NAMED_TO_AVAILABLE: Duration = Duration::from_millis(500);
+/// How long WhatsApp may take to register a device that a phone has linked. In practice it ends the connection
+/// within a second.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the client told.
 #[derive(Debug, PartialEq)]
@@ -25,10 +25,12 @@ pub(super) enum Signal {
     QrsOver { alone: bool },
     /// The link code can no longer be used.
     CodeOver,
-    /// The client has finished what it does after a login, and sent its own `available`.
+    /// A phone has linked this device, and the client has confirmed it.
+    Linked,
+    /// The client has finished what it does after a login.
     Ready,
-    /// The account's name is known, or another.
-    Named,
+    /// The client may have told WhatsApp `available` by itself.
+    SelfAnnounced,
     /// The connection broke, and this is how.
     Dropped(String),
     /// What ends the session.
@@ -47,12 +49,13 @@ impl Signal {
                 alone: over.disconnected,
             },
             Event::PairingCodeRefresh(_) | Event::PairingCodeError(_) => Self::CodeOver,
-            Event::PairSuccess(_) => Self::End(End::Paired),
+            Event::PairSuccess(_) => Self::Linked,
             Event::PairError(failure) => Self::End(End::PairingFailed(failure.error.clone())),
             Event::Connected(_) => Self::Ready,
-            Event::SelfPushNameUpdated(_) => Self::Named,
             Event::Disconnected(dropped) => Self::Dropped(dropped.reason.to_string()),
-            Event::LoggedOut(_) => Self::End(End::LoggedOut),
+            Event::LoggedOut(logout) => Self::End(End::LoggedOut {
+                at_login: logout.on_connect,
+            }),
             Event::StreamReplaced(_) => Self::End(End::Replaced),
             Event::TemporaryBan(ban) => Self::End(End::Banned(ban.expire.to_std().ok())),
             Event::ClientOutdated(_) => Self::End(End::Outdated),
@@ -61,37 +64,37 @@ impl Signal {
         })
     }
 
-    /// What a stream error means for which the client raises no event.
+    /// What a stream error means that the client raises no event for, or goes on after.
     pub(super) fn of_stream_error(code: &str) -> Option<Self> {
         match code {
             "515" => Some(Self::End(End::Restart)),
-            "429" | "503" => Some(Self::End(End::Lost(format!("WhatsApp sent stream error {code}")))),
-            _ => None,
+            // These raise events.
+            "401" | "409" | "516" => None,
+            // One without a code is about a stanza and not about the session.
+            code => Some(Self::End(End::Rejected(Some(code.parse().ok()?)))),
         }
     }
 }
 
 fn of_failure(reason: ConnectFailureReason) -> End {
     match reason {
+        // A ban that did not say for how long.
         ConnectFailureReason::TempBanned => End::Banned(None),
-        reason if reason.should_reconnect() => {
-            End::Lost(format!("WhatsApp refused the login with {}", reason.code()))
-        }
-        reason => End::Refused(u16::try_from(reason.code()).unwrap_or_default()),
+        // The client's word for a failure that named no reason.
+        ConnectFailureReason::Unknown(0) => End::Rejected(None),
+        reason => End::Rejected(u16::try_from(reason.code()).ok()),
     }
 }
 
 /// What can be seen of the client.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Look {
+pub(super) struct Sight {
     /// Its task has not ended.
     pub(super) running: bool,
     /// The noise handshake is done and the socket is there.
     pub(super) connected: bool,
     /// WhatsApp accepted the login, and has not taken it back.
     pub(super) logged_in: bool,
-    /// The account's name is known.
-    pub(super) named: bool,
 }
 
 /// How long things may take.
@@ -104,6 +107,7 @@ pub(super) struct Limits {
 }
 
 /// A link code that was given and may still be entered.
+#[derive(Debug)]
 pub(super) struct OutstandingCode {
     pub(super) code: LinkCode,
     pub(super) phone: PhoneNumber,
@@ -115,17 +119,32 @@ pub(super) struct Progress {
     limits: Limits,
     /// Whether the device was linked when the session began.
     paired: bool,
-    connected_since: Option<Instant>,
-    logged_in_since: Option<Instant>,
-    ready: bool,
-    online: bool,
-    restate_at: Option<Instant>,
-    qr: Option<PairingUpdate>,
-    qrs_over: bool,
-    code: Option<OutstandingCode>,
+    phase: Phase,
+    /// How often the client told an availability of its own.
+    self_announced: u32,
     dropped: Option<String>,
     closing: bool,
     end: Option<End>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No handshake yet.
+    Dialling,
+    /// WhatsApp has to answer the login until then.
+    LoggingIn { until: Instant },
+    /// A phone may link this device.
+    Pairing {
+        /// The QR code to show; `None` when there are no more.
+        qr: Option<PairingUpdate>,
+        code: Option<OutstandingCode>,
+    },
+    /// A phone has linked it, and WhatsApp registers it.
+    Linked { until: Instant },
+    /// WhatsApp accepted the login. The client has something to do first, which is waited for until then.
+    LoggedIn { until: Instant },
+    /// Stanzas may be sent.
+    Online,
 }
 
 impl Progress {
@@ -133,14 +152,8 @@ impl Progress {
         Self {
             limits,
             paired,
-            connected_since: None,
-            logged_in_since: None,
-            ready: false,
-            online: false,
-            restate_at: None,
-            qr: None,
-            qrs_over: false,
-            code: None,
+            phase: Phase::Dialling,
+            self_announced: 0,
             dropped: None,
             closing: false,
             end: None,
@@ -151,64 +164,87 @@ impl Progress {
     pub(super) fn handle_signal(&mut self, now: Instant, signal: Signal) {
         match signal {
             // A linked device that is offered a pairing is not linked any more.
-            Signal::Qr { .. } if self.paired => self.finish(End::LoggedOut),
-            Signal::Qr { code, valid_for } => self.qr = Some(PairingUpdate::Qr { code, valid_for }),
+            Signal::Qr { .. } if self.paired => self.finish(End::LoggedOut { at_login: false }),
+            Signal::Qr { code, valid_for } => self.show_qr(PairingUpdate::Qr { code, valid_for }),
             Signal::QrsOver { alone } => {
-                self.qr = None;
-                self.qrs_over = true;
-                if alone {
-                    self.finish(End::PairingExpired);
+                if let Phase::Pairing { qr, code } = &mut self.phase {
+                    *qr = None;
+                    if alone || code.is_none() {
+                        self.finish(End::PairingExpired);
+                    }
                 }
             }
-            Signal::CodeOver => self.code = None,
-            Signal::Ready => {
-                self.ready = true;
-                // The client's own `available` came after ours was settled.
-                if self.online {
-                    self.restate_at = Some(now);
-                }
+            Signal::CodeOver => {
+                self.set_code(None);
+                self.expire_pairing(now);
             }
-            // Also before the session is online: it may be so, and have told ours, within that time.
-            Signal::Named => self.restate_at = Some(now + NAMED_TO_AVAILABLE),
+            Signal::Linked => {
+                self.phase = Phase::Linked {
+                    until: now + REGISTRATION_TIMEOUT,
+                };
+            }
+            Signal::Ready => self.phase = Phase::Online,
+            Signal::SelfAnnounced => self.self_announced += 1,
             Signal::Dropped(why) => self.dropped = Some(why),
             Signal::End(end) => self.finish(end),
         }
     }
 
     /// Takes in what can be seen of the client at `now`.
-    pub(super) fn handle_look(&mut self, now: Instant, look: Look) {
-        if look.connected {
-            self.connected_since.get_or_insert(now);
+    pub(super) fn handle_sight(&mut self, now: Instant, sight: Sight) {
+        match self.phase {
+            Phase::LoggedIn { .. } | Phase::Online if !sight.connected => self.lose("the connection broke"),
+            Phase::LoggedIn { .. } | Phase::Online if !sight.logged_in => {
+                self.lose("WhatsApp took the login back");
+            }
+            Phase::Dialling | Phase::LoggingIn { .. } if sight.connected && sight.logged_in => {
+                self.phase = Phase::LoggedIn {
+                    until: now + self.limits.ready,
+                };
+            }
+            Phase::Dialling if sight.connected => {
+                self.phase = Phase::LoggingIn {
+                    until: now + self.limits.login,
+                };
+            }
+            Phase::Dialling if !sight.running => {
+                self.lose("the Noise handshake failed; is it the edge with the configured key?");
+            }
+            _ if !sight.running => self.lose("the connection broke"),
+            _ => {}
         }
-        if look.connected && look.logged_in {
-            let since = *self.logged_in_since.get_or_insert(now);
-            // Without a name the client sends no `available` that ours would have to follow.
-            self.online |= self.ready || !look.named || now >= since + self.limits.ready;
-        } else if self.logged_in_since.is_some() {
-            let why = if look.connected {
-                "WhatsApp took the login back"
-            } else {
-                "the connection broke"
-            };
-            self.lose(why);
+        self.handle_timeout(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        match self.phase {
+            Phase::LoggingIn { until } if now >= until => self.lose("WhatsApp did not answer the login"),
+            Phase::LoggedIn { until } if now >= until => self.phase = Phase::Online,
+            Phase::Linked { until } if now >= until => self.finish(End::Paired),
+            Phase::Pairing { .. } => self.expire_pairing(now),
+            _ => {}
         }
-        if !look.running {
-            let made = self.connected_since.is_some();
-            let why = if made {
-                "the connection broke"
-            } else {
-                "the Noise handshake failed; is it the edge with the configured key?"
-            };
-            self.lose(why);
+    }
+
+    fn show_qr(&mut self, shown: PairingUpdate) {
+        match &mut self.phase {
+            Phase::Pairing { qr, .. } => *qr = Some(shown),
+            Phase::Dialling | Phase::LoggingIn { .. } => {
+                self.phase = Phase::Pairing {
+                    qr: Some(shown),
+                    code: None,
+                };
+            }
+            Phase::Linked { .. } | Phase::LoggedIn { .. } | Phase::Online => {}
         }
-        if self.login_deadline().is_some_and(|deadline| now >= deadline) {
-            self.lose("WhatsApp did not answer the login");
-        }
-        if self.code.as_ref().is_some_and(|code| now >= code.until) {
-            self.code = None;
-        }
-        if self.qrs_over && self.code.is_none() {
-            self.finish(End::PairingExpired);
+    }
+
+    fn expire_pairing(&mut self, now: Instant) {
+        if let Phase::Pairing { qr, code } = &mut self.phase {
+            code.take_if(|code| now >= code.until);
+            if qr.is_none() && code.is_none() {
+                self.finish(End::PairingExpired);
+            }
         }
     }
 
@@ -219,7 +255,13 @@ impl Progress {
 
     /// Ends the session as `end`, unless it has ended.
     pub(super) fn finish(&mut self, end: End) {
-        let end = if self.closing { End::Closed } else { end };
+        let end = match (&self.phase, end) {
+            _ if self.closing => End::Closed,
+            // Whichever way WhatsApp ends the connection of a linking, it has read the confirmation, or the
+            // next login will tell that it has not.
+            (Phase::Linked { .. }, End::Lost(_) | End::Restart | End::Rejected(_)) => End::Paired,
+            (_, end) => end,
+        };
         self.end.get_or_insert(end);
     }
 
@@ -228,23 +270,13 @@ impl Progress {
         self.finish(End::Lost(why));
     }
 
-    /// When [`handle_look`](Self::handle_look) may change something although the client did not.
+    /// When [`handle_sight`](Self::handle_sight) may change something although the client did not.
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let ready = self
-            .logged_in_since
-            .filter(|_| !self.online)
-            .map(|since| since + self.limits.ready);
-        let code = self.code.as_ref().map(|code| code.until);
-        [ready, code, self.restate_at, self.login_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    /// `true` once at `now` when the client has told WhatsApp `available` by itself although the session was
-    /// online already.
-    pub(super) fn poll_restate(&mut self, now: Instant) -> bool {
-        self.restate_at.take_if(|at| now >= *at).is_some()
+        match &self.phase {
+            Phase::LoggingIn { until } | Phase::Linked { until } | Phase::LoggedIn { until } => Some(*until),
+            Phase::Pairing { code, .. } => code.as_ref().map(|code| code.until),
+            Phase::Dialling | Phase::Online => None,
+        }
     }
 
     /// Why the session is over, once it is.
@@ -252,37 +284,43 @@ impl Progress {
         self.end.as_ref()
     }
 
+    /// Whether stanzas may be sent.
+    pub(super) fn is_online(&self) -> bool {
+        matches!(self.phase, Phase::Online) && self.end.is_none()
+    }
+
     /// The link code that `phone` may enter at `now`.
     pub(super) fn code_for(&self, phone: &PhoneNumber, now: Instant) -> Option<&LinkCode> {
-        let code = self
-            .code
-            .as_ref()
-            .filter(|code| code.phone == *phone && now < code.until)?;
-        Some(&code.code)
+        match &self.phase {
+            Phase::Pairing { code: Some(code), .. } if code.phone == *phone && now < code.until => {
+                Some(&code.code)
+            }
+            _ => None,
+        }
     }
 
     /// Remembers the link code that was given, or that there is none.
-    pub(super) fn set_code(&mut self, code: Option<OutstandingCode>) {
-        self.code = code;
-    }
-
-    /// What the session shows while it has not ended.
-    pub(super) fn state(&self, identity: impl FnOnce() -> Identity) -> SessionState {
-        if self.online {
-            return SessionState::Online(identity());
-        }
-        match (&self.qr, &self.code) {
-            (Some(qr), _) => SessionState::Pairing(qr.clone()),
-            (None, Some(code)) => SessionState::Pairing(PairingUpdate::Code(code.code.clone())),
-            (None, None) => SessionState::Connecting,
+    pub(super) fn set_code(&mut self, given: Option<OutstandingCode>) {
+        if let Phase::Pairing { code, .. } = &mut self.phase {
+            *code = given;
         }
     }
 
-    fn login_deadline(&self) -> Option<Instant> {
-        let answered = self.logged_in_since.is_some() || self.qr.is_some() || self.qrs_over;
-        self.connected_since
-            .filter(|_| !answered)
-            .map(|since| since + self.limits.login)
+    /// What the session shows while it has not ended; `online` is asked for the rest when it is online.
+    pub(super) fn state(&self, online: impl FnOnce() -> Online) -> SessionState {
+        match &self.phase {
+            Phase::Dialling | Phase::LoggingIn { .. } | Phase::LoggedIn { .. } => SessionState::Connecting,
+            Phase::Pairing { qr: Some(qr), .. } => SessionState::Pairing(qr.clone()),
+            Phase::Pairing { code: Some(code), .. } => {
+                SessionState::Pairing(PairingUpdate::Code(code.code.clone()))
+            }
+            Phase::Pairing { .. } => SessionState::Connecting,
+            Phase::Linked { .. } => SessionState::Linked,
+            Phase::Online => SessionState::Online(Online {
+                self_announced: self.self_announced,
+                ..online()
+            }),
+        }
     }
 }
 
