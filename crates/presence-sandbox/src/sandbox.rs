@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::http;
 use crate::hub::Hub;
+use crate::server::push_name;
 use crate::world::{
     Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Settings, Shown, Spell,
     TooManyNumbers, World,
@@ -110,6 +111,16 @@ impl Sandbox {
     /// [`PairError`], when it is not.
     pub async fn enter_link_code(&self, number: Number, code: &str) -> Result<(), PairError> {
         self.hub.enter_link_code(number, code).await
+    }
+
+    /// The owner of `number` gives the account another name, and its devices that are connected are told. Returns
+    /// how many were.
+    pub fn rename(&self, number: Number, name: &str) -> usize {
+        let connections = self.hub.look(|world| world.connections_of(number));
+        let notification = push_name(self.hub.next_query(), self.hub.unix_secs(), number, name);
+        let told = connections.into_iter();
+        told.filter(|connection| self.hub.say(*connection, notification.clone()))
+            .count()
     }
 
     /// The owner of `number` unlinks all devices on the phone. Returns how many there were.
@@ -224,6 +235,14 @@ impl Builder {
     #[must_use]
     pub const fn lid_migrated(mut self, migrated: bool) -> Self {
         self.settings.lid_migrated = migrated;
+        self
+    }
+
+    /// Whether a device learns the account's name when it is linked, as from a business account; otherwise only
+    /// by [`Sandbox::rename`]. It does unless set.
+    #[must_use]
+    pub const fn named(mut self, named: bool) -> Self {
+        self.settings.named = named;
         self
     }
 

@@ -4,7 +4,7 @@ use whatsapp_rust::wacore_binary::{Node, NodeValue, SERVER_JID};
 use whatsapp_rust::{Jid, NodeBuilder, Server};
 
 use crate::phone::{PairingKeys, PrimaryHello};
-use crate::world::{Farewell, Lid, Reply, ScanOffer, UsyncAnswer, UsyncUser};
+use crate::world::{Farewell, Lid, Number, Reply, ScanOffer, UsyncAnswer, UsyncUser};
 
 /// The number of the A/B property `lid_one_on_one_migration_enabled`.
 const LID_MIGRATED: u32 = 9435;
@@ -36,11 +36,13 @@ pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> No
         NodeBuilder::new("device-identity")
             .bytes(keys.device_identity.clone())
             .build(),
-        // A client takes this as the account's name, without which it can never say `available`.
-        NodeBuilder::new("biz").attr("name", "Sandbox").build(),
         NodeBuilder::new("platform").attr("name", "android").build(),
         device_jid,
     ];
+    if offer.named {
+        // A client takes this as the account's name, without which it can never say `available`.
+        children.push(NodeBuilder::new("biz").attr("name", "Sandbox").build());
+    }
     if offer.lid_migrated {
         children.push(
             NodeBuilder::new("client-props")
@@ -72,6 +74,17 @@ pub(crate) fn link_notification(id: u64, unix_secs: u64, hello: &PrimaryHello) -
         .attr("type", "link_code_companion_reg")
         .attr("t", unix_secs)
         .children([registration])
+        .build()
+}
+
+/// Tells a device of `number` the account's name.
+pub(crate) fn push_name(id: u64, unix_secs: u64, number: Number, name: &str) -> Node {
+    NodeBuilder::new("notification")
+        .attr("id", id)
+        .attr("from", Jid::pn(number.to_string()))
+        .attr("type", "account_sync")
+        .attr("t", unix_secs)
+        .attr("pushname", name)
         .build()
 }
 

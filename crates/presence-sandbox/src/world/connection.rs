@@ -180,6 +180,11 @@ impl World {
         }
     }
 
+    /// The connections of `number`'s devices.
+    pub(crate) fn connections_of(&self, number: Number) -> Vec<ConnectionId> {
+        self.connections.concerned(Some(number))
+    }
+
     /// Cuts `number`'s connections. Returns how many.
     pub(crate) fn drop_connections(&mut self, number: Number) -> usize {
         self.dismiss(Some(number), &Farewell::Cut)

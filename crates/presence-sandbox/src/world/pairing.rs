@@ -70,6 +70,7 @@ pub(crate) struct ScanOffer {
     pub(crate) device: Device,
     pub(crate) lid: Lid,
     pub(crate) lid_migrated: bool,
+    pub(crate) named: bool,
 }
 
 /// What a phone needs to answer a device that asked for a link code.
@@ -309,6 +310,7 @@ impl World {
             device,
             lid,
             lid_migrated,
+            named: self.settings.named,
         })
     }
 
