@@ -59,9 +59,6 @@ pub const QUIET_CLIENT: &str = "whatsapp_rust=off,wacore=off,waproto=off,Client=
 /// How many one-time keys a device keeps on the server. Each incoming first message of a stranger uses one
 /// up, and they are refilled; the client's default of 812 costs 100 KiB a session.
 const PRE_KEYS: usize = 30;
-/// How often changes of a paired device are saved at the latest. Most are saved at once.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
-
 /// Which WhatsApp the sessions connect to.
 #[derive(Clone, Debug)]
 pub enum Edge {
@@ -206,7 +203,7 @@ impl Connector for WhatsApp {
             },
             failure: Arc::clone(&failure),
         };
-        let mut client = Client::builder()
+        let client = Client::builder()
             .with_runtime(runtime.clone())
             .with_persistence_manager(Arc::clone(&device.manager))
             .with_transport_factory(transport)
@@ -215,17 +212,19 @@ impl Connector for WhatsApp {
             })
             .with_cache_config(lean_caches())
             .with_skip_history_sync(true)
-            .with_wanted_pre_key_count(PRE_KEYS);
-        if paired {
-            client = client.with_background_saver_interval(SAVE_EVERY);
-        }
-        let client = client.build().await.map_err(|source| KeysError {
+            .with_wanted_pre_key_count(PRE_KEYS)
+            .build()
+            .await;
+        let client = client.map_err(|source| KeysError {
             instance: Some(instance),
             doing: "building its client",
             source: Box::new(source),
         })?;
         let client = client.into_client();
         unfinished.disarm();
+        if paired {
+            runtime.start(device.clone().keep_saved());
+        }
 
         let limits = Limits {
             login: self.config.login_timeout,

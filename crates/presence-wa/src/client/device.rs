@@ -1,6 +1,8 @@
 //! One device: its keys as the client holds them, and what is read from them.
 
+use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::whatsapp_rust::Jid;
 use ::whatsapp_rust::store::commands::DeviceCommand;
@@ -16,6 +18,9 @@ use crate::session::Identity;
 /// The account that an unpaired device names to a sandbox. The client shakes hands with a pinned key only
 /// when it believes it is paired, and a sandbox has no certificate for any other way.
 const PLACEHOLDER: &str = "1000000000";
+/// How often changes of a paired device are saved. What WhatsApp must not hear of before, the client saves
+/// itself.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
 
 /// A device that was loaded. Its clones are the same device.
 #[derive(Clone)]
@@ -109,6 +114,31 @@ impl Device {
         self.manager
             .process_command(DeviceCommand::SetServerCertChain(chain))
             .await;
+    }
+
+    /// Saves what changes, until it is dropped.
+    ///
+    /// The client has a saver of its own, which saves each step of a login, and gives up for good when ten
+    /// saves in a row fail.
+    pub(super) async fn keep_saved(self) {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(SAVE_EVERY).await;
+            match self.manager.flush().await {
+                Ok(()) if failing => {
+                    tracing::info!("the device is saved again");
+                    failing = false;
+                }
+                Err(error) if !failing => {
+                    tracing::error!(
+                        error = &error as &dyn Error,
+                        "the device cannot be saved; trying on"
+                    );
+                    failing = true;
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
     }
 
     /// Saves it, and returns only when every write before is over too.

@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     /// What comes of counts at whole seconds, each with what was sent and received until then.
-    fn silences(counts: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, Silence)> {
+    fn seen_in(counts: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, Silence)> {
         let (start, mut liveness) = (Instant::now(), Liveness::default());
         let seconds = (0..).zip(counts);
         let silences = seconds.filter_map(|(second, (sent, received))| {
@@ -80,29 +80,29 @@ mod tests {
 
     #[test]
     fn who_is_told_nothing_may_be_silent() {
-        assert_eq!(silences([(0, 0); 100]), []);
-        assert_eq!(silences([(0, 7); 100]), []);
+        assert_eq!(seen_in([(0, 0); 100]), []);
+        assert_eq!(seen_in([(0, 7); 100]), []);
     }
 
     #[test]
     fn silence_after_a_stanza_is_met_with_a_ping_and_then_taken_for_death() {
-        let silences = silences([(1, 7); 9]);
+        let silences = seen_in([(1, 7); 9]);
         assert_eq!(silences, [(3, Silence::Ping), (8, Silence::Dead)]);
         // Further stanzas put nothing off.
-        let silences = silences((1..=9).map(|sent| (sent, 7)));
+        let silences = seen_in((1..=9).map(|sent| (sent, 7)));
         assert_eq!(silences, [(3, Silence::Ping), (8, Silence::Dead)]);
     }
 
     #[test]
     fn any_sign_of_life_is_enough() {
-        assert_eq!(silences([(1, 7), (1, 7), (1, 8), (1, 8), (1, 8), (1, 8)]), []);
+        assert_eq!(seen_in([(1, 7), (1, 7), (1, 8), (1, 8), (1, 8), (1, 8)]), []);
         let answered = (0..100).map(|second| (1, if second < 4 { 7 } else { 8 }));
-        assert_eq!(silences(answered), [(3, Silence::Ping)]);
+        assert_eq!(seen_in(answered), [(3, Silence::Ping)]);
     }
 
     #[test]
     fn what_came_in_before_the_stanza_is_no_answer_to_it() {
-        let silences = silences([(0, 7), (1, 8), (1, 8), (1, 8), (1, 8)]);
+        let silences = seen_in([(0, 7), (1, 8), (1, 8), (1, 8), (1, 8)]);
         assert_eq!(silences, [(4, Silence::Ping)]);
     }
 }

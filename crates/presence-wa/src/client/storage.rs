@@ -7,8 +7,9 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use ::whatsapp_rust::store::{Backend, SqliteStore, SqliteStoreConfig};
+use ::whatsapp_rust::store::{Backend, SqliteStore, SqliteStoreConfig, Synchronous};
 use ::whatsapp_rust::wacore::appstate::hash::HashState;
 use ::whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
 use ::whatsapp_rust::wacore::stats::StorageResourceReport;
@@ -36,6 +37,8 @@ pub(super) struct DeviceRows {
     /// Reading and writing have a connection each, so that no read waits behind a write.
     reader: SqliteStore,
     writer: SqliteStore,
+    /// Writes what must outlive a power cut.
+    durable_writer: SqliteStore,
     /// Readers wait here, and not each in a thread.
     turn: Mutex<()>,
 }
@@ -44,12 +47,14 @@ impl DeviceRows {
     /// Opens the key file at `url`, and creates its tables where there are none.
     pub(super) async fn open(url: String) -> Result<Self> {
         // The number of a device is needed to open a store; these two are asked by number.
-        let writer = open(&url, 0).await?;
-        let reader = open(&url, 0).await?;
+        let writer = open(&url, 0, Synchronous::Normal).await?;
+        let reader = open(&url, 0, Synchronous::Normal).await?;
+        let durable_writer = open(&url, 0, Synchronous::Full).await?;
         Ok(Self {
             url,
             reader,
             writer,
+            durable_writer,
             turn: Mutex::default(),
         })
     }
@@ -60,14 +65,20 @@ impl DeviceRows {
         self.reader.load_device_data_for_device(device).await
     }
 
-    async fn save(&self, device: i32, row: &DeviceData) -> Result<()> {
-        self.writer.save_device_data_for_device(device, row).await
+    async fn save(&self, device: i32, row: &DeviceData, durable: bool) -> Result<()> {
+        let writer = if durable {
+            &self.durable_writer
+        } else {
+            &self.writer
+        };
+        writer.save_device_data_for_device(device, row).await
     }
 }
 
-async fn open(url: &str, device: i32) -> Result<SqliteStore> {
+async fn open(url: &str, device: i32, synchronous: Synchronous) -> Result<SqliteStore> {
     let config = SqliteStoreConfig {
         cache_size_kib: PAGE_CACHE,
+        synchronous,
         ..SqliteStoreConfig::default()
     };
     SqliteStore::with_config_for_device(url, device, config).await
@@ -87,6 +98,9 @@ enum Place {
     File {
         rows: Arc<DeviceRows>,
         device: i32,
+        /// Whether the row says that a phone has linked the device. What makes it say so is worth waiting for
+        /// the disk itself: it is saved right before WhatsApp is told that the keys are safe.
+        linked: AtomicBool,
         own: OnceCell<SqliteStore>,
     },
 }
@@ -107,6 +121,7 @@ impl Storage {
             place: Place::File {
                 rows,
                 device,
+                linked: AtomicBool::new(false),
                 own: OnceCell::new(),
             },
             name: PushName::default(),
@@ -129,8 +144,10 @@ impl Storage {
     async fn keys(&self) -> Result<&dyn Backend> {
         match &self.place {
             Place::Memory(memory) => Ok(&**memory),
-            Place::File { rows, device, own } => {
-                let own = own.get_or_try_init(|| open(&rows.url, *device));
+            Place::File {
+                rows, device, own, ..
+            } => {
+                let own = own.get_or_try_init(|| open(&rows.url, *device, Synchronous::Normal));
                 Ok(own.await?)
             }
         }
@@ -153,7 +170,17 @@ impl DeviceStore for Storage {
         };
         match &self.place {
             Place::Memory(memory) => memory.save(device).await,
-            Place::File { rows, device: id, .. } => rows.save(*id, device).await,
+            Place::File {
+                rows,
+                device: id,
+                linked,
+                ..
+            } => {
+                let links = device.account.is_some() && !linked.load(Ordering::Relaxed);
+                rows.save(*id, device, links).await?;
+                linked.store(device.account.is_some(), Ordering::Relaxed);
+                Ok(())
+            }
         }
     }
 
@@ -161,7 +188,14 @@ impl DeviceStore for Storage {
     async fn load(&self) -> Result<Option<DeviceData>> {
         let saved = match &self.place {
             Place::Memory(memory) => memory.load().await?,
-            Place::File { rows, device, .. } => rows.load(*device).await?,
+            Place::File {
+                rows, device, linked, ..
+            } => {
+                let row = rows.load(*device).await?;
+                let is_linked = row.as_ref().is_some_and(|row| row.account.is_some());
+                linked.store(is_linked, Ordering::Relaxed);
+                row
+            }
         };
         let mut device = saved.unwrap_or_else(DeviceData::new);
         apply_command_to_device(&mut device, DeviceCommand::SetDeviceProps(self.props.clone()));
