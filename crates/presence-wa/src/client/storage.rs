@@ -24,12 +24,14 @@ use ::whatsapp_rust::wacore::store::{
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{Mutex, OnceCell, Semaphore};
 
 use super::push_name::PushName;
 
 /// Of each device's connection to the key file, in KiB. A session reads a handful of rows.
 const PAGE_CACHE: u32 = 128;
+/// How many connections to the key file are opened at a time. Each occupies a thread for a millisecond.
+const OPENINGS: usize = 8;
 
 /// The rows of all devices in one key file.
 pub(super) struct DeviceRows {
@@ -41,6 +43,8 @@ pub(super) struct DeviceRows {
     durable_writer: SqliteStore,
     /// Readers wait here, and not each in a thread.
     turn: Mutex<()>,
+    /// So do those who open a connection of their own: at a start, that is every device.
+    openings: Semaphore,
 }
 
 impl DeviceRows {
@@ -56,6 +60,7 @@ impl DeviceRows {
             writer,
             durable_writer,
             turn: Mutex::default(),
+            openings: Semaphore::new(OPENINGS),
         })
     }
 
@@ -63,6 +68,12 @@ impl DeviceRows {
     pub(super) async fn load(&self, device: i32) -> Result<Option<DeviceData>> {
         let _turn = self.turn.lock().await;
         self.reader.load_device_data_for_device(device).await
+    }
+
+    async fn open_own(&self, device: i32) -> Result<SqliteStore> {
+        // An error means that it was closed, which it never is.
+        let _turn = self.openings.acquire().await;
+        open(&self.url, device, Synchronous::Normal).await
     }
 
     async fn save(&self, device: i32, row: &DeviceData, durable: bool) -> Result<()> {
@@ -147,7 +158,7 @@ impl Storage {
             Place::File {
                 rows, device, own, ..
             } => {
-                let own = own.get_or_try_init(|| open(&rows.url, *device, Synchronous::Normal));
+                let own = own.get_or_try_init(|| rows.open_own(*device));
                 Ok(own.await?)
             }
         }
