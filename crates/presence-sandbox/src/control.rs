@@ -68,11 +68,18 @@ async fn handle(hub: &Hub, route: Route, body: Incoming) -> Result<(StatusCode, 
         }
         Route::Unlink(number) => json!({ "unlinked": hub.change(|world, _| world.unlink(number)) }),
         Route::Drop(number) => json!({ "dropped": hub.change(|world, _| world.drop_connections(number)) }),
+        Route::SetMigrated(number) => {
+            let SetMigrated { migrated } = read(body).await?;
+            hub.change(|world, _| world.set_lid_migrated(number, migrated))
+                .map_err(Refusal::full)?;
+            json!({ "number": number, "migrated": migrated })
+        }
         Route::Phone(number) => hub.look(|world| {
             json!({
                 "connections": world.connections(number),
                 "devices": world.linked_devices(number),
                 "available": world.is_available(number),
+                "migrated": world.is_lid_migrated(number),
             })
         }),
         Route::Shown(place, paging) => to_value(&shown(hub, place, paging).await)?,
@@ -110,6 +117,12 @@ struct Scan {
 #[derive(Deserialize)]
 struct Link {
     code: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetMigrated {
+    migrated: bool,
 }
 
 #[derive(Deserialize)]

@@ -24,6 +24,7 @@ pub(crate) struct Hub {
     clock: Clock,
     pub(crate) identity: ServerIdentity,
     pub(crate) secret: [u8; 32],
+    hang_up_after: Duration,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -65,7 +66,7 @@ struct Clock {
 
 impl Hub {
     pub(crate) fn new(settings: Settings) -> Self {
-        let secret = settings.secret;
+        let (secret, hang_up_after) = (settings.secret, settings.hang_up_after);
         Self {
             inner: Mutex::new(Inner {
                 world: World::new(settings),
@@ -77,15 +78,22 @@ impl Hub {
             clock: Clock::start(),
             identity: ServerIdentity::new(&secret),
             secret,
+            hang_up_after,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// How long a connection stays open after its stream ended.
+    pub(crate) fn hang_up_after(&self) -> Duration {
+        self.hang_up_after
     }
 
     /// Looks into the world as it is now.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&World) -> T) -> T {
         let mut inner = self.lock();
         inner.world.handle_timeout(self.now());
+        inner.deliver();
         look(&inner.world)
     }
 

@@ -23,5 +23,5 @@ mod world;
 pub use sandbox::{Builder, Sandbox};
 pub use world::{
     Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidNumber, JournalPage, Lid,
-    Number, PairError, Place, Shown, Spell, State, TooManyNumbers, When, Why, World,
+    Number, PairError, Place, Refused, Shown, Spell, State, TooManyNumbers, When, Why, World,
 };

@@ -33,6 +33,14 @@ struct Args {
     #[arg(long, value_name = "N", default_value = "4")]
     max_devices: NonZeroUsize,
 
+    /// How long after a device confirmed that it was linked it is registered, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "0", value_parser = millis)]
+    register_after_ms: Duration,
+
+    /// How long after that it is told to connect again, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "400", value_parser = millis)]
+    restart_after_ms: Duration,
+
     /// Tell the devices that are linked that the account's chats have moved to LIDs.
     #[arg(long)]
     lid_migrated: bool,
@@ -72,6 +80,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .expire_after(args.expire_after)
         .max_devices(args.max_devices.get())
         .lid_migrated(args.lid_migrated)
+        .register_after(args.register_after_ms)
+        .restart_after(args.restart_after_ms)
         .start()
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", args.listen))?;
@@ -115,6 +125,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| !time.is_zero() && *time <= Duration::from_secs(3600))
         .ok_or_else(|| "not a number of seconds, more than 0 and at most 3600".to_owned())
+}
+
+fn millis(text: &str) -> Result<Duration, String> {
+    let millis = text.parse().ok().filter(|millis| *millis <= 60_000);
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| "not a whole number of milliseconds, at most 60000".to_owned())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use crate::http;
 use crate::hub::Hub;
+use crate::server::push_name;
 use crate::world::{
     Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Settings, Shown, Spell,
     TooManyNumbers, World,
@@ -112,6 +113,16 @@ impl Sandbox {
         self.hub.enter_link_code(number, code).await
     }
 
+    /// The owner of `number` gives the account another name, and its devices that are connected are told. Returns
+    /// how many were.
+    pub fn rename(&self, number: Number, name: &str) -> usize {
+        let connections = self.hub.look(|world| world.connections_of(number));
+        let notification = push_name(self.hub.next_query(), self.hub.unix_secs(), number, name);
+        let told = connections.into_iter();
+        told.filter(|connection| self.hub.say(*connection, notification.clone()))
+            .count()
+    }
+
     /// The owner of `number` unlinks all devices on the phone. Returns how many there were.
     pub fn unlink(&self, number: Number) -> usize {
         self.hub.change(|world, _| world.unlink(number))
@@ -187,6 +198,16 @@ impl Sandbox {
             .change(|world, _| world.set_number(number, canonical, lid))
     }
 
+    /// Says whether the chats of `number` have moved to LIDs, whatever [`Builder::lid_migrated`] says for all.
+    /// Its devices learn it when they are linked, and when they ask for the A/B properties, as after each login.
+    ///
+    /// # Errors
+    /// [`TooManyNumbers`], when it was said of as many accounts as can be kept.
+    pub fn set_lid_migrated(&self, number: Number, migrated: bool) -> Result<(), TooManyNumbers> {
+        self.hub
+            .change(|world, _| world.set_lid_migrated(number, migrated))
+    }
+
     /// Ends all connections and everything the sandbox runs, and waits until it has ended.
     pub async fn stop(&self) {
         self.hub.stop.cancel();
@@ -209,11 +230,42 @@ impl Builder {
         self
     }
 
-    /// Whether accounts tell the devices they link that their chats have moved to LIDs. They do not unless
-    /// set.
+    /// Whether accounts' chats have moved to LIDs, of which they tell the devices they link. They have not unless
+    /// set; [`Sandbox::set_lid_migrated`] sets it for one.
     #[must_use]
     pub const fn lid_migrated(mut self, migrated: bool) -> Self {
         self.settings.lid_migrated = migrated;
+        self
+    }
+
+    /// Whether a device learns the account's name when it is linked, as from a business account; otherwise only
+    /// by [`Sandbox::rename`]. It does unless set.
+    #[must_use]
+    pub const fn named(mut self, named: bool) -> Self {
+        self.settings.named = named;
+        self
+    }
+
+    /// How long after a device confirmed that it was linked it is registered: until then, its logins are refused
+    /// with 401. At once unless set.
+    #[must_use]
+    pub const fn register_after(mut self, time: Duration) -> Self {
+        self.settings.register_after = time;
+        self
+    }
+
+    /// How long after it was registered a device is told to connect again (stream error 515). 400 ms unless set.
+    #[must_use]
+    pub const fn restart_after(mut self, time: Duration) -> Self {
+        self.settings.restart_after = time;
+        self
+    }
+
+    /// How long a connection stays open after the server ended its stream, unless the client closes it. 100 ms
+    /// unless set.
+    #[must_use]
+    pub const fn hang_up_after(mut self, time: Duration) -> Self {
+        self.settings.hang_up_after = time;
         self
     }
 

@@ -4,5 +4,5 @@ mod decode;
 mod encode;
 mod session;
 
-pub(crate) use encode::{link_notification, pair_success};
+pub(crate) use encode::{link_notification, pair_success, push_name};
 pub(crate) use session::serve;

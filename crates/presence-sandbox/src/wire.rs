@@ -9,4 +9,4 @@ mod xml;
 
 pub(crate) use channel::{Channel, WireError};
 pub(crate) use noise::ServerIdentity;
-pub(crate) use xml::to_xml;
+pub(crate) use xml::{jids, to_xml};

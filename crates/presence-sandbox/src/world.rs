@@ -13,6 +13,7 @@ mod journal;
 mod number;
 mod numbers;
 mod pairing;
+mod refused;
 mod request;
 mod screen;
 #[cfg(test)]
@@ -26,10 +27,12 @@ pub use journal::{Entry, JournalPage};
 pub use number::{InvalidNumber, Lid, Number};
 pub use numbers::TooManyNumbers;
 pub use pairing::PairError;
+pub use refused::Refused;
 pub use screen::{Indicator, Place, Shown, Spell, State, Why};
 
 pub(crate) use account::Device;
 pub(crate) use connection::{Admission, Claim, ConnectionId, Farewell};
+pub(crate) use journal::Text;
 pub(crate) use pairing::{CompanionFinish, LinkOffer, Progress, ScanOffer};
 pub(crate) use request::{Address, Asked, Reply, Request, Treatment, UsyncAnswer, UsyncUser};
 
@@ -38,7 +41,7 @@ use connections::Connections;
 use faults::Faults;
 use journal::Journal;
 use numbers::Numbers;
-use pairing::Codes;
+use pairing::{Codes, Confirmed};
 use screen::Screens;
 
 /// What a world is made with.
@@ -48,6 +51,14 @@ pub(crate) struct Settings {
     pub(crate) expire_after: Duration,
     /// Whether accounts tell new devices that their chats have moved to LIDs.
     pub(crate) lid_migrated: bool,
+    /// Whether a device learns the account's name when it is linked.
+    pub(crate) named: bool,
+    /// How long after its confirmation a device is registered.
+    pub(crate) register_after: Duration,
+    /// How long after that it is told to connect again.
+    pub(crate) restart_after: Duration,
+    /// How long the server leaves a connection open after it ended its stream.
+    pub(crate) hang_up_after: Duration,
     /// How many devices a phone can link.
     pub(crate) max_devices: usize,
     /// How many stanzas the journal keeps.
@@ -61,6 +72,11 @@ impl Default for Settings {
         Self {
             expire_after: Duration::from_secs(10),
             lid_migrated: false,
+            named: true,
+            register_after: Duration::ZERO,
+            // Logs of real pairings show 300 to 600 ms.
+            restart_after: Duration::from_millis(400),
+            hang_up_after: Duration::from_millis(100),
             max_devices: 4,
             journal: 100_000,
             secret: [0; 32],
@@ -76,6 +92,7 @@ pub struct World {
     connections: Connections,
     numbers: Numbers,
     codes: Codes,
+    confirmed: Confirmed,
     screens: Screens,
     journal: Journal,
     faults: Faults,
@@ -101,6 +118,7 @@ impl World {
             connections: Connections::default(),
             numbers: Numbers::default(),
             codes: Codes::default(),
+            confirmed: Confirmed::default(),
             screens: Screens::new(settings.expire_after),
             journal: Journal::new(settings.journal),
             faults: Faults::default(),
@@ -114,6 +132,7 @@ impl World {
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
         self.screens.handle_timeout(now);
         self.faults.handle_timeout(now);
+        self.register_due(now);
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) has something to do next.
@@ -122,6 +141,7 @@ impl World {
             .poll_timeout()
             .into_iter()
             .chain(self.faults.poll_timeout())
+            .chain(self.confirmed.poll_timeout())
             .min()
     }
 
@@ -146,6 +166,17 @@ impl World {
     #[must_use]
     pub fn journal(&self, after: u64, limit: usize) -> JournalPage {
         self.journal.after(after, limit)
+    }
+
+    /// What was refused, and why, oldest first, as far as the journal remembers.
+    pub fn refused(&self) -> impl Iterator<Item = &Entry> {
+        self.journal.refused()
+    }
+
+    /// Whether the chats of `number` have moved to LIDs.
+    #[must_use]
+    pub fn is_lid_migrated(&self, number: Number) -> bool {
+        self.accounts.moved(number).unwrap_or(self.settings.lid_migrated)
     }
 
     /// How many connections `number`'s devices have, logged in.
@@ -184,6 +215,11 @@ impl World {
         lid: Option<Lid>,
     ) -> Result<(), TooManyNumbers> {
         self.numbers.set(number, canonical, lid)
+    }
+
+    /// Says whether the chats of `number` have moved to LIDs.
+    pub(crate) fn set_lid_migrated(&mut self, number: Number, migrated: bool) -> Result<(), TooManyNumbers> {
+        self.accounts.set_moved(number, migrated)
     }
 
     /// Forgets what was set for `number`.

@@ -1,74 +1,70 @@
 //! What the rest of the service asks of a WhatsApp session, and what a session tells it.
 //!
 //! A [`Session`] is one connection: it is opened, may pair, comes online, and ends once, with a reason. It
-//! never reconnects by itself. Opening the next one is the fleet's decision, taken from [`End`], so that the
-//! back-off policy lives in one place.
+//! never reconnects by itself. Opening the next one is the instance's decision, taken from [`End`], so that
+//! the whole policy lives in one place.
 
 use std::error::Error;
-use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 
-use presence_core::{Availability, ChatJid, ChatState, PhoneNumber};
+use async_trait::async_trait;
+use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
 use tokio::sync::watch;
 
 use crate::pairing::{LinkCode, PairError, PairingUpdate};
 
-/// The number under which an instance's device keys are kept. Positive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeviceId(pub i32);
-
-impl fmt::Display for DeviceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// Opens sessions and keeps their device keys.
 ///
-/// At most one session of a device may be open at a time: WhatsApp ends the older of two.
-#[cfg_attr(any(test, feature = "mock"), mockall::automock(type Session = MockSession;))]
+/// At most one session of an instance may be open at a time: WhatsApp ends the older of two.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+#[async_trait]
 pub trait Connector: Send + Sync + 'static {
-    /// What [`open`](Self::open) opens.
-    type Session: Session;
+    /// Every instance that is paired, and with whom: what a start resumes. Read once, for all of them.
+    ///
+    /// # Errors
+    /// [`KeysError`] when the device keys cannot be read.
+    async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError>;
 
-    /// Starts a connection for `device` and returns at once; the session's [`state`](Session::state) tells
+    /// Who `instance` is paired with, from its saved keys; `None` when it is not paired.
+    ///
+    /// # Errors
+    /// [`KeysError`] when its keys cannot be read.
+    async fn saved(&self, instance: InstanceId) -> Result<Option<Identity>, KeysError>;
+
+    /// Starts a connection for `instance` and returns at once; the session's [`state`](Session::state) tells
     /// how far it is. A device without a saved pairing starts to pair by QR code.
     ///
     /// # Errors
-    /// [`OpenError`] when the device's keys cannot be read or created. No failure of the network is reported
+    /// [`KeysError`] when the device's keys cannot be read or created. No failure of the network is reported
     /// here.
-    fn open(&self, device: DeviceId) -> impl Future<Output = Result<Self::Session, OpenError>> + Send;
+    async fn open(&self, instance: InstanceId) -> Result<Box<dyn Session>, KeysError>;
 
-    /// Who `device` is paired with, from its saved keys; `None` when it is not paired.
-    fn saved(&self, device: DeviceId) -> impl Future<Output = Result<Option<Identity>, OpenError>> + Send;
+    /// Wipes every key of `instance`. Doing it again is no error.
+    ///
+    /// # Errors
+    /// [`KeysError`] when they could not be wiped, or not all of them.
+    async fn wipe(&self, instance: InstanceId) -> Result<(), KeysError>;
 
-    /// Wipes every key of `device`. Doing it again is no error.
-    fn forget(&self, device: DeviceId) -> impl Future<Output = Result<(), OpenError>> + Send;
-
-    /// Called when WhatsApp refused the client of `device` as too old ([`End::Outdated`]): looks the current
+    /// Called when WhatsApp refused the client of `instance` as too old ([`End::Outdated`]): looks the current
     /// client version up again, past any cache. `Ok(true)` when it differs from the one that was refused.
     ///
     /// # Errors
     /// [`VersionError`] when nobody could be asked.
-    fn refresh_version(&self, device: DeviceId) -> impl Future<Output = Result<bool, VersionError>> + Send;
+    async fn refresh_version(&self, instance: InstanceId) -> Result<bool, VersionError>;
 }
 
-/// One connection to WhatsApp.
+/// One connection to WhatsApp. Dropping it closes it in the background.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+#[async_trait]
 pub trait Session: Send + Sync + 'static {
-    /// Shows `state` in `chat`. `Ok` means that the stanza was handed to the socket: WhatsApp never
-    /// acknowledges a chat state, so there is no later answer to wait for.
+    /// Shows `state` in the chat `to`, written to that address as it is. `Ok` means that the stanza was handed
+    /// to the socket: WhatsApp never acknowledges a chat state, so there is no later answer to wait for.
     ///
-    /// It may take as long as the peer takes to read; the caller bounds it.
+    /// It waits for nothing but the peer to read; the caller bounds it.
     ///
     /// # Errors
     /// [`SendError::Offline`] unless the session is [`SessionState::Online`].
-    fn send_chat_state(
-        &self,
-        chat: &ChatJid,
-        state: ChatState,
-    ) -> impl Future<Output = Result<(), SendError>> + Send;
+    async fn send_chat_state(&self, to: &ChatJid, state: ChatState) -> Result<(), SendError>;
 
     /// Tells WhatsApp that this device is in use (`available`) or not. While available, the account's phone
     /// stays silent.
@@ -76,20 +72,21 @@ pub trait Session: Send + Sync + 'static {
     /// # Errors
     /// As [`send_chat_state`](Self::send_chat_state); [`SendError::NoPushName`] when WhatsApp has not told
     /// the account's name yet, without which it takes no `available`.
-    fn set_availability(
-        &self,
-        availability: Availability,
-    ) -> impl Future<Output = Result<(), SendError>> + Send;
+    async fn set_availability(&self, availability: Availability) -> Result<(), SendError>;
 
-    /// Asks WhatsApp for the canonical chat of `number`; `None` when it knows none. May take a minute: the
-    /// caller bounds it.
+    /// What this device has learnt of `person`, a number or a LID, without asking WhatsApp. It may wait for a
+    /// disk: the caller bounds it.
+    ///
+    /// # Errors
+    /// [`SendError::Client`] when the device's store cannot be read.
+    async fn local_contact(&self, person: &ChatJid) -> Result<Contact, SendError>;
+
+    /// Asks WhatsApp (usync) who has `number`; `None` when it knows no such number. May take a minute: the
+    /// caller bounds it, and how often it is asked: WhatsApp bans for many.
     ///
     /// # Errors
     /// As [`send_chat_state`](Self::send_chat_state).
-    fn resolve(
-        &self,
-        number: &PhoneNumber,
-    ) -> impl Future<Output = Result<Option<ChatJid>, SendError>> + Send;
+    async fn query_contact(&self, number: &PhoneNumber) -> Result<Option<Contact>, SendError>;
 
     /// Asks for a link code that the owner of `phone` types into the phone instead of scanning a QR code.
     /// Asked again for the same phone, it gives the same code, as long as there is time left to enter it;
@@ -97,21 +94,18 @@ pub trait Session: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`PairError`] when the session is paired already, or WhatsApp refuses.
-    fn request_link_code(
-        &self,
-        phone: &PhoneNumber,
-    ) -> impl Future<Output = Result<LinkCode, PairError>> + Send;
+    async fn request_link_code(&self, phone: &PhoneNumber) -> Result<LinkCode, PairError>;
 
     /// How far the session is. The channel closes only after [`SessionState::Ended`] was seen in it.
     fn state(&self) -> watch::Receiver<SessionState>;
 
-    /// Unlinks this device from the account (best effort, bounded by `patience`) and ends the session. The
-    /// keys stay until [`Connector::forget`].
-    fn logout(&self, patience: Duration) -> impl Future<Output = ()> + Send;
+    /// Unlinks this device from the account (best effort, bounded by `limit`) and ends the session. The keys
+    /// stay until [`Connector::wipe`].
+    async fn logout(&self, limit: Duration);
 
     /// Ends the session and returns when nothing of it runs any more, so that the device can be opened
     /// again. Doing it again is no error.
-    fn close(&self) -> impl Future<Output = ()> + Send;
+    async fn close(&self);
 }
 
 /// How far a session is.
@@ -122,10 +116,26 @@ pub enum SessionState {
     Connecting,
     /// Waiting for a phone to link this device.
     Pairing(PairingUpdate),
+    /// A phone has linked this device, and WhatsApp is registering it: the connection stays until WhatsApp
+    /// ends it. A login before that would be refused as one of an unlinked device.
+    Linked,
     /// Logged in: a chat state sent now would be written.
-    Online(Identity),
+    Online(Online),
     /// Over. Final.
     Ended(End),
+}
+
+/// What is known of a session that is online. Published anew whenever something of it changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Online {
+    /// Whose session it is.
+    pub identity: Identity,
+    /// WhatsApp has moved the account to LIDs: people are addressed by LID, and a stanza to a number whose
+    /// LID exists is not shown. For an account that was not moved it is the other way round.
+    pub moved_to_lids: bool,
+    /// How often the client library told WhatsApp an availability of its own since the session came online.
+    /// Each time, what it was told before does not hold any more.
+    pub self_announced: u32,
 }
 
 /// Who a session is, as WhatsApp told it.
@@ -137,14 +147,22 @@ pub struct Identity {
     pub push_name: Option<String>,
 }
 
-/// Why a session ended; what the fleet decides by.
+/// The names of one person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contact {
+    /// The number, in the spelling that WhatsApp uses.
+    pub number: Option<ChatJid>,
+    /// The LID.
+    pub lid: Option<ChatJid>,
+}
+
+/// Why a session ended; what the instance decides by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
     /// [`Session::close`] or [`Session::logout`] was called.
     Closed,
-    /// The connection broke, was never made, or WhatsApp asked to come back later. Retried with back-off;
-    /// the text is for the log.
+    /// The connection broke or was never made; the text is for the log.
     Lost(String),
     /// A phone linked this device. Opening again logs in.
     Paired,
@@ -154,19 +172,25 @@ pub enum End {
     PairingExpired,
     /// Pairing failed; the keys are useless.
     PairingFailed(String),
-    /// The device was unlinked, or the account locked. The keys are useless.
-    LoggedOut,
+    /// The device is not linked, or the account is locked.
+    LoggedOut {
+        /// WhatsApp refused the login with a `<failure>`; otherwise it ended a session that was online, or
+        /// offered a pairing to a device that was paired. A login soon after a pairing may be refused
+        /// although the device is linked, see [`SessionState::Linked`].
+        at_login: bool,
+    },
     /// The same device connected elsewhere.
     Replaced,
     /// Banned for this long; `None` when WhatsApp did not say.
     Banned(Option<Duration>),
     /// WhatsApp no longer takes this client version.
     Outdated,
-    /// Refused for good, with WhatsApp's failure code.
-    Refused(u16),
+    /// WhatsApp refused the session with this failure or stream error code, `None` without one, and none of
+    /// the above says what it means. Whether that is for good is the instance's decision.
+    Rejected(Option<u16>),
 }
 
-/// A stanza that could not be written.
+/// A stanza that could not be written, or a question that could not be asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
@@ -183,15 +207,21 @@ pub enum SendError {
 
 /// Device keys that could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("device {device}: {doing}")]
-pub struct OpenError {
-    /// Whose keys.
-    pub device: DeviceId,
+#[error("device keys{}: {doing}", of_instance(*instance))]
+pub struct KeysError {
+    /// Whose keys; `None` for those of all instances.
+    pub instance: Option<InstanceId>,
     /// What was tried, for the log.
     pub doing: &'static str,
     /// Why it failed.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
+}
+
+fn of_instance(instance: Option<InstanceId>) -> String {
+    instance
+        .map(|instance| format!(" of instance {instance}"))
+        .unwrap_or_default()
 }
 
 /// The current client version could not be looked up.

@@ -5,15 +5,16 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use presence_core::ChatState;
+use presence_core::{Availability, ChatState, InstanceId};
 use presence_sandbox::Sandbox;
 use presence_wa::{
-    Connector, DeviceId, Edge, Keys, PairingUpdate, QUIET_CLIENT, Session, SessionState, WhatsApp,
-    WhatsAppConfig,
+    Connector, Edge, Keys, PairingUpdate, QUIET_CLIENT, SessionState, WhatsApp, WhatsAppConfig,
 };
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+
+const ME: InstanceId = InstanceId::new(1).unwrap();
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -53,7 +54,7 @@ async fn no_number_and_no_code_reaches_the_log() {
     };
     let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
 
-    let session = whatsapp.open(DeviceId(1)).await.unwrap();
+    let session = whatsapp.open(ME).await.unwrap();
     let number = "5511988887777";
     let code = session.request_link_code(&number.parse().unwrap()).await.unwrap();
     let qr = match session.state().borrow().clone() {
@@ -70,7 +71,7 @@ async fn no_number_and_no_code_reaches_the_log() {
         .await
         .unwrap();
 
-    let session = whatsapp.open(DeviceId(1)).await.unwrap();
+    let session = whatsapp.open(ME).await.unwrap();
     let mut state = session.state();
     let online = state.wait_for(|state| matches!(state, SessionState::Online(_)));
     drop(timeout(Duration::from_secs(20), online).await.unwrap().unwrap());
@@ -79,7 +80,12 @@ async fn no_number_and_no_code_reaches_the_log() {
         .send_chat_state(&chat, ChatState::Composing)
         .await
         .unwrap();
-    session.resolve(&"5511977776666".parse().unwrap()).await.unwrap();
+    session.local_contact(&chat).await.unwrap();
+    session
+        .query_contact(&"5511977776666".parse().unwrap())
+        .await
+        .unwrap();
+    session.set_availability(Availability::Available).await.unwrap();
     session.logout(Duration::from_secs(5)).await;
     tracing::info!("the log is read");
 

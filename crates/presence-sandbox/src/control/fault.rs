@@ -1,5 +1,7 @@
 //! Faults as JSON: what goes wrong (`kind` and its own fields), and for whom, when and how often.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -17,6 +19,8 @@ struct Common {
     after_stanzas: Option<u32>,
     #[serde(default)]
     times: Option<u32>,
+    #[serde(default)]
+    for_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -28,7 +32,8 @@ enum Moment {
 
 /// Reads `{"kind":"stream_error","code":503,"when":"login","account":"5511988887777","times":1}`.
 pub(super) fn read(fields: Map<String, Value>) -> Result<Fault, Refusal> {
-    let is_common = |key: &String| ["account", "when", "after_stanzas", "times"].contains(&key.as_str());
+    let is_common =
+        |key: &String| ["account", "when", "after_stanzas", "times", "for_ms"].contains(&key.as_str());
     let (common, own): (Map<_, _>, Map<_, _>) = fields.into_iter().partition(|(key, _)| is_common(key));
     let invalid = |error: serde_json::Error| Refusal::bad(format!("invalid fault: {error}"));
     let common: Common = serde_json::from_value(Value::Object(common)).map_err(invalid)?;
@@ -49,6 +54,9 @@ pub(super) fn read(fields: Map<String, Value>) -> Result<Fault, Refusal> {
     if let Some(account) = common.account {
         fault = fault.on(account);
     }
+    if let Some(millis) = common.for_ms {
+        fault = fault.lasting(Duration::from_millis(millis));
+    }
     Ok(match common.times {
         Some(times) => fault.times(times),
         None => fault,
@@ -67,6 +75,9 @@ fn describe(id: Value, fault: &Fault) -> Value {
     fields["id"] = id;
     fields["account"] = json!(fault.account());
     fields["times"] = json!(fault.remaining());
+    if let Some(time) = fault.duration() {
+        fields["for_ms"] = json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    }
     match fault.moment() {
         When::Now => {}
         When::Login => fields["when"] = json!("login"),
@@ -77,8 +88,6 @@ fn describe(id: Value, fault: &Fault) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::Answer;
 
@@ -104,6 +113,18 @@ mod tests {
             (
                 r#"{"kind":"failure","reason":403,"when":"now"}"#,
                 Fault::failure(403),
+            ),
+            (
+                r#"{"kind":"failure","reason":504,"when":"login","for_ms":3000}"#,
+                Fault::failure(504)
+                    .when(When::Login)
+                    .lasting(Duration::from_secs(3)),
+            ),
+            (
+                r#"{"kind":"failure_without_reason","when":"login","times":2}"#,
+                Fault::new(FaultKind::FailureWithoutReason)
+                    .when(When::Login)
+                    .times(2),
             ),
             (r#"{"kind":"replaced"}"#, Fault::new(FaultKind::Replaced)),
             (

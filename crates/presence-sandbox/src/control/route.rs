@@ -17,7 +17,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_ENTRIES: usize = 10_000;
 
 /// Everything that can be asked for; listed at `/`.
-const ROUTES: [(&str, &str); 17] = [
+const ROUTES: [(&str, &str); 18] = [
     ("GET /ws/chat", "where WhatsApp clients connect"),
     (
         "GET /v1/journal?after=SEQ&limit=N&wait_ms=MS",
@@ -41,6 +41,10 @@ const ROUTES: [(&str, &str); 17] = [
     ),
     ("POST /v1/phones/NUMBER/unlink", "unlinks all devices"),
     ("POST /v1/phones/NUMBER/drop", "cuts all connections"),
+    (
+        "PUT /v1/phones/NUMBER/lid",
+        r#"{"migrated":true}: whether the account's chats have moved to LIDs"#,
+    ),
     (
         "GET /v1/groups/GROUP/shown?after=VERSION&wait_ms=MS",
         "what a group's members see",
@@ -68,6 +72,7 @@ pub(super) enum Route {
     Link(Number),
     Unlink(Number),
     Drop(Number),
+    SetMigrated(Number),
     SetNumber(Number),
     ForgetNumber(Number),
     Faults,
@@ -105,6 +110,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
         ["v1", "phones", number, "link"] if post => Route::Link(parse(number)?),
         ["v1", "phones", number, "unlink"] if post => Route::Unlink(parse(number)?),
         ["v1", "phones", number, "drop"] if post => Route::Drop(parse(number)?),
+        ["v1", "phones", number, "lid"] if method == Method::PUT => Route::SetMigrated(parse(number)?),
         ["v1", "numbers", number] if method == Method::PUT => Route::SetNumber(parse(number)?),
         ["v1", "numbers", number] if method == Method::DELETE => Route::ForgetNumber(parse(number)?),
         ["v1", "faults"] if get => Route::Faults,
@@ -129,6 +135,7 @@ fn refusal(segments: &[&str]) -> Refusal {
         [""] | ["health"] | ["v1", "journal"] | ["v1", "phones", _] => "GET, HEAD",
         ["v1", "phones" | "groups", _, "shown"] => "GET, HEAD",
         ["v1", "phones", _, "scan" | "link" | "unlink" | "drop"] => "POST",
+        ["v1", "phones", _, "lid"] => "PUT",
         ["v1", "numbers", _] => "PUT, DELETE",
         ["v1", "faults"] => "GET, HEAD, POST, DELETE",
         ["v1", "faults", _] => "DELETE",

@@ -19,13 +19,20 @@ pub(super) fn request(stanza: &NodeRef<'_>) -> Request {
 }
 
 fn chat_state(stanza: &NodeRef<'_>) -> Request {
-    let to = address(stanza);
+    let (id, to, jid) = (attr(stanza, "id"), address(stanza), attr(stanza, "to"));
     match stanza.children().and_then(|children| children.first()) {
-        Some(child) if child.tag == "paused" => Request::ChatState { to, state: None },
+        Some(child) if child.tag == "paused" => Request::ChatState {
+            id,
+            to,
+            jid,
+            state: None,
+        },
         Some(child) if child.tag == "composing" => {
             let audio = attr(child, "media").is_some_and(|media| media == "audio");
             Request::ChatState {
+                id,
                 to,
+                jid,
                 state: Some(if audio { State::Recording } else { State::Typing }),
             }
         }

@@ -1,10 +1,13 @@
 //! From what the server says to stanzas.
 
-use whatsapp_rust::NodeBuilder;
-use whatsapp_rust::wacore_binary::{Node, SERVER_JID};
+use whatsapp_rust::wacore_binary::{Node, NodeValue, SERVER_JID};
+use whatsapp_rust::{Jid, NodeBuilder, Server};
 
 use crate::phone::{PairingKeys, PrimaryHello};
-use crate::world::{Farewell, Lid, Reply, ScanOffer, UsyncAnswer, UsyncUser};
+use crate::world::{Farewell, Lid, Number, Reply, ScanOffer, UsyncAnswer, UsyncUser};
+
+/// The number of the A/B property `lid_one_on_one_migration_enabled`.
+const LID_MIGRATED: u32 = 9435;
 
 pub(super) fn success(unix_secs: u64, lid: Lid, device: u16) -> Node {
     NodeBuilder::new("success")
@@ -33,11 +36,13 @@ pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> No
         NodeBuilder::new("device-identity")
             .bytes(keys.device_identity.clone())
             .build(),
-        // A client takes this as the account's name, without which it can never say `available`.
-        NodeBuilder::new("biz").attr("name", "Sandbox").build(),
         NodeBuilder::new("platform").attr("name", "android").build(),
         device_jid,
     ];
+    if offer.named {
+        // A client takes this as the account's name, without which it can never say `available`.
+        children.push(NodeBuilder::new("biz").attr("name", "Sandbox").build());
+    }
     if offer.lid_migrated {
         children.push(
             NodeBuilder::new("client-props")
@@ -65,17 +70,35 @@ pub(crate) fn link_notification(id: u64, unix_secs: u64, hello: &PrimaryHello) -
         .build();
     NodeBuilder::new("notification")
         .attr("id", id)
-        .attr("from", SERVER_JID)
+        .attr("from", server())
         .attr("type", "link_code_companion_reg")
         .attr("t", unix_secs)
         .children([registration])
         .build()
 }
 
+/// Tells a device of `number` the account's name.
+pub(crate) fn push_name(id: u64, unix_secs: u64, number: Number, name: &str) -> Node {
+    NodeBuilder::new("notification")
+        .attr("id", id)
+        .attr("from", Jid::pn(number.to_string()))
+        .attr("type", "account_sync")
+        .attr("t", unix_secs)
+        .attr("pushname", name)
+        .build()
+}
+
 pub(super) fn reply(reply: &Reply) -> Node {
     match reply {
         Reply::Done { id } => result(id, None),
-        Reply::Props { id } => result(id, Some(NodeBuilder::new("props").attr("protocol", "1").build())),
+        Reply::Props { id, lid_migrated } => {
+            let props = NodeBuilder::new("props").attr("protocol", "1");
+            let migrated = NodeBuilder::new("prop")
+                .attr("config_code", LID_MIGRATED)
+                .attr("config_value", "1")
+                .build();
+            result(id, Some(props.children(lid_migrated.then_some(migrated)).build()))
+        }
         Reply::Blocklist { id } => result(id, Some(NodeBuilder::new("list").build())),
         Reply::Privacy { id } => result(id, Some(NodeBuilder::new("privacy").build())),
         // Plenty, so that the client sees no need to upload more.
@@ -121,7 +144,7 @@ pub(super) fn reply(reply: &Reply) -> Node {
                 .attr("text", text)
                 .build();
             NodeBuilder::new("iq")
-                .attr("from", SERVER_JID)
+                .attr("from", server())
                 .attr("id", id)
                 .attr("type", "error")
                 .children([error])
@@ -130,14 +153,24 @@ pub(super) fn reply(reply: &Reply) -> Node {
         Reply::Ack { class, id, to } => {
             let ack = NodeBuilder::new("ack").attr("class", class).attr("id", id);
             match to {
-                Some(to) => ack.attr("from", to).build(),
+                Some(to) => ack.attr("from", jid(to)).build(),
                 None => ack.build(),
             }
+        }
+        Reply::Nack { class, id, to, code } => {
+            let mut nack = NodeBuilder::new("ack").attr("class", *class).attr("error", *code);
+            if let Some(id) = id {
+                nack = nack.attr("id", id);
+            }
+            if let Some(to) = to {
+                nack = nack.attr("from", jid(to));
+            }
+            nack.build()
         }
         Reply::Offline => {
             let offline = NodeBuilder::new("offline").attr("count", "0").build();
             NodeBuilder::new("ib")
-                .attr("from", SERVER_JID)
+                .attr("from", server())
                 .children([offline])
                 .build()
         }
@@ -154,9 +187,10 @@ pub(super) fn farewell(farewell: &Farewell) -> Vec<Node> {
             expire_secs,
             message,
         } => {
-            let mut failure = NodeBuilder::new("failure")
-                .attr("reason", *reason)
-                .attr("location", "sandbox");
+            let mut failure = NodeBuilder::new("failure").attr("location", "sandbox");
+            if let Some(reason) = reason {
+                failure = failure.attr("reason", *reason);
+            }
             if let Some(code) = code {
                 failure = failure.attr("code", *code);
             }
@@ -207,9 +241,24 @@ fn usync_user(answer: &UsyncAnswer, contact: bool, lid: bool) -> Node {
     user.children(children).build()
 }
 
+/// The server as a sender. On the wire it is a JID without a user, not a text: clients that tell the two apart
+/// drop what comes from a text.
+fn server() -> Jid {
+    Jid::new("", Server::Pn)
+}
+
+/// What a client wrote as a JID, back as one.
+fn jid(text: &str) -> NodeValue {
+    match text.parse::<Jid>() {
+        Ok(jid) => jid.into(),
+        Err(_) if text == SERVER_JID => server().into(),
+        Err(_) => text.into(),
+    }
+}
+
 fn result(id: &str, content: Option<Node>) -> Node {
     let iq = NodeBuilder::new("iq")
-        .attr("from", SERVER_JID)
+        .attr("from", server())
         .attr("id", id)
         .attr("type", "result");
     match content {
@@ -220,7 +269,7 @@ fn result(id: &str, content: Option<Node>) -> Node {
 
 fn server_query(id: u64, xmlns: &'static str) -> NodeBuilder {
     NodeBuilder::new("iq")
-        .attr("from", SERVER_JID)
+        .attr("from", server())
         .attr("type", "set")
         .attr("xmlns", xmlns)
         .attr("id", id)

@@ -11,14 +11,17 @@ use whatsapp_rust::wacore_binary::{Node, OwnedNodeRef};
 
 use super::{decode, encode};
 use crate::hub::{Hub, Order};
-use crate::wire::{Channel, WireError, to_xml};
-use crate::world::{Admission, Claim, ConnectionId, Device, Farewell, Number, Treatment};
+use crate::wire::{Channel, WireError, jids, to_xml};
+use crate::world::{Admission, Claim, ConnectionId, Device, Farewell, Number, Text, Treatment};
 
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// How long a client may take to read what it is sent, before it is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a client may take to read why it has to go.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How many delayed answers one connection can have; later ones are dropped.
 const MAX_DELAYED: usize = 256;
@@ -37,6 +40,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
     let entrance = hub.login(Claim {
         noise_key: caller.noise_key,
         device,
+        passive: caller.payload.passive.unwrap_or(false),
     });
     let (connection, greeting, treatment) = match entrance.admission {
         Admission::Welcome {
@@ -58,7 +62,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
             encode::pair_device(hub.next_query(), &references),
             offer,
         ),
-        Admission::Refused(farewell) => return say_farewell(&mut channel, &farewell).await,
+        Admission::Refused(farewell) => return say_farewell(hub, &mut channel, &farewell).await,
     };
     let mut session = Session {
         hub,
@@ -80,7 +84,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
     };
     hub.hung_up(connection);
     match end {
-        End::Farewell(farewell) => say_farewell(&mut session.channel, &farewell).await,
+        End::Farewell(farewell) => say_farewell(hub, &mut session.channel, &farewell).await,
         End::Wire(WireError::HungUp) => session.channel.close().await,
         End::Wire(error) => tracing::debug!(%error, "a connection ended"),
         End::Cut => tracing::debug!("a connection was cut"),
@@ -157,11 +161,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 
     async fn receive(&mut self, stanza: &OwnedNodeRef) -> Result<(), End> {
         let node = stanza.get();
-        let (xml, request) = (to_xml(node), decode::request(node));
+        let text = Text {
+            xml: to_xml(node),
+            jids: jids(node),
+        };
+        let request = decode::request(node);
         let connection = self.connection;
         let reaction = self
             .hub
-            .change(|world, now| world.receive(now, connection, xml, request));
+            .change(|world, now| world.receive(now, connection, text, request));
         for (after, reply) in reaction.replies {
             let stanza = encode::reply(&reply);
             if after.is_zero() {
@@ -215,8 +223,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 }
 
-/// Says why, and hangs up. A peer that does not read is not waited for.
-async fn say_farewell<S: AsyncRead + AsyncWrite + Unpin>(channel: &mut Channel<S>, farewell: &Farewell) {
+/// Says why, ends the stream and, a while later unless the peer is quicker, the connection: without a closing
+/// handshake, as WhatsApp does. A peer that does not read is not waited for.
+async fn say_farewell<S>(hub: &Hub, channel: &mut Channel<S>, farewell: &Farewell)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     if *farewell == Farewell::Cut {
         return;
     }
@@ -224,10 +236,13 @@ async fn say_farewell<S: AsyncRead + AsyncWrite + Unpin>(channel: &mut Channel<S
         for stanza in encode::farewell(farewell) {
             channel.write(&stanza).await?;
         }
-        channel.close().await;
         Ok::<_, WireError>(())
     };
-    let _ = timeout(Duration::from_secs(5), speech).await;
+    if let Ok(Ok(())) = timeout(FAREWELL, speech).await {
+        // What it still says is read and forgotten: unread bytes would make the end a reset, and that could
+        // overtake the last stanza.
+        let _ = timeout(hub.hang_up_after(), channel.drain()).await;
+    }
 }
 
 struct Delayed {

@@ -133,6 +133,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Channel<S> {
         write(&mut self.stream, framed(&sealed)).await
     }
 
+    /// Reads until the peer hangs up, whatever it says.
+    pub(crate) async fn drain(&mut self) {
+        while let Some(Ok(message)) = self.stream.next().await {
+            if message.is_close() {
+                return;
+            }
+        }
+    }
+
     /// Says goodbye as a WebSocket does. The peer may be gone already.
     pub(crate) async fn close(&mut self) {
         let _ = self.stream.close().await;

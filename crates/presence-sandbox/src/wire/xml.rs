@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use whatsapp_rust::wacore_binary::NodeRef;
-use whatsapp_rust::wacore_binary::node::NodeContentRef;
+use whatsapp_rust::wacore_binary::node::{NodeContentRef, ValueRef};
 
 /// How much text one stanza may become. An upload of 812 pre-keys would be 120 KiB that nobody reads;
 /// beyond this, contents and elements are left out, with a comment in their place.
@@ -12,12 +12,46 @@ const MAX_TEXT: usize = 16 * 1024;
 /// How many characters of an attribute's value are shown.
 const MAX_VALUE: usize = 1024;
 
+/// How many kinds of attributes are told to be JIDs, and how deep they are looked for.
+const MAX_JIDS: usize = 16;
+const MAX_DEPTH: usize = 8;
+
 /// Renders `node`. Attributes keep their order on the wire; a content that is not printable text is shown
 /// in hexadecimal digits.
 pub(crate) fn to_xml(node: &NodeRef<'_>) -> String {
     let mut xml = String::with_capacity(128);
     element(node, &mut xml);
     xml
+}
+
+/// Which attributes of `node` and of what is in it are JIDs on the wire, as `tag.attribute`, each once. In the
+/// text they look like any other.
+pub(crate) fn jids(node: &NodeRef<'_>) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_jids(node, 0, &mut found);
+    found
+}
+
+fn collect_jids(node: &NodeRef<'_>, depth: usize, found: &mut Vec<String>) {
+    for (key, value) in node.attrs_iter() {
+        if found.len() >= MAX_JIDS {
+            return;
+        }
+        if matches!(value, ValueRef::Jid(_)) {
+            let mut path = String::new();
+            name(&node.tag, &mut path);
+            path.push('.');
+            name(key, &mut path);
+            if !found.contains(&path) {
+                found.push(path);
+            }
+        }
+    }
+    if depth < MAX_DEPTH {
+        for child in node.children().unwrap_or_default() {
+            collect_jids(child, depth + 1, found);
+        }
+    }
 }
 
 fn element(node: &NodeRef<'_>, xml: &mut String) {
@@ -149,6 +183,18 @@ mod tests {
             xml(node),
             "<a__b name=\"&quot;&gt;&lt;evil a=&quot;&amp;&#10;\u{fffd}\">&lt;/a&gt;</a__b>"
         );
+    }
+
+    #[test]
+    fn a_jid_on_the_wire_is_told_from_a_text_that_looks_like_one() {
+        let jid: whatsapp_rust::Jid = "5511988887777@s.whatsapp.net".parse().unwrap();
+        let user = || NodeBuilder::new("user").attr("jid", &jid).build();
+        let node = NodeBuilder::new("iq")
+            .attr("to", "s.whatsapp.net")
+            .attr("from", &jid)
+            .children([user(), user()])
+            .build();
+        assert_eq!(jids(&node.as_node_ref()), ["iq.from", "user.jid"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Accounts and the devices linked to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Lid, Number};
+use super::{Lid, Number, TooManyNumbers};
 
 /// How many accounts can ever link a device.
 const MAX_ACCOUNTS: usize = 1_000_000;
@@ -11,7 +11,7 @@ const MAX_ACCOUNTS: usize = 1_000_000;
 const LAST_DEVICE: u16 = 99;
 
 /// A linked device: `<number>:<id>@s.whatsapp.net`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Device {
     pub(crate) number: Number,
     pub(crate) id: u16,
@@ -22,6 +22,8 @@ pub(crate) struct Device {
 pub(super) enum Recognised {
     /// It is linked.
     Linked(Device),
+    /// It says it is a device that a phone has accepted and that is not registered yet.
+    Offered,
     /// It says it is a device of an account that has not, or no longer, linked it.
     Unlinked,
     /// It was never linked, or says it is of an account that never linked anything: it wants to be linked.
@@ -34,12 +36,16 @@ pub(super) struct Accounts {
     by_key: HashMap<[u8; 32], Device>,
     lids: HashMap<Number, Lid>,
     by_lid: HashMap<Lid, Number>,
+    /// Accounts of which it was said whether their chats have moved to LIDs.
+    moved: HashMap<Number, bool>,
 }
 
-/// A phone that linked a device at least once.
+/// A phone that accepted a device at least once.
 #[derive(Debug, Default)]
 struct Account {
     devices: BTreeMap<u16, [u8; 32]>,
+    /// Device numbers given to devices that are being linked.
+    offered: BTreeSet<u16>,
     last: u16,
 }
 
@@ -47,6 +53,7 @@ impl Accounts {
     pub(super) fn recognise(&self, noise_key: &[u8; 32], says: Option<Device>) -> Recognised {
         match (self.by_key.get(noise_key), says) {
             (Some(linked), Some(says)) if *linked == says => Recognised::Linked(says),
+            (_, Some(says)) if self.is_offered(says) => Recognised::Offered,
             // A number the sandbox never saw is a placeholder: a client needs some number to greet with
             // when it connects to be linked.
             (_, Some(says)) if self.accounts.contains_key(&says.number) => Recognised::Unlinked,
@@ -64,13 +71,55 @@ impl Accounts {
             .map_or(0, |account| account.devices.len())
     }
 
+    /// How many devices are linked to `number`, or are about to be.
+    pub(super) fn devices_and_offers(&self, number: Number) -> usize {
+        self.accounts
+            .get(&number)
+            .map_or(0, |account| account.devices.len() + account.offered.len())
+    }
+
     /// The id the next device of `number` gets: not one that was just given up.
     pub(super) fn next_device(&self, number: Number) -> Option<u16> {
         let Some(account) = self.accounts.get(&number) else {
             return Some(1);
         };
         let mut after = (account.last + 1..=LAST_DEVICE).chain(1..=account.last);
-        after.find(|id| !account.devices.contains_key(id))
+        after.find(|id| !account.devices.contains_key(id) && !account.offered.contains(id))
+    }
+
+    /// The phone accepts a device; it is not linked before [`link`](Self::link).
+    pub(super) fn offer(&mut self, device: Device) {
+        self.lid_for(device.number);
+        let account = self.accounts.entry(device.number).or_default();
+        account.last = device.id;
+        account.offered.insert(device.id);
+    }
+
+    pub(super) fn is_offered(&self, device: Device) -> bool {
+        self.accounts
+            .get(&device.number)
+            .is_some_and(|account| account.offered.contains(&device.id))
+    }
+
+    /// Nothing came of an offer.
+    pub(super) fn withdraw(&mut self, device: Device) {
+        if let Some(account) = self.accounts.get_mut(&device.number) {
+            account.offered.remove(&device.id);
+        }
+    }
+
+    /// Says whether the chats of `number` have moved to LIDs.
+    pub(super) fn set_moved(&mut self, number: Number, moved: bool) -> Result<(), TooManyNumbers> {
+        if self.moved.len() >= MAX_ACCOUNTS && !self.moved.contains_key(&number) {
+            return Err(TooManyNumbers);
+        }
+        self.moved.insert(number, moved);
+        Ok(())
+    }
+
+    /// Whether the chats of `number` have moved to LIDs; `None` when nobody said.
+    pub(super) fn moved(&self, number: Number) -> Option<bool> {
+        self.moved.get(&number).copied()
     }
 
     pub(super) fn link(&mut self, device: Device, noise_key: [u8; 32]) {
@@ -78,6 +127,7 @@ impl Accounts {
         self.lid_for(device.number);
         let account = self.accounts.entry(device.number).or_default();
         account.last = device.id;
+        account.offered.remove(&device.id);
         if let Some(old) = account.devices.insert(device.id, noise_key) {
             self.by_key.remove(&old);
         }

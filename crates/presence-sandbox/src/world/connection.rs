@@ -6,7 +6,7 @@ use super::account::Recognised;
 use super::fault::{Answer, Strike};
 use super::pairing::Waiting;
 use super::request::Treatment;
-use super::{Device, Effect, Lid, Number, World};
+use super::{Device, Effect, Lid, Number, Refused, Text, World};
 
 /// One connection of one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +17,8 @@ pub(crate) struct ConnectionId(pub(super) u64);
 pub(crate) struct Claim {
     pub(crate) noise_key: [u8; 32],
     pub(crate) device: Option<Device>,
+    /// Whether it wants to be left in peace until it goes active.
+    pub(crate) passive: bool,
 }
 
 /// What a client that shook hands is told.
@@ -44,7 +46,8 @@ pub(crate) enum Admission {
 pub(crate) enum Farewell {
     /// `<failure>`, and hanging up.
     Failure {
-        reason: u16,
+        /// `None` gives no reason, which WhatsApp has been seen to do.
+        reason: Option<u16>,
         code: Option<u16>,
         expire_secs: Option<u64>,
         message: Option<String>,
@@ -62,7 +65,7 @@ pub(crate) enum Farewell {
 impl Farewell {
     pub(super) fn failure(reason: u16) -> Self {
         Self::Failure {
-            reason,
+            reason: Some(reason),
             code: None,
             expire_secs: None,
             message: None,
@@ -78,6 +81,10 @@ impl Farewell {
 pub(super) struct Connection {
     pub(super) noise_key: [u8; 32],
     pub(super) device: Option<Device>,
+    /// From when it is logged in: `None` when it is not welcomed.
+    pub(super) welcomed_at: Option<Duration>,
+    /// Whether it is told what happens, and may take part in it.
+    pub(super) active: bool,
     pub(super) available: bool,
     pub(super) stalled: bool,
     pub(super) waiting: Waiting,
@@ -92,7 +99,8 @@ impl World {
     /// A client shook hands.
     pub(crate) fn login(&mut self, now: Duration, claim: Claim) -> Admission {
         let device = match self.accounts.recognise(&claim.noise_key, claim.device) {
-            Recognised::Unlinked => return Admission::Refused(Farewell::failure(401)),
+            Recognised::Offered => return self.refuse_login(now, claim, Refused::NotRegistered),
+            Recognised::Unlinked => return self.refuse_login(now, claim, Refused::NotLinked),
             Recognised::Linked(device) => Some(device),
             Recognised::Stranger => None,
         };
@@ -109,11 +117,19 @@ impl World {
         }
 
         if let Some(device) = device {
-            self.replace(device);
+            self.replace(now, device);
         }
+        let success = self.faults.treatment(Answer::Success, number);
+        let welcomed_at = match (&success, device) {
+            (Treatment::Give, Some(_)) => Some(now),
+            (Treatment::Delay(by), Some(_)) => Some(now + *by),
+            _ => None,
+        };
         let connection = self.connections.open(Connection {
             noise_key: claim.noise_key,
             device,
+            welcomed_at,
+            active: !claim.passive,
             available: false,
             stalled: false,
             waiting: Waiting::default(),
@@ -126,7 +142,7 @@ impl World {
                 connection,
                 device,
                 lid: self.lid_of(device.number).unwrap_or(Lid::nth(0)),
-                success: self.faults.treatment(Answer::Success, number),
+                success,
             },
             None => Admission::Pair {
                 connection,
@@ -138,10 +154,35 @@ impl World {
 
     /// A connection is gone, whoever ended it.
     pub(crate) fn hung_up(&mut self, connection: ConnectionId) {
-        let gone = self.connections.close(connection);
-        if gone.is_some_and(|gone| gone.device.is_none()) {
+        let Some(gone) = self.connections.close(connection) else {
+            return;
+        };
+        if gone.device.is_none() {
             self.codes.forget(connection);
         }
+        if let Some(offered) = gone.waiting.offered() {
+            self.accounts.withdraw(offered);
+        }
+    }
+
+    fn refuse_login(&mut self, now: Duration, claim: Claim, why: Refused) -> Admission {
+        self.journal_login(now, claim.device, why);
+        Admission::Refused(Farewell::failure(401))
+    }
+
+    fn journal_login(&mut self, now: Duration, device: Option<Device>, why: Refused) {
+        if let Some(Device { number, id }) = device {
+            let text = Text {
+                xml: format!("<login jid=\"{number}:{id}@s.whatsapp.net\"/>"),
+                jids: Vec::new(),
+            };
+            self.journal.write(now, Some(number), text, Some(why));
+        }
+    }
+
+    /// The connections of `number`'s devices.
+    pub(crate) fn connections_of(&self, number: Number) -> Vec<ConnectionId> {
+        self.connections.concerned(Some(number))
     }
 
     /// Cuts `number`'s connections. Returns how many.
@@ -185,8 +226,9 @@ impl World {
     }
 
     /// A device has one connection: the older one has to go.
-    fn replace(&mut self, device: Device) {
+    fn replace(&mut self, now: Duration, device: Device) {
         if let Some(older) = self.connections.of_device(device) {
+            self.journal_login(now, Some(device), Refused::Replaced);
             self.effects
                 .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
             // It is on its way out: what it still sends counts for nobody.

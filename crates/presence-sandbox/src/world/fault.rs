@@ -19,13 +19,14 @@ pub struct FaultId(pub(super) u64);
 /// Something that goes wrong.
 ///
 /// It concerns every account unless [`on`](Self::on) names one, and stands until it is cleared unless
-/// [`times`](Self::times) limits it.
+/// [`times`](Self::times) or [`lasting`](Self::lasting) limit it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     pub(super) kind: FaultKind,
     pub(super) when: When,
     pub(super) account: Option<Number>,
     pub(super) times: Option<u32>,
+    pub(super) lasts: Option<Duration>,
 }
 
 /// What goes wrong.
@@ -48,12 +49,14 @@ pub enum FaultKind {
     DeviceRemoved,
     /// `<failure reason>`, then the server hangs up.
     Failure {
-        /// For example 401, 403, 405 or 503.
+        /// Any: for example 400, 401, 403, 405, 409, 429, 501, 502, 503 or 504.
         reason: u16,
         /// What the failure says besides, if anything.
         #[serde(default)]
         message: Option<String>,
     },
+    /// `<failure>` that gives no reason, then the server hangs up.
+    FailureWithoutReason,
     /// `<xmlstreamend>`, then the server hangs up.
     StreamEnd,
     /// The server hangs up without a word.
@@ -170,6 +173,9 @@ pub enum InvalidFault {
     /// A time of more than a year.
     #[error("a time of more than a year")]
     TooLong,
+    /// Only what stands can last.
+    #[error("this fault strikes once, at once: it takes no 'for_ms'")]
+    NothingLasts,
     /// Too many faults stand.
     #[error("{MAX_FAULTS} faults stand already")]
     TooMany,
@@ -184,6 +190,7 @@ impl Fault {
             when: When::Now,
             account: None,
             times: None,
+            lasts: None,
         }
     }
 
@@ -264,6 +271,12 @@ impl Fault {
         self.times
     }
 
+    /// How long it stands from when it is set; `None` without such a limit.
+    #[must_use]
+    pub const fn duration(&self) -> Option<Duration> {
+        self.lasts
+    }
+
     /// Concerns only this account.
     #[must_use]
     pub const fn on(mut self, account: Number) -> Self {
@@ -285,6 +298,13 @@ impl Fault {
         self
     }
 
+    /// Stands so long from when it is set, at most, then is cleared: up to a year.
+    #[must_use]
+    pub const fn lasting(mut self, time: Duration) -> Self {
+        self.lasts = Some(time);
+        self
+    }
+
     pub(super) fn check(&self) -> Result<(), InvalidFault> {
         if self.times == Some(0) || self.when == When::AfterStanzas(0) {
             return Err(InvalidFault::Zero);
@@ -302,11 +322,14 @@ impl Fault {
             }
             _ => {}
         }
+        if self.lasts.is_some_and(|time| time > YEAR) {
+            return Err(InvalidFault::TooLong);
+        }
         let timed = self.kind.strike().is_some();
-        if !timed && self.when != When::Now {
-            Err(InvalidFault::NotTimed)
-        } else {
-            Ok(())
+        match self.when {
+            When::Now if timed && self.lasts.is_some() => Err(InvalidFault::NothingLasts),
+            When::Login | When::AfterStanzas(_) if !timed => Err(InvalidFault::NotTimed),
+            _ => Ok(()),
         }
     }
 
@@ -333,10 +356,16 @@ impl FaultKind {
             Self::Replaced => Farewell::Conflict("replaced"),
             Self::DeviceRemoved => Farewell::Conflict("device_removed"),
             Self::Failure { reason, message } => Farewell::Failure {
-                reason: *reason,
+                reason: Some(*reason),
                 code: None,
                 expire_secs: None,
                 message: message.clone(),
+            },
+            Self::FailureWithoutReason => Farewell::Failure {
+                reason: None,
+                code: None,
+                expire_secs: None,
+                message: None,
             },
             Self::StreamEnd => Farewell::StreamEnd,
             Self::Drop => Farewell::Cut,

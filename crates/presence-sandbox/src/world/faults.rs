@@ -116,7 +116,7 @@ impl Faults {
 fn banned(code: u16, remaining: Duration) -> Farewell {
     let expire_secs = remaining.as_secs() + u64::from(remaining.subsec_nanos() > 0);
     Farewell::Failure {
-        reason: 402,
+        reason: Some(402),
         code: Some(code),
         expire_secs: Some(expire_secs),
         message: None,
@@ -138,9 +138,9 @@ impl World {
             (Some(strike), When::Now) => Ok((None, self.strike(&fault, &strike))),
             _ => {
                 let mut struck = 0;
-                let mut ends_at = None;
+                let mut ends_at = fault.lasts.map(|time| now + time);
                 if let FaultKind::Ban { code, lasts } = fault.kind {
-                    ends_at = Some(now + lasts);
+                    ends_at = ends_at.into_iter().chain([now + lasts]).min();
                     struck = self.dismiss(fault.account, &banned(code, lasts));
                 }
                 self.faults.last += 1;

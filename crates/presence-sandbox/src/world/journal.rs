@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Number;
 use super::screen::as_millis;
+use super::{Number, Refused};
 
 /// The text the journal holds at most, whatever the number of stanzas.
 const MAX_BYTES: usize = 64 << 20;
@@ -21,8 +21,27 @@ pub struct Entry {
     pub at: Duration,
     /// The sender's phone number; `None` for a device that is not linked yet.
     pub from: Option<Number>,
-    /// The stanza as XML text.
+    /// The stanza as XML text. A login that was refused, or that replaced a connection, is a `<login jid>`.
     pub stanza: String,
+    /// Which attributes were JIDs on the wire, as `tag.attribute`; all others were text. Each is named once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub jids: Vec<String>,
+    /// Why it had no effect; `None` when it had, or when the sandbox does not know what it means.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refused>,
+}
+
+/// A stanza as the journal shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Text {
+    pub(crate) xml: String,
+    pub(crate) jids: Vec<String>,
+}
+
+impl Text {
+    fn bytes(&self) -> usize {
+        self.xml.len() + self.jids.iter().map(String::len).sum::<usize>()
+    }
 }
 
 /// Some consecutive entries.
@@ -54,21 +73,38 @@ impl Journal {
         }
     }
 
-    pub(super) fn write(&mut self, now: Duration, from: Option<Number>, stanza: String) {
+    pub(super) fn write(
+        &mut self,
+        now: Duration,
+        from: Option<Number>,
+        text: Text,
+        refused: Option<Refused>,
+    ) {
         self.latest += 1;
-        self.bytes += stanza.len();
+        self.bytes += text.bytes();
+        let Text { xml: stanza, jids } = text;
         self.entries.push_back(Entry {
             seq: self.latest,
             at: now,
             from,
             stanza,
+            jids,
+            refused,
         });
         while self.entries.len() > self.most || self.bytes > MAX_BYTES {
             let Some(oldest) = self.entries.pop_front() else {
                 break;
             };
-            self.bytes -= oldest.stanza.len();
+            let text = Text {
+                xml: oldest.stanza,
+                jids: oldest.jids,
+            };
+            self.bytes -= text.bytes();
         }
+    }
+
+    pub(super) fn refused(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.refused.is_some())
     }
 
     pub(super) fn after(&self, after: u64, limit: usize) -> JournalPage {
@@ -87,10 +123,19 @@ impl Journal {
 mod tests {
     use super::*;
 
+    fn text(xml: String) -> Text {
+        Text { xml, jids: vec![] }
+    }
+
     fn journal_of(stanzas: u64, most: usize) -> Journal {
         let mut journal = Journal::new(most);
         for n in 1..=stanzas {
-            journal.write(Duration::from_millis(n), None, format!("<a n=\"{n}\"/>"));
+            journal.write(
+                Duration::from_millis(n),
+                None,
+                text(format!("<a n=\"{n}\"/>")),
+                None,
+            );
         }
         journal
     }
@@ -129,22 +174,36 @@ mod tests {
     fn long_stanzas_are_bounded_together() {
         let mut journal = Journal::new(usize::MAX);
         for _ in 0..100 {
-            journal.write(Duration::ZERO, None, "x".repeat(1 << 20));
+            journal.write(Duration::ZERO, None, text("x".repeat(1 << 20)), None);
         }
         assert_eq!(journal.entries.len(), 64);
     }
 
     #[test]
     fn an_entry_is_the_json_the_control_api_promises() {
-        let mut journal = Journal::new(1);
-        journal.write(
+        let mut journal = Journal::new(2);
+        let (at, from) = (
             Duration::from_millis(1500),
             Some("5511988887777".parse().unwrap()),
-            "<a/>".to_owned(),
         );
+        journal.write(at, from, text("<a/>".to_owned()), None);
+        let typed = Text {
+            xml: "<b to=\"1@lid\"/>".to_owned(),
+            jids: vec!["b.to".to_owned()],
+        };
+        journal.write(at, None, typed, Some(Refused::LidOfUnmoved));
+        let json: Vec<_> = journal
+            .after(0, 2)
+            .entries
+            .iter()
+            .map(|entry| serde_json::to_string(entry).unwrap())
+            .collect();
         assert_eq!(
-            serde_json::to_string(&journal.after(0, 1).entries).unwrap(),
-            r#"[{"seq":1,"at_ms":1500,"from":"5511988887777","stanza":"<a/>"}]"#
+            json,
+            [
+                r#"{"seq":1,"at_ms":1500,"from":"5511988887777","stanza":"<a/>"}"#,
+                r#"{"seq":2,"at_ms":1500,"from":null,"stanza":"<b to=\"1@lid\"/>","jids":["b.to"],"refused":"lid_of_unmoved"}"#,
+            ]
         );
     }
 }

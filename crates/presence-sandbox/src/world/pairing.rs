@@ -1,13 +1,13 @@
 //! Linking a device to an account: what the server keeps track of. The phone's cryptography is elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use whatsapp_rust::wacore::libsignal::crypto::hmac_sha256;
 
-use super::{ConnectionId, Device, Lid, Number, World};
+use super::{ConnectionId, Device, Effect, Farewell, Lid, Number, World};
 
 /// A client shows its first QR code this long, and each of the others that much.
 const FIRST_CODE: Duration = Duration::from_secs(60);
@@ -70,6 +70,7 @@ pub(crate) struct ScanOffer {
     pub(crate) device: Device,
     pub(crate) lid: Lid,
     pub(crate) lid_migrated: bool,
+    pub(crate) named: bool,
 }
 
 /// What a phone needs to answer a device that asked for a link code.
@@ -102,6 +103,42 @@ pub(super) struct Waiting {
     device: Option<Device>,
     refused: Option<String>,
     finish: Option<CompanionFinish>,
+}
+
+impl Waiting {
+    /// The device number that was offered and not taken yet.
+    pub(super) fn offered(&self) -> Option<Device> {
+        self.device
+    }
+}
+
+/// What is due after devices confirmed that they are linked. Both times are the same for all devices, so the
+/// first of each queue is the one that is due first.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed {
+    registrations: VecDeque<(Duration, Registration)>,
+    restarts: VecDeque<(Duration, ConnectionId)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Registration {
+    connection: ConnectionId,
+    device: Device,
+    noise_key: [u8; 32],
+}
+
+impl Confirmed {
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        let registration = self.registrations.front().map(|(due, _)| *due);
+        let restart = self.restarts.front().map(|(due, _)| *due);
+        registration.into_iter().chain(restart).min()
+    }
+
+    fn is_registering(&self, device: Device) -> bool {
+        self.registrations
+            .iter()
+            .any(|(_, registration)| registration.device == device)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -242,7 +279,7 @@ impl World {
         connection: ConnectionId,
         number: Number,
     ) -> Result<ScanOffer, PairError> {
-        let devices = self.accounts.devices(number);
+        let devices = self.accounts.devices_and_offers(number);
         if devices >= self.settings.max_devices {
             return Err(PairError::TooManyDevices(devices));
         }
@@ -261,52 +298,92 @@ impl World {
         waiting.waiting.device = Some(device);
         waiting.waiting.refused = None;
         let noise_key = waiting.noise_key;
+        self.accounts.offer(device);
         let lid = self
             .numbers
             .lid(number)
             .unwrap_or_else(|| self.accounts.lid_for(number));
-        let lid_migrated = self.settings.lid_migrated;
+        let lid_migrated = self.is_lid_migrated(number);
         Ok(ScanOffer {
             connection,
             noise_key,
             device,
             lid,
             lid_migrated,
+            named: self.settings.named,
         })
     }
 
-    /// The device signed the phone's keys: it is linked. False when nothing was offered to it.
-    pub(super) fn pair_signed(&mut self, connection: ConnectionId) -> bool {
+    /// The device signed the phone's keys: it will be registered, then told to connect again.
+    pub(super) fn pair_signed(&mut self, now: Duration, connection: ConnectionId) {
         let Some(signed) = self.connections.get_mut(connection) else {
-            return false;
+            return;
         };
         let Some(device) = signed.waiting.device.take() else {
-            return false;
+            return;
         };
-        let noise_key = signed.noise_key;
-        self.accounts.link(device, noise_key);
+        let registration = Registration {
+            connection,
+            device,
+            noise_key: signed.noise_key,
+        };
         self.codes.forget(connection);
-        true
+        let due = now + self.settings.register_after;
+        self.confirmed.registrations.push_back((due, registration));
+        self.register_due(now);
+    }
+
+    /// Registers the devices whose time has come, and tells those that wait for it to connect again.
+    pub(super) fn register_due(&mut self, now: Duration) {
+        while let Some(&(due, registration)) = self.confirmed.registrations.front()
+            && due <= now
+        {
+            self.confirmed.registrations.pop_front();
+            let Registration {
+                connection,
+                device,
+                noise_key,
+            } = registration;
+            self.accounts.link(device, noise_key);
+            let restart = due + self.settings.restart_after;
+            self.confirmed.restarts.push_back((restart, connection));
+        }
+        while let Some(&(due, connection)) = self.confirmed.restarts.front()
+            && due <= now
+        {
+            self.confirmed.restarts.pop_front();
+            let restart = Farewell::StreamError {
+                code: 515,
+                hang_up: true,
+            };
+            self.effects.push_back(Effect::Dismiss(connection, restart));
+        }
     }
 
     pub(super) fn pair_refused(&mut self, connection: ConnectionId, text: String) {
         if let Some(refused) = self.connections.get_mut(connection)
-            && refused.waiting.device.take().is_some()
+            && let Some(device) = refused.waiting.device.take()
         {
             refused.waiting.refused = Some(text);
+            self.accounts.withdraw(device);
         }
     }
 
     /// The phone gave up on a device that did not answer.
     pub(crate) fn give_up(&mut self, connection: ConnectionId) {
-        if let Some(late) = self.connections.get_mut(connection) {
-            late.waiting.device = None;
+        if let Some(late) = self.connections.get_mut(connection)
+            && let Some(device) = late.waiting.device.take()
+        {
+            self.accounts.withdraw(device);
         }
     }
 
     pub(crate) fn progress(&self, offer: &ScanOffer) -> Progress {
         if self.accounts.linked(&offer.noise_key) == Some(offer.device) {
             return Progress::Linked;
+        }
+        if self.confirmed.is_registering(offer.device) {
+            return Progress::Waiting;
         }
         match self.connections.get(offer.connection) {
             None => Progress::Failed(PairError::Gone),

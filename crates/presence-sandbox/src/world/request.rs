@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use super::connection::Connection;
 use super::fault::{Answer, Strike};
-use super::{CompanionFinish, ConnectionId, Farewell, Lid, Number, Place, State, World};
+use super::{CompanionFinish, ConnectionId, Farewell, Lid, Number, Place, Refused, State, Text, World};
 
 /// A client's stanza, as far as the sandbox understands it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Request {
     /// `<chatstate>`; `None` is `<paused/>`.
-    ChatState { to: Address, state: Option<State> },
+    ChatState {
+        id: Option<String>,
+        to: Address,
+        jid: Option<String>,
+        state: Option<State>,
+    },
     /// `<presence>` of the client itself.
     Presence { available: bool },
     /// An `<iq>` that waits for an answer.
@@ -95,8 +101,10 @@ pub(crate) enum Reply {
     Done {
         id: String,
     },
+    /// Whether the account's chats have moved to LIDs is one of them.
     Props {
         id: String,
+        lid_migrated: bool,
     },
     Blocklist {
         id: String,
@@ -132,6 +140,13 @@ pub(crate) enum Reply {
         id: String,
         to: Option<String>,
     },
+    /// "That was not taken."
+    Nack {
+        class: &'static str,
+        id: Option<String>,
+        to: Option<String>,
+        code: u16,
+    },
     /// "That was all that came while you were offline."
     Offline,
 }
@@ -159,23 +174,34 @@ pub(crate) struct Reaction {
 }
 
 impl World {
-    /// A stanza came. `xml` is its text for the journal.
+    /// A stanza came. `text` is what the journal shows of it.
     pub(crate) fn receive(
         &mut self,
         now: Duration,
         connection: ConnectionId,
-        xml: String,
+        text: Text,
         request: Request,
     ) -> Reaction {
         let Some(sender) = self.connections.get(connection) else {
             return Reaction::default();
         };
         let from = sender.device.map(|device| device.number);
-        self.journal.write(now, from, xml);
+        let refused = self.refusal(now, sender, &request);
+        self.journal.write(now, from, text, refused);
 
         let mut reaction = Reaction::default();
         match request {
-            Request::ChatState { to, state } => {
+            Request::ChatState { id, jid, .. } if refused == Some(Refused::LidOfUnmoved) => {
+                let nack = Reply::Nack {
+                    class: "chatstate",
+                    id,
+                    to: jid,
+                    code: 400,
+                };
+                reaction.replies.push((Duration::ZERO, nack));
+            }
+            _ if refused.is_some() => {}
+            Request::ChatState { to, state, .. } => {
                 if let (Some(from), Some(place)) = (from, self.place(to)) {
                     match state {
                         Some(state) => self.screens.show(now, place, from, state),
@@ -188,14 +214,7 @@ impl World {
                     sender.available = available;
                 }
             }
-            Request::PairSigned => {
-                if self.pair_signed(connection) {
-                    reaction.farewell = Some(Farewell::StreamError {
-                        code: 515,
-                        hang_up: true,
-                    });
-                }
-            }
+            Request::PairSigned => self.pair_signed(now, connection),
             Request::PairRefused(text) => self.pair_refused(connection, text),
             Request::Acknowledged { class, id, to } => {
                 let treatment = self.faults.treatment(Answer::Ack, from);
@@ -225,8 +244,14 @@ impl World {
         let treatment = self.faults.treatment(asked.answer(), from);
         let refused = matches!(treatment, Treatment::Reject { .. });
         let went_active = asked == Asked::Passive { active: true };
+        if let (Asked::Passive { active }, Some(sender)) = (&asked, self.connections.get_mut(connection)) {
+            sender.active = *active;
+        }
         let answer = match asked {
-            Asked::Props => Reply::Props { id },
+            Asked::Props => Reply::Props {
+                id,
+                lid_migrated: from.is_some_and(|from| self.is_lid_migrated(from)),
+            },
             Asked::Blocklist => Reply::Blocklist { id },
             Asked::Privacy => Reply::Privacy { id },
             Asked::PreKeyCount => Reply::PreKeyCount { id },
@@ -297,6 +322,35 @@ impl World {
         }
     }
 
+    /// Why a stanza has no effect, if it has none.
+    fn refusal(&self, now: Duration, sender: &Connection, request: &Request) -> Option<Refused> {
+        let to = match request {
+            Request::ChatState { to, .. } => Some(*to),
+            Request::Presence { .. } => None,
+            _ => return None,
+        };
+        let logged_in = sender.welcomed_at.is_some_and(|welcomed| welcomed <= now);
+        match sender.device {
+            Some(device) if logged_in && sender.active => {
+                to.and_then(|to| self.refusal_of_address(device.number, to))
+            }
+            Some(_) if logged_in => Some(Refused::Passive),
+            _ => Some(Refused::NotLoggedIn),
+        }
+    }
+
+    /// WhatsApp takes each person under one address only: the LID from accounts whose chats have moved, as far
+    /// as the person has one, and the number from the others.
+    fn refusal_of_address(&self, from: Number, to: Address) -> Option<Refused> {
+        let moved = self.is_lid_migrated(from);
+        match to {
+            Address::Lid(_) if !moved => Some(Refused::LidOfUnmoved),
+            _ if self.place(to).is_none() => Some(Refused::NoRecipient),
+            Address::Number(number) if moved && self.lid_of(number).is_some() => Some(Refused::NumberOfMoved),
+            _ => None,
+        }
+    }
+
     fn number_of(&self, lid: Lid) -> Option<Number> {
         self.numbers.by_lid(lid).or_else(|| self.accounts.by_lid(lid))
     }
@@ -340,7 +394,7 @@ impl Reply {
     fn id(&self) -> Option<&str> {
         match self {
             Self::Done { id }
-            | Self::Props { id }
+            | Self::Props { id, .. }
             | Self::Blocklist { id }
             | Self::Privacy { id }
             | Self::PreKeyCount { id }
@@ -349,7 +403,7 @@ impl Reply {
             | Self::LinkCode { id, .. }
             | Self::Error { id, .. } => Some(id),
             // Neither answers a query, so neither can be refused.
-            Self::Ack { .. } | Self::Offline => None,
+            Self::Ack { .. } | Self::Nack { .. } | Self::Offline => None,
         }
     }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use presence_sandbox::{Number, Sandbox, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::runtime_impl::TokioRuntime;
 use whatsapp_rust::store::commands::DeviceCommand;
@@ -16,7 +18,8 @@ use whatsapp_rust::types::events::Event;
 use whatsapp_rust::wacore::net::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::wacore::store::{CachedNoiseCert, CachedServerCertChain, InMemoryBackend};
 use whatsapp_rust::wacore::types::events::{ChannelEventHandler, Subscription};
-use whatsapp_rust::{Client, ClientBuilder, Jid, anyhow, async_channel, async_trait};
+use whatsapp_rust::wacore_binary::OwnedNodeRef;
+use whatsapp_rust::{Client, ClientBuilder, Jid, RawNodeLease, anyhow, async_channel, async_trait};
 
 /// Longer than anything honest takes; on a paused clock it passes at once.
 const LONG: Duration = Duration::from_secs(300);
@@ -36,6 +39,15 @@ pub(crate) struct Device {
 enum Reach {
     Dial(Arc<Sandbox>),
     Url(String),
+    /// Through a line that tells how the server ended it, and hides from it that the client did.
+    Tapped(Arc<Sandbox>, mpsc::UnboundedSender<Ended>),
+}
+
+/// How the server ended a connection.
+pub(crate) struct Ended {
+    pub(crate) at: Instant,
+    /// The last that came from it.
+    pub(crate) last: Vec<u8>,
 }
 
 /// A running client. It ends when the value is dropped.
@@ -44,6 +56,7 @@ pub(crate) struct Connection {
     events: async_channel::Receiver<Arc<Event>>,
     run: JoinHandle<()>,
     _subscription: Subscription,
+    _raw: RawNodeLease,
 }
 
 impl Device {
@@ -55,6 +68,13 @@ impl Device {
     /// The same over TCP.
     pub(crate) async fn over_tcp(sandbox: &Sandbox) -> Self {
         Self::provisioned(sandbox.edge_key(), Reach::Url(sandbox.edge_url().unwrap())).await
+    }
+
+    /// The same device on connections that tell how the server ends them.
+    pub(crate) fn tapped(mut self, sandbox: &Arc<Sandbox>) -> (Self, mpsc::UnboundedReceiver<Ended>) {
+        let (ended, ends) = mpsc::unbounded_channel();
+        self.reach = Reach::Tapped(sandbox.clone(), ended);
+        (self, ends)
     }
 
     /// A device that is linked to `number`.
@@ -120,6 +140,7 @@ impl Device {
             .store(false, std::sync::atomic::Ordering::SeqCst);
         let (handler, events) = ChannelEventHandler::new();
         let subscription = client.subscribe_handler(handler);
+        let raw = client.acquire_raw_node_forwarding();
         let running = client.clone();
         let run = tokio::spawn(async move { running.run().await });
         Connection {
@@ -127,6 +148,7 @@ impl Device {
             events,
             run,
             _subscription: subscription,
+            _raw: raw,
         }
     }
 
@@ -152,6 +174,26 @@ impl Connection {
             }
         };
         timeout(LONG, next).await.expect("the event comes")
+    }
+
+    /// The next stanza of the server's with this name.
+    pub(crate) async fn stanza(&mut self, tag: &str) -> Arc<OwnedNodeRef> {
+        self.event(|event| match event {
+            Event::RawNode(stanza) if stanza.tag() == tag => Some(stanza.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The stanzas of the server's that came since the last call.
+    pub(crate) fn stanzas(&mut self) -> Vec<Arc<OwnedNodeRef>> {
+        let mut stanzas = Vec::new();
+        while let Ok(event) = self.events.try_recv() {
+            if let Event::RawNode(stanza) = &*event {
+                stanzas.push(stanza.clone());
+            }
+        }
+        stanzas
     }
 
     pub(crate) async fn qr_code(&mut self) -> String {
@@ -228,11 +270,48 @@ impl TransportFactory for Reach {
                     .await?;
                 from_websocket(stream)
             }
+            Self::Tapped(sandbox, ended) => {
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                tokio::spawn(tap(far, sandbox.dial(), ended.clone()));
+                let (stream, _) = builder("ws://sandbox/ws/chat")?.connect_on(near).await?;
+                from_websocket(stream)
+            }
             Self::Url(url) => {
                 let (stream, _) = builder(url)?.connect().await?;
                 from_websocket(stream)
             }
         })
+    }
+}
+
+/// Carries bytes both ways until the server ends it.
+async fn tap(client: DuplexStream, server: DuplexStream, ended: mpsc::UnboundedSender<Ended>) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_server, mut to_server) = tokio::io::split(server);
+    let up = async {
+        let mut buffer = vec![0; 4096];
+        while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+            // A WebSocket's closing frame: it would end the connection too early.
+            if buffer[0] == 0x88 || to_server.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    let down = async {
+        let mut buffer = vec![0; 4096];
+        let mut last = Vec::new();
+        while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+            last = buffer[..read].to_vec();
+            // The client may be gone.
+            let _ = to_client.write_all(&last).await;
+        }
+        let at = Instant::now();
+        let _ = ended.send(Ended { at, last });
+    };
+    tokio::select! {
+        () = up => {}
+        () = down => {}
     }
 }
 

@@ -43,8 +43,13 @@ async fn each_failure_at_login_is_what_the_client_takes_it_for() {
         (403, "logged out"),
         (405, "outdated"),
         (409, "failure 409"),
+        (400, "failure 400"),
+        (429, "failure 429"),
         (500, "failure 500"),
+        (501, "failure 501"),
+        (502, "failure 502"),
         (503, "failure 503"),
+        (504, "failure 504"),
     ];
     for (reason, expected) in cases {
         sandbox
@@ -54,6 +59,22 @@ async fn each_failure_at_login_is_what_the_client_takes_it_for() {
         assert_eq!(connection.event(outcome).await, expected, "failure {reason}");
         connection.ended().await;
     }
+    let _online = device.online().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_need_not_give_a_reason_and_can_last_for_a_while() {
+    let (sandbox, device) = linked().await;
+    let silent = Fault::new(FaultKind::FailureWithoutReason).when(When::Login);
+    sandbox.fault(silent.lasting(30 * SECOND)).unwrap();
+    for _ in 0..2 {
+        let mut connection = device.connect().await;
+        assert_eq!(connection.event(outcome).await, "failure 0");
+        connection.ended().await;
+        tokio::time::sleep(10 * SECOND).await;
+    }
+    tokio::time::sleep(10 * SECOND).await;
+    assert_eq!(sandbox.look(|world| world.faults().count()), 0);
     let _online = device.online().await;
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use presence_sandbox::{Fault, FaultKind, Number, PairError, Sandbox, When};
-use tokio::time::advance;
+use presence_sandbox::{Fault, FaultKind, Number, PairError, Refused, Sandbox, When};
+use tokio::time::{Instant, advance, sleep};
 use whatsapp_rust::types::events::{ConnectFailureReason, Event};
 
 use crate::device::{Device, until};
@@ -227,4 +227,73 @@ fn logged_out(event: &Event) -> Option<(bool, ConnectFailureReason)> {
         Event::LoggedOut(out) => Some((out.on_connect, out.reason)),
         _ => None,
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_linked_device_is_told_to_connect_again_some_time_later() {
+    for (set, expected) in [(None, 400), (Some(1500), 1500), (Some(0), 0)] {
+        let mut builder = Sandbox::builder();
+        if let Some(millis) = set {
+            builder = builder.restart_after(Duration::from_millis(millis));
+        }
+        let sandbox = Arc::new(builder.detached());
+        let device = Device::new(&sandbox).await;
+        let mut connection = device.connect().await;
+        let qr = connection.qr_code().await;
+        sandbox.scan(phone(), &qr).await.unwrap();
+        let linked = Instant::now();
+        let error = connection.stanza("stream:error").await;
+        assert_eq!(error.get().get_attr("code").unwrap().as_str(), "515");
+        assert_eq!(linked.elapsed().as_millis(), expected, "{set:?}");
+        connection.ended().await;
+        let _online = device.online().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_is_not_registered_before_its_confirmation_was_read() {
+    let builder = Sandbox::builder().register_after(Duration::from_secs(2));
+    let sandbox = Arc::new(builder.detached());
+    let device = Device::new(&sandbox).await;
+    let mut connection = device.connect().await;
+    let qr = connection.qr_code().await;
+    let scan = tokio::spawn({
+        let sandbox = sandbox.clone();
+        async move { sandbox.scan(phone(), &qr).await }
+    });
+    connection
+        .event(|event| matches!(event, Event::PairSuccess(_)).then_some(()))
+        .await;
+    sleep(Duration::from_secs(1)).await;
+    // As a client that does not wait for 515.
+    connection.hang_up().await;
+    let mut hasty = device.connect().await;
+    assert_eq!(
+        hasty.event(logged_out).await,
+        (true, ConnectFailureReason::LoggedOut)
+    );
+    assert_eq!(sandbox.look(|world| world.linked_devices(phone())), 0);
+    let why: Vec<_> =
+        sandbox.look(|world| world.refused().map(|entry| (entry.from, entry.refused)).collect());
+    assert_eq!(why, [(Some(phone()), Some(Refused::NotRegistered))]);
+
+    assert_eq!(scan.await.unwrap(), Ok(()));
+    assert_eq!(sandbox.look(|world| world.linked_devices(phone())), 1);
+    let _online = device.online().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_ends_first_and_the_connection_later() {
+    let builder = Sandbox::builder().hang_up_after(Duration::from_secs(2));
+    let sandbox = Arc::new(builder.detached());
+    let device = Device::linked(&sandbox, phone()).await;
+    let (device, mut ends) = device.tapped(&sandbox);
+    let mut online = device.online().await;
+    sandbox.fault(Fault::stream_error(503)).unwrap();
+    online.stanza("xmlstreamend").await;
+    let said = Instant::now();
+    let ended = ends.recv().await.unwrap();
+    assert_eq!(ended.at - said, Duration::from_secs(2));
+    // A closing frame of a WebSocket would begin with this.
+    assert!(!ended.last.starts_with(&[0x88]), "{:?}", ended.last);
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use presence_sandbox::{Entry, Number, Sandbox, Spell, State, Why, World};
+use presence_sandbox::{Answer, Entry, Fault, Number, Refused, Sandbox, Spell, State, Why, World};
 use tokio::time::{Instant, sleep};
 use whatsapp_rust::Jid;
+use whatsapp_rust::wacore_binary::node::ValueRef;
 
 use crate::device::{Connection, Device, until};
 
@@ -126,6 +127,7 @@ async fn the_journal_has_what_was_sent_with_its_times() {
 #[tokio::test(start_paused = true)]
 async fn a_lid_is_the_phone_behind_it_and_an_alias_is_nobody() {
     let (sandbox, online) = ann_online().await;
+    sandbox.set_lid_migrated(ann(), true).unwrap();
     let alias: Number = "551177776666".parse().unwrap();
     let lid = "123456789012345".parse().unwrap();
     sandbox.set_number(alias, Some(bob()), Some(lid)).unwrap();
@@ -176,4 +178,124 @@ async fn the_account_itself_can_be_found_by_number_and_by_lid() {
     let answers = online.client.contacts().is_on_whatsapp(&asked).await.unwrap();
     assert_eq!(answers[0].lid, Some(lid));
     assert_eq!(answers[1].pn_jid.as_ref().unwrap().user, ann().to_string());
+}
+
+/// Why Ann's stanzas had no effect, each with its address.
+fn refused(world: &World) -> Vec<(Refused, String)> {
+    let of_ann = world.refused().filter(|entry| entry.from == Some(ann()));
+    of_ann
+        .map(|entry| {
+            let to = entry
+                .stanza
+                .split("to=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next());
+            (entry.refused.unwrap(), to.unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_account_reaches_a_person_under_one_address_only() {
+    let (sandbox, online) = ann_online().await;
+    let lid = "123456789012345@lid".to_owned();
+    let bobs = "123456789012345".parse().unwrap();
+    sandbox.set_number(bob(), Some(bob()), Some(bobs)).unwrap();
+
+    online.types_to(&lid).await;
+    until(&sandbox, |world| refused(world).len() == 1).await;
+    online.types_to(&chat()).await;
+    bob_sees(&sandbox, Some(State::Typing)).await;
+    online.pauses_to(&chat()).await;
+    bob_sees(&sandbox, None).await;
+
+    sandbox.set_lid_migrated(ann(), true).unwrap();
+    online.types_to(&chat()).await;
+    until(&sandbox, |world| refused(world).len() == 2).await;
+    online.types_to(&lid).await;
+    bob_sees(&sandbox, Some(State::Typing)).await;
+    online.types_to("5511955554444@s.whatsapp.net").await;
+    until(&sandbox, |world| {
+        !world.shown("5511955554444".parse().unwrap()).now.is_empty()
+    })
+    .await;
+    assert_eq!(
+        sandbox.look(refused),
+        [(Refused::LidOfUnmoved, lid), (Refused::NumberOfMoved, chat())],
+        "somebody without a LID is reached by number all the same"
+    );
+    assert_eq!(sandbox.timeline(bob()).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refusal_of_a_lid_is_told_to_the_client() {
+    let (sandbox, mut online) = ann_online().await;
+    online.types_to("123456789012345@lid").await;
+    until(&sandbox, |world| refused(world).len() == 1).await;
+    let nack = online.stanza("ack").await;
+    let attr = |name| nack.get().get_attr(name).map(|value| value.as_str().into_owned());
+    assert_eq!(
+        ["class", "error", "from"].map(|name| attr(name).unwrap()),
+        ["chatstate", "400", "123456789012345@lid"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_learns_that_its_account_has_moved_when_it_logs_in() {
+    let sandbox = Arc::new(Sandbox::builder().detached());
+    let device = Device::linked(&sandbox, ann()).await;
+    let online = device.online().await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(!online.client.is_lid_migrated().await);
+    online.hang_up().await;
+    sandbox.set_lid_migrated(ann(), true).unwrap();
+    let online = device.online().await;
+    sleep(Duration::from_secs(1)).await;
+    assert!(online.client.is_lid_migrated().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_shown_for_a_device_that_was_not_welcomed() {
+    let sandbox = Arc::new(Sandbox::builder().detached());
+    let device = Device::linked(&sandbox, ann()).await;
+    sandbox.fault(Fault::withhold(Answer::Success).on(ann())).unwrap();
+    let connection = device.connect().await;
+    until(&sandbox, |world| world.connections(ann()) == 1).await;
+    while !connection.client.is_connected() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    connection.types_to(&chat()).await;
+    until(&sandbox, |world| {
+        refused(world) == [(Refused::NotLoggedIn, chat())]
+    })
+    .await;
+    assert!(sandbox.timeline(bob()).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_server_says_who_it_is_as_a_jid() {
+    let sandbox = Arc::new(Sandbox::builder().detached());
+    let device = Device::linked(&sandbox, ann()).await;
+    let mut online = device.connect().await;
+    sleep(Duration::from_secs(2)).await;
+    online.types_to(&chat()).await;
+    until(&sandbox, |world| !world.shown(bob()).now.is_empty()).await;
+    let senders: Vec<_> = online
+        .stanzas()
+        .iter()
+        .filter_map(|stanza| {
+            let from = stanza.get().get_attr("from")?;
+            Some(matches!(from, ValueRef::Jid(_)))
+        })
+        .collect();
+    assert!(
+        senders.len() > 3 && senders.iter().all(|is_jid| *is_jid),
+        "{senders:?}"
+    );
+    let entries = sandbox.journal().entries;
+    let typing = entries
+        .iter()
+        .find(|entry| entry.stanza.starts_with("<chatstate"))
+        .unwrap();
+    assert_eq!(typing.jids, ["chatstate.to"]);
 }

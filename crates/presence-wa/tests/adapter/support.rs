@@ -1,20 +1,32 @@
 //! A sandbox, a connector that dials it through pipes, and what tests say about sessions.
 
+use std::error::Error;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use presence_core::InstanceId;
 use presence_sandbox::{Number, Sandbox, World};
 use presence_wa::{
-    ByteStream, Connection, Connector, DeviceId, Dial, Edge, End, Keys, PairingUpdate, Session, SessionState,
-    WhatsApp, WhatsAppConfig,
+    ByteStream, Connector, DeviceKeys, Dial, Edge, End, Keys, LinkedDevice, Online, PairingUpdate, Session,
+    SessionState, WhatsApp, WhatsAppConfig,
 };
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{Connection as _, SqliteConnection};
+use tempfile::TempDir;
 use tokio::time::timeout;
 
-pub(crate) const DEVICE: DeviceId = DeviceId(7);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// The instance that tests pair.
+pub(crate) const ME: InstanceId = instance(7);
+
+pub(crate) const fn instance(number: i32) -> InstanceId {
+    InstanceId::new(number).unwrap()
+}
 
 /// The account that tests pair with.
 pub(crate) fn ana() -> Number {
@@ -57,8 +69,60 @@ pub(crate) fn whatsapp_with(sandbox: &Arc<Sandbox>, keys: Keys) -> WhatsApp {
         .with_dial(Arc::new(Pipes(Arc::clone(sandbox))))
 }
 
+/// The key file of a service, as its store would give it.
+struct KeyFile(PathBuf);
+
+impl KeyFile {
+    async fn connect(&self) -> sqlx::Result<SqliteConnection> {
+        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&self.0)).await
+    }
+}
+
+#[async_trait]
+impl DeviceKeys for KeyFile {
+    fn url(&self) -> String {
+        self.0.display().to_string()
+    }
+
+    async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>> {
+        if !self.0.exists() {
+            return Ok(Vec::new());
+        }
+        let query = "SELECT id, pn, push_name FROM device WHERE account IS NOT NULL";
+        let rows: Vec<(i32, String, String)> = sqlx::query_as(query)
+            .fetch_all(&mut self.connect().await?)
+            .await?;
+        let linked = rows.into_iter().map(|(id, pn, push_name)| LinkedDevice {
+            instance: instance(id),
+            pn,
+            push_name,
+        });
+        Ok(linked.collect())
+    }
+
+    async fn wipe(&self, _: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        Ok(())
+    }
+}
+
+/// Device keys in a file in `directory`.
+pub(crate) fn keys_in(directory: &TempDir) -> Keys {
+    Keys::File(Arc::new(KeyFile(directory.path().join("devices.db"))))
+}
+
+/// Keeps everybody else from writing device keys in `directory`, until it is dropped.
+pub(crate) async fn lock_keys_in(directory: &TempDir) -> SqliteConnection {
+    let file = KeyFile(directory.path().join("devices.db"));
+    let mut connection = file.connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
+}
+
 /// Waits until the session's state is as `is_so` says.
-pub(crate) async fn until(session: &Connection, is_so: impl FnMut(&SessionState) -> bool) -> SessionState {
+pub(crate) async fn until(session: &dyn Session, is_so: impl FnMut(&SessionState) -> bool) -> SessionState {
     let mut state = session.state();
     let found = timeout(10 * MINUTE, state.wait_for(is_so)).await;
     found
@@ -67,7 +131,7 @@ pub(crate) async fn until(session: &Connection, is_so: impl FnMut(&SessionState)
         .clone()
 }
 
-pub(crate) async fn qr(session: &Connection) -> String {
+pub(crate) async fn qr(session: &dyn Session) -> String {
     let is_qr = |state: &SessionState| matches!(state, SessionState::Pairing(PairingUpdate::Qr { .. }));
     match until(session, is_qr).await {
         SessionState::Pairing(PairingUpdate::Qr { code, .. }) => code,
@@ -75,36 +139,36 @@ pub(crate) async fn qr(session: &Connection) -> String {
     }
 }
 
-pub(crate) async fn online(session: &Connection) {
-    let state = until(session, |state| {
-        matches!(state, SessionState::Online(_) | SessionState::Ended(_))
-    })
-    .await;
-    assert!(matches!(state, SessionState::Online(_)), "{state:?}");
+pub(crate) async fn online(session: &dyn Session) -> Online {
+    let over = |state: &SessionState| matches!(state, SessionState::Online(_) | SessionState::Ended(_));
+    match until(session, over).await {
+        SessionState::Online(online) => online,
+        state => panic!("{state:?}"),
+    }
 }
 
-pub(crate) async fn end(session: &Connection) -> End {
+pub(crate) async fn end(session: &dyn Session) -> End {
     match until(session, |state| matches!(state, SessionState::Ended(_))).await {
         SessionState::Ended(end) => end,
         _ => unreachable!("it was asked for"),
     }
 }
 
-/// Links `DEVICE` to Ana's phone.
+/// Links `ME` to Ana's phone.
 pub(crate) async fn pair(whatsapp: &WhatsApp, sandbox: &Sandbox) {
-    let session = whatsapp.open(DEVICE).await.unwrap();
-    let qr = qr(&session).await;
+    let session = whatsapp.open(ME).await.unwrap();
+    let qr = qr(&*session).await;
     sandbox.scan(ana(), &qr).await.unwrap();
-    assert_eq!(end(&session).await, End::Paired);
+    assert_eq!(end(&*session).await, End::Paired);
 }
 
 /// A sandbox and a session of Ana's that is online.
-pub(crate) async fn online_session() -> (Arc<Sandbox>, WhatsApp, Connection) {
+pub(crate) async fn online_session() -> (Arc<Sandbox>, WhatsApp, Box<dyn Session>) {
     let sandbox = sandbox();
     let whatsapp = whatsapp(&sandbox);
     pair(&whatsapp, &sandbox).await;
-    let session = whatsapp.open(DEVICE).await.unwrap();
-    online(&session).await;
+    let session = whatsapp.open(ME).await.unwrap();
+    online(&*session).await;
     (sandbox, whatsapp, session)
 }
 

@@ -1,41 +1,45 @@
-//! Each event, each look, and what follows.
+//! Each event, each sight, and what follows.
 
 use ::whatsapp_rust::wacore::chrono;
 use ::whatsapp_rust::wacore::types::events::{
     ClientOutdated, ConnectFailure, Connected, LoggedOut, PairError, PairSuccess, PairingQrCode,
-    PairingQrCodesExhausted, SelfPushNameUpdated, StreamReplaced, TempBanReason, TemporaryBan,
+    PairingQrCodesExhausted, StreamReplaced, TempBanReason, TemporaryBan,
 };
 
 use super::*;
+use crate::session::Identity;
 
 const SECOND: Duration = Duration::from_secs(1);
 const LIMITS: Limits = Limits {
     login: Duration::from_secs(10),
     ready: Duration::from_secs(2),
 };
-const DIALLING: Look = Look {
+const DIALLING: Sight = Sight {
     running: true,
     connected: false,
     logged_in: false,
-    named: true,
 };
-const CONNECTED: Look = Look {
+const CONNECTED: Sight = Sight {
     connected: true,
     ..DIALLING
 };
-const LOGGED_IN: Look = Look {
+const LOGGED_IN: Sight = Sight {
     logged_in: true,
     ..CONNECTED
 };
-const OVER: Look = Look {
+const OVER: Sight = Sight {
     running: false,
     ..DIALLING
 };
 
-fn me() -> Identity {
-    Identity {
-        jid: "5511999990000@s.whatsapp.net".to_owned(),
-        push_name: Some("Ana".to_owned()),
+fn me() -> Online {
+    Online {
+        identity: Identity {
+            jid: "5511999990000@s.whatsapp.net".to_owned(),
+            push_name: Some("Ana".to_owned()),
+        },
+        moved_to_lids: true,
+        self_announced: 0,
     }
 }
 
@@ -45,10 +49,24 @@ fn progress() -> Progress {
 
 fn online(now: Instant) -> Progress {
     let mut progress = progress();
-    progress.handle_look(now, LOGGED_IN);
+    progress.handle_sight(now, LOGGED_IN);
     progress.handle_signal(now, Signal::Ready);
-    progress.handle_look(now, LOGGED_IN);
+    progress.handle_sight(now, LOGGED_IN);
     assert_eq!(progress.state(me), SessionState::Online(me()));
+    progress
+}
+
+fn pairing(now: Instant) -> Progress {
+    let mut progress = progress();
+    progress.handle_sight(now, CONNECTED);
+    progress.handle_signal(now, qr("2@x"));
+    progress
+}
+
+fn linked(now: Instant) -> Progress {
+    let mut progress = pairing(now);
+    progress.handle_signal(now, Signal::Linked);
+    assert_eq!((progress.end(), progress.state(me)), (None, SessionState::Linked));
     progress
 }
 
@@ -83,27 +101,24 @@ fn ban(expire: chrono::Duration) -> Event {
 
 #[test]
 fn each_event_that_ends_a_session_says_why() {
-    let logged_out = LoggedOut::builder()
-        .on_connect(false)
-        .reason(ConnectFailureReason::LoggedOut)
-        .build();
+    let logged_out = |on_connect| {
+        let logout = LoggedOut::builder()
+            .on_connect(on_connect)
+            .reason(ConnectFailureReason::LoggedOut);
+        Event::LoggedOut(logout.build())
+    };
     let jid = ::whatsapp_rust::Jid::pn("5511999990000");
     let pair_error = PairError::builder()
-        .id(jid.clone())
-        .lid(jid.clone())
-        .business_name(String::new())
-        .platform(String::new())
-        .error("bad signature".to_owned())
-        .build();
-    let paired = PairSuccess::builder()
         .id(jid.clone())
         .lid(jid)
         .business_name(String::new())
         .platform(String::new())
+        .error("bad signature".to_owned())
         .build();
-    let lost = |code| End::Lost(format!("WhatsApp refused the login with {code}"));
+    let rejected = |code| End::Rejected(Some(code));
     let rows = [
-        (Event::LoggedOut(logged_out), End::LoggedOut),
+        (logged_out(true), End::LoggedOut { at_login: true }),
+        (logged_out(false), End::LoggedOut { at_login: false }),
         (
             Event::StreamReplaced(StreamReplaced::builder().build()),
             End::Replaced,
@@ -112,7 +127,6 @@ fn each_event_that_ends_a_session_says_why() {
             Event::ClientOutdated(ClientOutdated::builder().build()),
             End::Outdated,
         ),
-        (Event::PairSuccess(paired), End::Paired),
         (
             Event::PairError(pair_error),
             End::PairingFailed("bad signature".to_owned()),
@@ -120,16 +134,23 @@ fn each_event_that_ends_a_session_says_why() {
         (ban(chrono::Duration::seconds(90)), End::Banned(Some(90 * SECOND))),
         (ban(chrono::Duration::seconds(-1)), End::Banned(None)),
         (failure(ConnectFailureReason::TempBanned), End::Banned(None)),
-        (failure(ConnectFailureReason::Generic), End::Refused(400)),
-        (failure(ConnectFailureReason::BadUserAgent), End::Refused(409)),
-        (failure(ConnectFailureReason::CatExpired), End::Refused(413)),
-        (failure(ConnectFailureReason::CatInvalid), End::Refused(414)),
-        (failure(ConnectFailureReason::NotFound), End::Refused(415)),
-        (failure(ConnectFailureReason::ClientUnknown), End::Refused(418)),
-        (failure(ConnectFailureReason::Unknown(777)), End::Refused(777)),
-        (failure(ConnectFailureReason::Unknown(-1)), End::Refused(0)),
-        (failure(ConnectFailureReason::InternalServerError), lost(500)),
-        (failure(ConnectFailureReason::ServiceUnavailable), lost(503)),
+        (failure(ConnectFailureReason::Generic), rejected(400)),
+        (failure(ConnectFailureReason::BadUserAgent), rejected(409)),
+        (failure(ConnectFailureReason::CatExpired), rejected(413)),
+        (failure(ConnectFailureReason::CatInvalid), rejected(414)),
+        (failure(ConnectFailureReason::NotFound), rejected(415)),
+        (failure(ConnectFailureReason::ClientUnknown), rejected(418)),
+        (failure(ConnectFailureReason::Unknown(777)), rejected(777)),
+        (failure(ConnectFailureReason::Unknown(429)), rejected(429)),
+        (failure(ConnectFailureReason::Unknown(0)), End::Rejected(None)),
+        (failure(ConnectFailureReason::Unknown(-1)), End::Rejected(None)),
+        (
+            failure(ConnectFailureReason::Unknown(70_000)),
+            End::Rejected(None),
+        ),
+        (failure(ConnectFailureReason::Experimental), rejected(501)),
+        (failure(ConnectFailureReason::InternalServerError), rejected(500)),
+        (failure(ConnectFailureReason::ServiceUnavailable), rejected(503)),
     ];
     for (event, end) in rows {
         assert_eq!(Signal::of_event(&event), Some(Signal::End(end)), "{event:?}");
@@ -143,10 +164,12 @@ fn each_event_of_a_session_that_goes_on_is_understood() {
         .timeout(20 * SECOND)
         .build();
     let over = PairingQrCodesExhausted::builder().disconnected(true).build();
-    let named = SelfPushNameUpdated::builder()
-        .from_server(true)
-        .old_name(String::new())
-        .new_name("Ana".to_owned())
+    let jid = ::whatsapp_rust::Jid::pn("5511999990000");
+    let paired = PairSuccess::builder()
+        .id(jid.clone())
+        .lid(jid)
+        .business_name(String::new())
+        .platform(String::new())
         .build();
     let rows = [
         (Event::PairingQrCode(qr_code), qr("2@x")),
@@ -155,7 +178,7 @@ fn each_event_of_a_session_that_goes_on_is_understood() {
             Signal::QrsOver { alone: true },
         ),
         (Event::Connected(Connected::builder().build()), Signal::Ready),
-        (Event::SelfPushNameUpdated(named), Signal::Named),
+        (Event::PairSuccess(paired), Signal::Linked),
     ];
     for (event, signal) in rows {
         assert_eq!(Signal::of_event(&event), Some(signal), "{event:?}");
@@ -164,17 +187,23 @@ fn each_event_of_a_session_that_goes_on_is_understood() {
 
 #[test]
 fn stream_errors_without_an_event_are_told_apart() {
-    let lost = |code| {
-        Some(Signal::End(End::Lost(format!(
-            "WhatsApp sent stream error {code}"
-        ))))
-    };
-    assert_eq!(Signal::of_stream_error("515"), Some(Signal::End(End::Restart)));
-    assert_eq!(Signal::of_stream_error("429"), lost(429));
-    assert_eq!(Signal::of_stream_error("503"), lost(503));
-    // These raise events, and one without a code is about a stanza and not about the session.
-    for other in ["", "401", "409", "516"] {
-        assert_eq!(Signal::of_stream_error(other), None, "{other}");
+    let rejected = |code| Some(Signal::End(End::Rejected(Some(code))));
+    let rows = [
+        ("515", Some(Signal::End(End::Restart))),
+        ("429", rejected(429)),
+        ("503", rejected(503)),
+        ("500", rejected(500)),
+        ("777", rejected(777)),
+        // These raise events.
+        ("401", None),
+        ("409", None),
+        ("516", None),
+        // One without a code is about a stanza and not about the session.
+        ("", None),
+        ("x", None),
+    ];
+    for (code, signal) in rows {
+        assert_eq!(Signal::of_stream_error(code), signal, "{code}");
     }
 }
 
@@ -182,69 +211,99 @@ fn stream_errors_without_an_event_are_told_apart() {
 fn a_session_is_online_when_the_client_has_done_its_part_after_the_login() {
     let now = Instant::now();
     let mut progress = progress();
-    for look in [DIALLING, CONNECTED, LOGGED_IN] {
-        progress.handle_look(now, look);
-        assert_eq!(progress.state(me), SessionState::Connecting, "{look:?}");
+    for sight in [DIALLING, CONNECTED, LOGGED_IN] {
+        progress.handle_sight(now, sight);
+        assert_eq!(progress.state(me), SessionState::Connecting, "{sight:?}");
+        assert!(!progress.is_online(), "{sight:?}");
     }
     progress.handle_signal(now, Signal::Ready);
-    progress.handle_look(now, LOGGED_IN);
+    assert!(progress.is_online());
     assert_eq!(progress.state(me), SessionState::Online(me()));
     assert_eq!((progress.end(), progress.poll_timeout()), (None, None));
-    assert!(
-        !progress.poll_restate(now),
-        "our availability comes after the client's own anyway"
-    );
+    progress.finish(End::Replaced);
+    assert!(!progress.is_online());
 }
 
 #[test]
-fn a_login_whose_rest_is_withheld_is_online_after_the_limit_and_restated_when_the_rest_comes() {
+fn a_login_whose_rest_is_withheld_is_online_after_the_limit() {
     let now = Instant::now();
     let mut progress = progress();
-    progress.handle_look(now, LOGGED_IN);
+    progress.handle_sight(now, LOGGED_IN);
     let due = progress.poll_timeout().unwrap();
     assert_eq!(due, now + LIMITS.ready);
-    progress.handle_look(due, LOGGED_IN);
+    progress.handle_sight(due - SECOND / 1000, LOGGED_IN);
+    assert!(!progress.is_online());
+    progress.handle_sight(due, LOGGED_IN);
     assert_eq!(progress.state(me), SessionState::Online(me()));
-    assert!(!progress.poll_restate(due));
 
-    let late = now + 60 * SECOND;
-    progress.handle_signal(late, Signal::Ready);
-    assert!(progress.poll_restate(late));
-    assert!(!progress.poll_restate(late), "once is enough");
+    progress.handle_signal(now + 60 * SECOND, Signal::Ready);
+    assert_eq!(progress.state(me), SessionState::Online(me()));
 }
 
 #[test]
-fn without_a_push_name_a_login_is_online_at_once_and_restated_after_the_name() {
+fn what_the_client_announces_by_itself_is_counted() {
     let now = Instant::now();
-    let mut progress = progress();
-    progress.handle_look(
-        now,
-        Look {
-            named: false,
-            ..LOGGED_IN
-        },
-    );
-    assert_eq!(progress.state(me), SessionState::Online(me()));
+    let mut progress = online(now);
+    for self_announced in [1, 2] {
+        progress.handle_signal(now, Signal::SelfAnnounced);
+        let online = Online {
+            self_announced,
+            ..me()
+        };
+        assert_eq!(progress.state(me), SessionState::Online(online));
+    }
+}
 
-    progress.handle_signal(now, Signal::Named);
-    assert!(!progress.poll_restate(now), "the client has not told its own yet");
+#[test]
+fn a_linked_device_waits_for_the_end_of_its_connection() {
+    let now = Instant::now();
+    let lost = || End::Lost("it broke".to_owned());
+    let rows = [
+        (lost(), End::Paired),
+        (End::Restart, End::Paired),
+        (End::Rejected(Some(503)), End::Paired),
+        (End::Rejected(None), End::Paired),
+        (
+            End::LoggedOut { at_login: false },
+            End::LoggedOut { at_login: false },
+        ),
+        (End::Replaced, End::Replaced),
+        (End::Outdated, End::Outdated),
+        (End::Banned(None), End::Banned(None)),
+    ];
+    for (end, expected) in rows {
+        let mut progress = linked(now);
+        progress.handle_signal(now, Signal::End(end.clone()));
+        assert_eq!(progress.end(), Some(&expected), "{end:?}");
+    }
+    let mut over = linked(now);
+    over.handle_sight(now, OVER);
+    assert_eq!(over.end(), Some(&End::Paired));
+}
+
+#[test]
+fn a_linked_device_waits_ten_seconds_at_most() {
+    let now = Instant::now();
+    let mut progress = linked(now);
     let due = progress.poll_timeout().unwrap();
-    assert!(progress.poll_restate(due));
+    assert_eq!(due, now + 10 * SECOND);
+    // QR codes of before are no news any more.
+    progress.handle_signal(now, qr("2@y"));
+    progress.handle_signal(now, Signal::QrsOver { alone: true });
+    progress.handle_signal(now, Signal::CodeOver);
+    progress.handle_sight(due - SECOND / 1000, CONNECTED);
+    assert_eq!((progress.end(), progress.state(me)), (None, SessionState::Linked));
+    progress.handle_sight(due, CONNECTED);
+    assert_eq!(progress.end(), Some(&End::Paired));
 }
 
 #[test]
-fn a_name_that_comes_right_before_the_session_is_online_is_restated_after_it() {
+fn a_linked_device_that_is_closed_says_so() {
     let now = Instant::now();
-    let mut progress = progress();
-    progress.handle_look(now, LOGGED_IN);
-    let online = now + LIMITS.ready;
-    let named = online - SECOND / 10;
-    progress.handle_signal(named, Signal::Named);
-    progress.handle_look(online, LOGGED_IN);
-    assert_eq!(progress.state(me), SessionState::Online(me()));
-    // Ours may go out now, and the client's own after it.
-    assert!(!progress.poll_restate(online));
-    assert!(progress.poll_restate(named + NAMED_TO_AVAILABLE));
+    let mut progress = linked(now);
+    progress.handle_closing();
+    progress.handle_sight(now, OVER);
+    assert_eq!(progress.end(), Some(&End::Closed));
 }
 
 #[test]
@@ -255,15 +314,15 @@ fn what_raises_no_event_is_seen() {
         ("the connection broke", OVER),
         ("WhatsApp took the login back", CONNECTED),
     ];
-    for (why, look) in rows {
+    for (why, sight) in rows {
         let mut progress = online(now);
-        progress.handle_look(now, look);
-        assert_eq!(progress.end(), Some(&End::Lost(why.to_owned())), "{look:?}");
+        progress.handle_sight(now, sight);
+        assert_eq!(progress.end(), Some(&End::Lost(why.to_owned())), "{sight:?}");
     }
     let mut never_connected = progress();
-    never_connected.handle_look(now, DIALLING);
+    never_connected.handle_sight(now, DIALLING);
     assert_eq!(never_connected.end(), None);
-    never_connected.handle_look(now, OVER);
+    never_connected.handle_sight(now, OVER);
     assert_eq!(
         never_connected.end(),
         Some(&End::Lost(
@@ -277,7 +336,7 @@ fn the_clients_reason_for_a_drop_is_kept() {
     let now = Instant::now();
     let mut progress = online(now);
     progress.handle_signal(now, Signal::Dropped("stream ended (EOF)".to_owned()));
-    progress.handle_look(now, OVER);
+    progress.handle_sight(now, OVER);
     assert_eq!(progress.end(), Some(&End::Lost("stream ended (EOF)".to_owned())));
 }
 
@@ -285,22 +344,22 @@ fn the_clients_reason_for_a_drop_is_kept() {
 fn the_first_end_stands() {
     let now = Instant::now();
     let mut progress = online(now);
-    progress.handle_signal(now, Signal::End(End::LoggedOut));
+    progress.handle_signal(now, Signal::End(End::LoggedOut { at_login: false }));
     progress.handle_signal(now, Signal::End(End::Restart));
-    progress.handle_look(now, OVER);
-    assert_eq!(progress.end(), Some(&End::LoggedOut));
+    progress.handle_sight(now, OVER);
+    assert_eq!(progress.end(), Some(&End::LoggedOut { at_login: false }));
 }
 
 #[test]
 fn a_login_that_nobody_answers_is_given_up() {
     let now = Instant::now();
     let mut progress = progress();
-    progress.handle_look(now, CONNECTED);
+    progress.handle_sight(now, CONNECTED);
     let due = progress.poll_timeout().unwrap();
     assert_eq!(due, now + LIMITS.login);
-    progress.handle_look(due - Duration::from_millis(1), CONNECTED);
+    progress.handle_sight(due - Duration::from_millis(1), CONNECTED);
     assert_eq!(progress.end(), None);
-    progress.handle_look(due, CONNECTED);
+    progress.handle_sight(due, CONNECTED);
     assert_eq!(
         progress.end(),
         Some(&End::Lost("WhatsApp did not answer the login".to_owned()))
@@ -311,10 +370,10 @@ fn a_login_that_nobody_answers_is_given_up() {
 fn a_pairing_waits_longer_than_a_login_and_shows_its_last_qr_code() {
     let now = Instant::now();
     let mut progress = progress();
-    progress.handle_look(now, CONNECTED);
+    progress.handle_sight(now, CONNECTED);
     progress.handle_signal(now, qr("2@first"));
     progress.handle_signal(now, qr("2@second"));
-    progress.handle_look(now + 60 * SECOND, CONNECTED);
+    progress.handle_sight(now + 60 * SECOND, CONNECTED);
     assert_eq!(progress.end(), None);
     let shown = PairingUpdate::Qr {
         code: "2@second".to_owned(),
@@ -330,9 +389,9 @@ fn a_pairing_waits_longer_than_a_login_and_shows_its_last_qr_code() {
 fn a_linked_device_that_is_offered_a_pairing_is_logged_out() {
     let now = Instant::now();
     let mut progress = Progress::new(LIMITS, true);
-    progress.handle_look(now, CONNECTED);
+    progress.handle_sight(now, CONNECTED);
     progress.handle_signal(now, qr("2@x"));
-    assert_eq!(progress.end(), Some(&End::LoggedOut));
+    assert_eq!(progress.end(), Some(&End::LoggedOut { at_login: false }));
 }
 
 #[test]
@@ -340,9 +399,7 @@ fn a_link_code_outlives_the_qr_codes_until_it_expires() {
     let now = Instant::now();
     let until = now + 180 * SECOND;
     let phone = "5511999990000".parse().unwrap();
-    let mut progress = progress();
-    progress.handle_look(now, CONNECTED);
-    progress.handle_signal(now, qr("2@x"));
+    let mut progress = pairing(now);
     progress.set_code(Some(code(until)));
     assert!(matches!(
         progress.state(me),
@@ -353,22 +410,21 @@ fn a_link_code_outlives_the_qr_codes_until_it_expires() {
     assert_eq!(progress.code_for(&phone, until), None);
 
     progress.handle_signal(now, Signal::QrsOver { alone: false });
-    progress.handle_look(until - SECOND, CONNECTED);
+    progress.handle_sight(until - SECOND, CONNECTED);
     let shown = PairingUpdate::Code(LinkCode::new("ABCD-EFGH"));
     assert_eq!(
         (progress.end(), progress.state(me)),
         (None, SessionState::Pairing(shown))
     );
     assert_eq!(progress.poll_timeout(), Some(until));
-    progress.handle_look(until, CONNECTED);
+    progress.handle_sight(until, CONNECTED);
     assert_eq!(progress.end(), Some(&End::PairingExpired));
 }
 
 #[test]
 fn a_link_code_that_whatsapp_withdraws_is_not_given_again() {
     let now = Instant::now();
-    let mut progress = progress();
-    progress.handle_signal(now, qr("2@x"));
+    let mut progress = pairing(now);
     progress.set_code(Some(code(now + 180 * SECOND)));
     progress.handle_signal(now, Signal::CodeOver);
     assert_eq!(progress.code_for(&"5511999990000".parse().unwrap(), now), None);
@@ -380,6 +436,6 @@ fn whatever_ends_a_session_that_is_being_closed_it_was_closed() {
     let mut progress = online(now);
     progress.handle_closing();
     assert_eq!(progress.end(), None);
-    progress.handle_signal(now, Signal::End(End::LoggedOut));
+    progress.handle_signal(now, Signal::End(End::LoggedOut { at_login: false }));
     assert_eq!(progress.end(), Some(&End::Closed));
 }

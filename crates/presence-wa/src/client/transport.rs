@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use ::whatsapp_rust::anyhow::{self, Context as _};
 use ::whatsapp_rust::async_channel;
-use ::whatsapp_rust::store::persistence_manager::PersistenceManager;
 use ::whatsapp_rust::transport::{Transport, TransportEvent, TransportFactory, from_websocket};
 use ::whatsapp_rust::wacore::net::WHATSAPP_WEB_ORIGIN;
 use async_trait::async_trait;
@@ -20,6 +19,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tokio_websockets::{ClientBuilder, Limits};
 
+use super::device::Device;
 use super::runtime::SessionRuntime;
 use crate::dial::{ByteStream, Dial};
 
@@ -27,7 +27,7 @@ use crate::dial::{ByteStream, Dial};
 const MAX_MESSAGE: usize = 1 << 24;
 
 /// Opens the WebSocket of one session.
-pub(super) struct Wire {
+pub(super) struct EdgeTransport {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) url: Uri,
     /// Bounds dialling and the upgrade together.
@@ -35,13 +35,28 @@ pub(super) struct Wire {
     /// Cuts the connection at once, whoever waits for it.
     pub(super) cut: CancellationToken,
     pub(super) runtime: SessionRuntime,
-    /// Set while the device is unpaired: what it tells the edge is on disk before it is told.
-    pub(super) write_ahead: Option<Arc<PersistenceManager>>,
+    pub(super) device: Device,
+    pub(super) before_frame: BeforeFrame,
     /// Why the last attempt failed; the client only logs it.
     pub(super) failure: Arc<Mutex<Option<String>>>,
 }
 
-impl Wire {
+/// What happens before a frame goes out. The client waits for that, so it is where things can be put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BeforeFrame {
+    /// What changed in the device is saved, while it is not paired: so a phone never believes in a link whose
+    /// keys a crash could lose.
+    Save,
+    /// The account's name is taken from the client once it has logged in more often than this. Between the
+    /// login and its own `available` the client sends at least one frame: it asks to go active, and waits for
+    /// the answer.
+    HideName {
+        /// How often the device had logged in when the session began.
+        logins: i32,
+    },
+}
+
+impl EdgeTransport {
     async fn open(&self) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
         let stream = Severable {
             stream: self.dial.dial().await.context("dialling")?,
@@ -56,21 +71,17 @@ impl Wire {
             .await
             .context("upgrading to a WebSocket")?;
         let (transport, events) = from_websocket(socket);
-        Ok(match &self.write_ahead {
-            Some(device) => (
-                Arc::new(WriteAhead {
-                    transport,
-                    device: Arc::clone(device),
-                }),
-                events,
-            ),
-            None => (transport, events),
-        })
+        let frames = Frames {
+            transport,
+            device: self.device.clone(),
+            before: self.before_frame,
+        };
+        Ok((Arc::new(frames), events))
     }
 }
 
 #[async_trait]
-impl TransportFactory for Wire {
+impl TransportFactory for EdgeTransport {
     async fn create_transport(
         &self,
     ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
@@ -84,20 +95,27 @@ impl TransportFactory for Wire {
     }
 }
 
-/// Saves what changed in the device before each frame. So a phone never believes in a link whose keys a
-/// crash could lose.
-struct WriteAhead {
+/// The frames of one WebSocket.
+struct Frames {
     transport: Arc<dyn Transport>,
-    device: Arc<PersistenceManager>,
+    device: Device,
+    before: BeforeFrame,
 }
 
 #[async_trait]
-impl Transport for WriteAhead {
+impl Transport for Frames {
     async fn send(&self, data: Bytes) -> anyhow::Result<()> {
-        self.device
-            .flush()
-            .await
-            .context("saving the device before telling WhatsApp of it")?;
+        match self.before {
+            BeforeFrame::Save => {
+                let saved = self.device.manager.flush().await;
+                saved.context("saving the device before telling WhatsApp of it")?;
+            }
+            BeforeFrame::HideName { logins } => {
+                if self.device.logins() != logins {
+                    self.device.hide_name().await;
+                }
+            }
+        }
         self.transport.send(data).await
     }
 
@@ -157,52 +175,89 @@ impl AsyncWrite for Severable {
 
 #[cfg(test)]
 mod tests {
-    use ::whatsapp_rust::store::Backend;
-    use ::whatsapp_rust::wacore::store::InMemoryBackend;
+    use ::whatsapp_rust::store::commands::DeviceCommand;
+    use ::whatsapp_rust::wacore::store::device::DevicePropsOverride;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+    use super::super::storage::Storage;
     use super::*;
 
-    /// Remembers what was saved whenever something was sent.
+    /// Remembers what was saved, and what the client could read, whenever something was sent.
     struct Peer {
-        backend: Arc<dyn Backend>,
-        saved: Mutex<Vec<Option<String>>>,
+        device: Device,
+        seen: Mutex<Vec<(String, String)>>,
     }
 
     #[async_trait]
     impl Transport for Peer {
         async fn send(&self, _: Bytes) -> anyhow::Result<()> {
-            let saved = self.backend.load().await?.map(|device| device.push_name);
-            self.saved.lock().unwrap().push(saved);
+            let manager = &self.device.manager;
+            let saved = manager.backend().load().await?.map(|device| device.push_name);
+            let visible = manager.get_device_snapshot().push_name.clone();
+            self.seen
+                .lock()
+                .unwrap()
+                .push((saved.unwrap_or_default(), visible));
             Ok(())
         }
 
         async fn disconnect(&self) {}
     }
 
+    async fn peer(before: BeforeFrame) -> (Device, Arc<Peer>, Frames) {
+        let storage = Storage::memory(DevicePropsOverride::new());
+        let device = Device::load(storage).await.unwrap();
+        let peer = Arc::new(Peer {
+            device: device.clone(),
+            seen: Mutex::default(),
+        });
+        let frames = Frames {
+            transport: Arc::clone(&peer) as _,
+            device: device.clone(),
+            before,
+        };
+        (device, peer, frames)
+    }
+
+    async fn rename(device: &Device, name: &str) {
+        let command = DeviceCommand::SetPushName(name.to_owned());
+        device.manager.process_command(command).await;
+    }
+
     #[tokio::test]
     async fn what_is_sent_before_the_pairing_is_saved_first() {
-        let backend: Arc<dyn Backend> = Arc::new(InMemoryBackend::new());
-        let device = Arc::new(PersistenceManager::new(Arc::clone(&backend)).await.unwrap());
-        let peer = Arc::new(Peer {
-            backend,
-            saved: Mutex::default(),
-        });
-        let wire = WriteAhead {
-            transport: Arc::clone(&peer) as _,
-            device: Arc::clone(&device),
-        };
-
+        let (device, peer, frames) = peer(BeforeFrame::Save).await;
         for name in ["Ana", "Bia"] {
-            device
-                .modify_device(|device| device.push_name = name.to_owned())
-                .await;
-            wire.send(Bytes::new()).await.unwrap();
+            rename(&device, name).await;
+            frames.send(Bytes::new()).await.unwrap();
         }
-        assert_eq!(
-            *peer.saved.lock().unwrap(),
-            [Some("Ana".to_owned()), Some("Bia".to_owned())]
-        );
+        let seen = ["Ana", "Bia"].map(|name| (name.to_owned(), name.to_owned()));
+        assert_eq!(*peer.seen.lock().unwrap(), seen);
+    }
+
+    #[tokio::test]
+    async fn the_name_is_hidden_from_the_login_on_and_saved_all_the_same() {
+        let (device, peer, frames) = peer(BeforeFrame::HideName { logins: 0 }).await;
+        rename(&device, "Ana").await;
+        device.save().await.unwrap();
+        frames.send(Bytes::new()).await.unwrap();
+        device
+            .manager
+            .process_command(DeviceCommand::IncrementLoginCounter)
+            .await;
+        frames.send(Bytes::new()).await.unwrap();
+        device.save().await.unwrap();
+        rename(&device, "Bia").await;
+        frames.send(Bytes::new()).await.unwrap();
+        device.save().await.unwrap();
+        frames.send(Bytes::new()).await.unwrap();
+        let seen = [("Ana", "Ana"), ("Ana", ""), ("Ana", ""), ("Bia", "")]
+            .map(|(saved, visible)| (saved.to_owned(), visible.to_owned()));
+        assert_eq!(*peer.seen.lock().unwrap(), seen);
+        assert_eq!(device.push_name().as_deref(), Some("Bia"));
+
+        device.reveal_name().await;
+        assert_eq!(device.manager.get_device_snapshot().push_name, "Bia");
     }
 
     #[tokio::test]

@@ -1,44 +1,51 @@
 //! The adapter over the `whatsapp-rust` client. Nothing outside of this module names that crate.
 //!
-//! It maps and decides nothing: one [`Connection`] is one connection of the client, with the client's own
-//! reconnecting turned off. What it adds is what the client leaves open: a state that is true (see
-//! `progress`), an end that leaves no task behind (`runtime`, `supervisor`), keys that are on disk before
-//! WhatsApp hears of them (`transport`), a peer that is found out when it goes mute (`pulse`), and what all
-//! sessions share: the TLS configuration, the version look-up, the key file.
+//! One [`Session`] is one connection of the client, with the client's own reconnecting turned off. The module
+//! decides nothing about what follows from an end. It decides what the client leaves open: how far a session
+//! truly is (`progress`), when a peer has gone mute (`liveness`), when a session is over and nothing of it
+//! runs any more (`monitor`, `runtime`), what is on disk before WhatsApp hears of it (`transport`), what is
+//! kept where (`keys`, `storage`), what the client must not know (`push_name`), and which version it names
+//! (`version`).
 
 mod connection;
-mod devices;
+mod device;
+mod keys;
+mod liveness;
+mod monitor;
 mod progress;
-mod pulse;
+mod push_name;
 mod runtime;
-mod supervisor;
+mod storage;
+mod tracker;
 mod transport;
 mod version;
 mod web;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ::whatsapp_rust::Client;
 use ::whatsapp_rust::cache_config::{CacheConfig, CacheEntryConfig, MsgSecretPolicy};
 use ::whatsapp_rust::wacore::net::WHATSAPP_WEB_WS_URL;
+use async_trait::async_trait;
 use http::Uri;
+use presence_core::InstanceId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use self::connection::Connection;
-use self::connection::Tracker;
-use self::devices::Devices;
-pub use self::devices::{DeviceKeys, Keys};
+use self::connection::Connection;
+use self::keys::Devices;
+pub use self::keys::{DeviceKeys, Keys, LinkedDevice};
+use self::monitor::SessionMonitor;
 use self::progress::{Limits, Progress};
 use self::runtime::SessionRuntime;
-use self::supervisor::Supervisor;
-use self::transport::Wire;
+use self::tracker::Tracker;
+use self::transport::{BeforeFrame, EdgeTransport};
 use self::version::{SERVICE_WORKER, Versions};
 use self::web::{Files, Web};
 use crate::dial::{self, Dial, Direct, InvalidEdge};
-use crate::session::{Connector, DeviceId, Identity, OpenError, SessionState, VersionError};
+use crate::session::{Connector, Identity, KeysError, Session, SessionState, VersionError};
 
 /// Directives for an `EnvFilter` that silence the client's own log.
 ///
@@ -52,9 +59,6 @@ pub const QUIET_CLIENT: &str = "whatsapp_rust=off,wacore=off,waproto=off,Client=
 /// How many one-time keys a device keeps on the server. Each incoming first message of a stranger uses one
 /// up, and they are refilled; the client's default of 812 costs 100 KiB a session.
 const PRE_KEYS: usize = 30;
-/// How often changes of a paired device are saved at the latest. Most are saved at once.
-const SAVE_EVERY: Duration = Duration::from_secs(30);
-
 /// Which WhatsApp the sessions connect to.
 #[derive(Clone, Debug)]
 pub enum Edge {
@@ -79,8 +83,6 @@ pub struct WhatsAppConfig {
     pub keys: Keys,
     /// What the phone's list of linked devices shows. Default: `Presence`.
     pub device_name: String,
-    /// Whether people are addressed by LID once the account has moved to LIDs and theirs is known. Default: yes.
-    pub use_lids: bool,
     /// For DNS, TCP, TLS and the WebSocket upgrade together. Default: 10 s.
     pub dial_timeout: Duration,
     /// From the handshake to WhatsApp's answer to the login. Default: 10 s.
@@ -98,7 +100,6 @@ impl WhatsAppConfig {
             edge,
             keys,
             device_name: "Presence".to_owned(),
-            use_lids: true,
             dial_timeout: Duration::from_secs(10),
             login_timeout: Duration::from_secs(10),
             ready_timeout: Duration::from_secs(2),
@@ -144,7 +145,7 @@ impl WhatsApp {
             .as_ref()
             .map(|web| Arc::new(Versions::new(Arc::clone(web), page)));
         let dial = Arc::new(Direct::new(connector, &url)?);
-        let devices = Devices::new(config.keys.clone());
+        let devices = Devices::new(config.keys.clone(), config.device_name.clone());
         Ok(Self {
             config,
             url,
@@ -163,99 +164,114 @@ impl WhatsApp {
     }
 }
 
+#[async_trait]
 impl Connector for WhatsApp {
-    type Session = Connection;
+    async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError> {
+        self.devices.paired().await
+    }
 
-    async fn open(&self, device: DeviceId) -> Result<Connection, OpenError> {
-        let lease = self.devices.lease(device).await?;
-        lease.name(&self.config.device_name).await;
+    async fn saved(&self, instance: InstanceId) -> Result<Option<Identity>, KeysError> {
+        self.devices.saved(instance).await
+    }
+
+    async fn open(&self, instance: InstanceId) -> Result<Box<dyn Session>, KeysError> {
+        let opened = self.devices.open(instance).await?;
+        let device = opened.device.clone();
         if let Edge::Sandbox { key, .. } = &self.config.edge {
-            lease.pin_sandbox(*key).await;
+            device.pin_sandbox(*key).await;
         }
-        let paired = lease.is_paired();
+        device.reveal_name().await;
+        let paired = device.is_paired();
 
         let runtime = SessionRuntime::default();
         let unfinished = runtime.cancel_on_drop();
         let cut = CancellationToken::new();
         let failure = Arc::<Mutex<Option<String>>>::default();
-        let wire = Wire {
+        let transport = EdgeTransport {
             dial: Arc::clone(&self.dial),
             url: self.url.clone(),
             timeout: self.config.dial_timeout,
             cut: cut.clone(),
             runtime: runtime.clone(),
-            write_ahead: (!paired).then(|| Arc::clone(&lease.manager)),
+            device: device.clone(),
+            before_frame: if paired {
+                BeforeFrame::HideName {
+                    logins: device.logins(),
+                }
+            } else {
+                BeforeFrame::Save
+            },
             failure: Arc::clone(&failure),
         };
-        let mut client = Client::builder()
+        let client = Client::builder()
             .with_runtime(runtime.clone())
-            .with_persistence_manager(Arc::clone(&lease.manager))
-            .with_transport_factory(wire)
+            .with_persistence_manager(Arc::clone(&device.manager))
+            .with_transport_factory(transport)
             .with_http_client(Files {
                 web: self.web.clone(),
             })
             .with_cache_config(lean_caches())
             .with_skip_history_sync(true)
-            .with_wanted_pre_key_count(PRE_KEYS);
-        if paired {
-            client = client.with_background_saver_interval(SAVE_EVERY);
-        }
-        let client = client.build().await.map_err(|source| OpenError {
-            device,
+            .with_wanted_pre_key_count(PRE_KEYS)
+            .build()
+            .await;
+        let client = client.map_err(|source| KeysError {
+            instance: Some(instance),
             doing: "building its client",
             source: Box::new(source),
         })?;
         let client = client.into_client();
         unfinished.disarm();
+        if paired {
+            runtime.start(device.clone().keep_saved());
+        }
 
         let limits = Limits {
             login: self.config.login_timeout,
             ready: self.config.ready_timeout,
         };
-        let tracker = Arc::new(Tracker::new(Progress::new(limits, paired)));
+        let progress = Progress::new(limits, paired);
+        let tracker = Arc::new(Tracker::new(progress, device.clone()));
         let stop = CancellationToken::new();
         let (publish, state) = watch::channel(SessionState::Connecting);
-        let supervisor = Supervisor {
+        let monitor = SessionMonitor {
             client: Arc::clone(&client),
-            lease,
+            opened,
             versions: self.versions.clone(),
-            runtime,
+            runtime: runtime.clone(),
             cut,
             failure,
             tracker: Arc::clone(&tracker),
             stop: stop.clone(),
             state: publish,
         };
-        tokio::spawn(supervisor.run());
-        Ok(Connection {
+        tokio::spawn(monitor.run());
+        Ok(Box::new(Connection {
             client,
+            device,
             tracker,
+            runtime,
             state,
             _close_on_drop: stop.clone().drop_guard(),
             stop,
-            use_lids: self.config.use_lids,
-            addresses: OnceLock::new(),
-            linking: tokio::sync::Mutex::default(),
-        })
+            link_code_turn: tokio::sync::Mutex::default(),
+        }))
     }
 
-    async fn saved(&self, device: DeviceId) -> Result<Option<Identity>, OpenError> {
-        self.devices.saved(device).await
+    async fn wipe(&self, instance: InstanceId) -> Result<(), KeysError> {
+        self.devices.wipe(instance).await
     }
 
-    async fn forget(&self, device: DeviceId) -> Result<(), OpenError> {
-        self.devices.forget(device).await
-    }
-
-    async fn refresh_version(&self, device: DeviceId) -> Result<bool, VersionError> {
+    async fn refresh_version(&self, instance: InstanceId) -> Result<bool, VersionError> {
         let Some(versions) = &self.versions else {
             return Ok(false);
         };
-        let refused = self.devices.version(device).await;
-        let refused = refused.map_err(|error| VersionError(error.into()))?;
+        let refused = self.devices.version(instance).await;
         // To one that named none, any version is another.
-        let refused = refused.unwrap_or_default();
-        versions.refresh(refused).await.map_err(VersionError)
+        versions
+            .refresh(refused.unwrap_or_default())
+            .await
+            .map_err(VersionError)
     }
 }
 

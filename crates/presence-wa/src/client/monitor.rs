@@ -12,27 +12,28 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Tracker, tell};
-use super::devices::{Lease, identity, version};
-use super::progress::{Look, Signal};
-use super::pulse::{PATIENCE, Pulse, Silence};
+use super::keys::OpenDevice;
+use super::liveness::{Liveness, PING_TIMEOUT, Silence};
+use super::progress::{Sight, Signal};
 use super::runtime::SessionRuntime;
+use super::tracker::Tracker;
 use super::version::Versions;
-use crate::session::{End, SessionState};
+use crate::session::{End, Online, SessionState};
 
-/// How often the client is looked at until the login is through: a login without a push name raises no event.
-const LOOK_CONNECTING: Duration = Duration::from_millis(100);
+/// How often the client is looked at until the login is through. Some of its failures raise no event.
+const POLL_CONNECTING: Duration = Duration::from_millis(100);
 /// How often it is looked at from then on.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long the client may take to hang up in good manners.
-const HANG_UP: Duration = Duration::from_secs(1);
-/// How long the store may take to save the device.
-const SAVE: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_secs(1);
+/// How long the client may take to say goodbye.
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the store may take to save the device. What it does not save in time is worth less than the
+/// time: whatever WhatsApp was told of is saved before.
+const SAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Everything that one connection consists of, besides the handle to it.
-pub(super) struct Supervisor {
+pub(super) struct SessionMonitor {
     pub(super) client: Arc<Client>,
-    pub(super) lease: Lease,
+    pub(super) opened: OpenDevice,
     pub(super) versions: Option<Arc<Versions>>,
     pub(super) runtime: SessionRuntime,
     pub(super) cut: CancellationToken,
@@ -42,11 +43,11 @@ pub(super) struct Supervisor {
     pub(super) state: watch::Sender<SessionState>,
 }
 
-impl Supervisor {
+impl SessionMonitor {
     /// Runs the connection to its end. When the state says [`SessionState::Ended`] nothing of it runs any
     /// more, what it learned is saved, and the device is free for the next one.
     pub(super) async fn run(self) {
-        let paired_before = self.lease.is_paired();
+        let paired_before = self.opened.device.is_paired();
         // Its own reconnecting knows nothing of our policy.
         self.client.enable_auto_reconnect.store(false, Ordering::Relaxed);
         let _events = self.client.subscribe_handler(Arc::clone(&self.tracker) as _);
@@ -55,16 +56,19 @@ impl Supervisor {
         let end = self.wind_up(end, paired_before).await;
 
         let Self {
-            client, lease, state, ..
+            client,
+            opened,
+            state,
+            ..
         } = self;
-        drop((client, lease));
+        drop((client, opened));
         state.send_replace(SessionState::Ended(end));
     }
 
     async fn watch(&self) -> End {
         let mut stream_error = self.client.wait_for_node(NodeFilter::tag("stream:error"));
         let mut run = self.start();
-        let mut pulse = Pulse::default();
+        let mut liveness = Liveness::default();
         loop {
             if let Ok(Some(node)) = stream_error.try_recv() {
                 let code = node.get().get_attr("code").map(|code| code.as_str().into_owned());
@@ -73,8 +77,8 @@ impl Supervisor {
                 }
                 stream_error = self.client.wait_for_node(NodeFilter::tag("stream:error"));
             }
-            self.check_pulse(&mut pulse);
-            let next = match self.look(!run.is_finished()) {
+            self.check_liveness(&mut liveness);
+            let next = match self.publish(!run.is_finished()).await {
                 Ok(next) => next,
                 Err(end) => return end,
             };
@@ -92,16 +96,16 @@ impl Supervisor {
     }
 
     /// Pings a peer that has gone silent, and gives it up when it stays so.
-    fn check_pulse(&self, pulse: &mut Pulse) {
+    fn check_liveness(&self, liveness: &mut Liveness) {
         let now = Instant::now();
         let sent = self.tracker.sent.load(Ordering::Relaxed);
-        match pulse.handle_look(now, sent, self.client.stats().frames_received) {
+        match liveness.handle_counts(now, sent, self.client.stats().frames_received) {
             None => {}
             Some(Silence::Ping) => {
                 let client = Arc::clone(&self.client);
                 self.runtime.start(async move {
                     // Whatever it answers is a sign of life, and seen as such; so is its silence.
-                    let _ = client.execute(KeepaliveSpec::with_timeout(PATIENCE)).await;
+                    let _ = client.execute(KeepaliveSpec::with_timeout(PING_TIMEOUT)).await;
                 });
             }
             Some(Silence::Dead) => {
@@ -113,16 +117,17 @@ impl Supervisor {
 
     fn start(&self) -> JoinHandle<()> {
         let client = Arc::clone(&self.client);
-        let manager = Arc::clone(&self.lease.manager);
+        let device = self.opened.device.clone();
         let versions = self.versions.clone();
         self.runtime.start(async move {
-            let known = version(&manager.get_device_snapshot());
+            let known = device.version();
             let version = match versions {
                 Some(versions) => versions.current(known).await,
                 None => known,
             };
             // This stamps the version as fresh, so that the client does not look it up itself.
-            manager
+            device
+                .manager
                 .process_command(DeviceCommand::SetAppVersion(version))
                 .await;
             client.run().await;
@@ -130,90 +135,71 @@ impl Supervisor {
     }
 
     /// Looks at the client and publishes what follows: when to look again, or the end.
-    fn look(&self, running: bool) -> Result<Instant, End> {
+    async fn publish(&self, running: bool) -> Result<Instant, End> {
         let now = Instant::now();
-        let device = self.lease.manager.get_device_snapshot();
-        let mut progress = self.tracker.progress();
-        progress.handle_look(
-            now,
-            Look {
-                running,
-                connected: self.client.is_connected(),
-                logged_in: self.client.is_logged_in(),
-                named: !device.push_name.is_empty(),
-            },
-        );
-        if let Some(end) = progress.end() {
-            return Err(end.clone());
-        }
-        let state = progress.state(|| identity(&device).unwrap_or_default());
-        let every = if state == SessionState::Connecting {
-            LOOK_CONNECTING
-        } else {
-            LOOK
+        let sight = Sight {
+            running,
+            connected: self.client.is_connected(),
+            logged_in: self.client.is_logged_in(),
         };
-        let next = progress
-            .poll_timeout()
-            .map_or(now + every, |deadline| deadline.min(now + every));
-        let restate = progress.poll_restate(now);
-        drop(progress);
-
+        // It holds a lock of the client's for a moment, and waits for nothing else.
+        let moved_to_lids = self.client.is_lid_migrated().await;
+        let (state, deadline) = {
+            let mut progress = self.tracker.progress();
+            progress.handle_sight(now, sight);
+            if let Some(end) = progress.end() {
+                return Err(end.clone());
+            }
+            let state = progress.state(|| Online {
+                identity: self.opened.device.identity().unwrap_or_default(),
+                moved_to_lids,
+                ..Online::default()
+            });
+            (state, progress.poll_timeout())
+        };
+        let poll = if state == SessionState::Connecting {
+            POLL_CONNECTING
+        } else {
+            POLL
+        };
         self.state.send_if_modified(|shown| {
             let changed = *shown != state;
             *shown = state;
             changed
         });
-        if restate {
-            self.restate_availability();
-        }
-        Ok(next)
-    }
-
-    /// Tells WhatsApp again what was wanted last: the client has told it otherwise since.
-    fn restate_availability(&self) {
-        let (client, tracker) = (Arc::clone(&self.client), Arc::clone(&self.tracker));
-        self.runtime.start(async move {
-            let wanted = tracker.availability.lock().await;
-            if let Some(availability) = *wanted
-                && let Err(error) = tell(&client, availability).await
-            {
-                tracing::debug!(%error, "the availability could not be told again");
-            }
-        });
+        Ok(deadline.map_or(now + poll, |deadline| deadline.min(now + poll)))
     }
 
     /// Ends everything that runs, saves the device, and says why the session ended.
     async fn wind_up(&self, end: End, paired_before: bool) -> End {
         if !matches!(end, End::Closed | End::Paired) {
-            // There is nobody to part from in good manners, or nobody who listens.
+            // There is nobody to say goodbye to, or nobody who listens.
             self.cut.cancel();
         }
-        let _ = timeout(HANG_UP, self.client.disconnect()).await;
+        let _ = timeout(HANG_UP_TIMEOUT, self.client.disconnect()).await;
         self.cut.cancel();
         self.runtime.end().await;
 
-        let saved = match timeout(SAVE, self.lease.settle()).await {
-            Ok(saved) => saved,
+        let saved = match timeout(SAVE_TIMEOUT, self.opened.device.save()).await {
+            Ok(saved) => saved.map_err(Into::into),
             Err(late) => Err(late.into()),
         };
-        // The socket may break between the pairing and the event that tells of it.
-        let paired = end == End::Paired
-            || (!paired_before && self.lease.is_paired() && matches!(end, End::Lost(_) | End::Restart));
-        match (saved, end) {
-            (Err(error), _) if paired => End::Lost(format!("the pairing could not be saved: {error}")),
-            (_, _) if paired => End::Paired,
-            (saved, end) => {
-                if let Err(error) = saved {
-                    tracing::error!(%error, "the device could not be saved");
-                }
-                match end {
-                    End::Lost(why) => {
-                        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-                        End::Lost(failure.unwrap_or(why))
-                    }
-                    end => end,
-                }
+        if let Err(error) = saved {
+            let error: Box<dyn std::error::Error + Send + Sync> = error;
+            tracing::error!(%error, "the device could not be saved");
+        }
+        match end {
+            // The connection may break between the linking and the event that tells of it.
+            End::Lost(_) | End::Restart | End::Rejected(_)
+                if !paired_before && self.opened.device.is_paired() =>
+            {
+                End::Paired
             }
+            End::Lost(why) => {
+                let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+                End::Lost(failure.unwrap_or(why))
+            }
+            end => end,
         }
     }
 }

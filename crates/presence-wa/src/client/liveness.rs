@@ -12,7 +12,7 @@ use tokio::time::Instant;
 /// every 5 s, so this makes for one ping between two of its stanzas, and none in a chat where people talk.
 const QUIET: Duration = Duration::from_secs(3);
 /// How long it may take to answer. With [`QUIET`] and the second between two looks it stays within 10 s.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What to do about a silent peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub(super) enum Silence {
 
 /// Watches for silence.
 #[derive(Debug, Default)]
-pub(super) struct Pulse {
+pub(super) struct Liveness {
     sent: u64,
     received: u64,
     wait: Wait,
@@ -41,9 +41,9 @@ enum Wait {
     Pong(Instant),
 }
 
-impl Pulse {
+impl Liveness {
     /// Takes in how many stanzas of ours were sent until `now`, and how many frames were received.
-    pub(super) fn handle_look(&mut self, now: Instant, sent: u64, received: u64) -> Option<Silence> {
+    pub(super) fn handle_counts(&mut self, now: Instant, sent: u64, received: u64) -> Option<Silence> {
         if received != self.received {
             self.wait = Wait::Nothing;
         }
@@ -57,7 +57,7 @@ impl Pulse {
                 self.wait = Wait::Pong(now);
                 Some(Silence::Ping)
             }
-            Wait::Pong(since) if now >= since + PATIENCE => Some(Silence::Dead),
+            Wait::Pong(since) if now >= since + PING_TIMEOUT => Some(Silence::Dead),
             _ => None,
         }
     }
@@ -67,42 +67,42 @@ impl Pulse {
 mod tests {
     use super::*;
 
-    /// What comes of looks at whole seconds, each with what was sent and received until then.
-    fn looks(looks: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, Silence)> {
-        let (start, mut pulse) = (Instant::now(), Pulse::default());
-        let seconds = (0..).zip(looks);
+    /// What comes of counts at whole seconds, each with what was sent and received until then.
+    fn seen_in(counts: impl IntoIterator<Item = (u64, u64)>) -> Vec<(u64, Silence)> {
+        let (start, mut liveness) = (Instant::now(), Liveness::default());
+        let seconds = (0..).zip(counts);
         let silences = seconds.filter_map(|(second, (sent, received))| {
             let now = start + Duration::from_secs(second);
-            Some((second, pulse.handle_look(now, sent, received)?))
+            Some((second, liveness.handle_counts(now, sent, received)?))
         });
         silences.collect()
     }
 
     #[test]
     fn who_is_told_nothing_may_be_silent() {
-        assert_eq!(looks([(0, 0); 100]), []);
-        assert_eq!(looks([(0, 7); 100]), []);
+        assert_eq!(seen_in([(0, 0); 100]), []);
+        assert_eq!(seen_in([(0, 7); 100]), []);
     }
 
     #[test]
     fn silence_after_a_stanza_is_met_with_a_ping_and_then_taken_for_death() {
-        let silences = looks([(1, 7); 9]);
+        let silences = seen_in([(1, 7); 9]);
         assert_eq!(silences, [(3, Silence::Ping), (8, Silence::Dead)]);
         // Further stanzas put nothing off.
-        let silences = looks((1..=9).map(|sent| (sent, 7)));
+        let silences = seen_in((1..=9).map(|sent| (sent, 7)));
         assert_eq!(silences, [(3, Silence::Ping), (8, Silence::Dead)]);
     }
 
     #[test]
     fn any_sign_of_life_is_enough() {
-        assert_eq!(looks([(1, 7), (1, 7), (1, 8), (1, 8), (1, 8), (1, 8)]), []);
+        assert_eq!(seen_in([(1, 7), (1, 7), (1, 8), (1, 8), (1, 8), (1, 8)]), []);
         let answered = (0..100).map(|second| (1, if second < 4 { 7 } else { 8 }));
-        assert_eq!(looks(answered), [(3, Silence::Ping)]);
+        assert_eq!(seen_in(answered), [(3, Silence::Ping)]);
     }
 
     #[test]
     fn what_came_in_before_the_stanza_is_no_answer_to_it() {
-        let silences = looks([(0, 7), (1, 8), (1, 8), (1, 8), (1, 8)]);
+        let silences = seen_in([(0, 7), (1, 8), (1, 8), (1, 8), (1, 8)]);
         assert_eq!(silences, [(4, Silence::Ping)]);
     }
 }
