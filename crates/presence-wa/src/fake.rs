@@ -5,13 +5,14 @@ use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use presence_core::{Availability, ChatJid, ChatState, PhoneNumber};
+use async_trait::async_trait;
+use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::pairing::{LinkCode, PairError, PairingUpdate};
 use crate::session::{
-    Connector, DeviceId, End, Identity, OpenError, SendError, Session, SessionState, VersionError,
+    Connector, Contact, End, Identity, KeysError, Online, SendError, Session, SessionState, VersionError,
 };
 
 /// What a session does when it is opened.
@@ -40,18 +41,18 @@ pub(crate) struct World {
 /// What is in it.
 #[derive(Default)]
 pub(crate) struct State {
-    pub(crate) saved: HashMap<DeviceId, Identity>,
+    pub(crate) saved: HashMap<InstanceId, Identity>,
     /// What the next sessions of a device do. By default: online if it is paired, else a QR code.
-    pub(crate) scripts: HashMap<DeviceId, VecDeque<Script>>,
+    pub(crate) scripts: HashMap<InstanceId, VecDeque<Script>>,
     /// When each session was opened.
-    pub(crate) opened: Vec<(Instant, DeviceId)>,
+    pub(crate) opened: Vec<(Instant, InstanceId)>,
     pub(crate) written: Vec<Written>,
     /// The last session of each device.
-    pub(crate) sessions: HashMap<DeviceId, FakeSession>,
+    pub(crate) sessions: HashMap<InstanceId, FakeSession>,
     /// Devices whose socket takes nothing.
-    pub(crate) stalled: Vec<DeviceId>,
-    /// What happened besides stanzas, in order: `forget`, `logout`, ledger lines, …
-    pub(crate) deeds: Vec<String>,
+    pub(crate) stalled: Vec<InstanceId>,
+    /// What happened besides stanzas, in order: `wipe`, `logout`, lines of the record, …
+    pub(crate) events: Vec<String>,
     /// How many link codes were given or refused.
     pub(crate) link_codes: u32,
     /// The link code that can be entered now.
@@ -62,12 +63,26 @@ pub(crate) struct State {
     pub(crate) last_words: Option<End>,
     pub(crate) lookups: Vec<PhoneNumber>,
     pub(crate) answers: HashMap<PhoneNumber, Answer>,
+    /// What devices have learnt without asking.
+    pub(crate) local: HashMap<ChatJid, Contact>,
+    /// Accounts are moved to LIDs.
+    pub(crate) moved_to_lids: bool,
+    /// The next stanzas make the session panic.
+    pub(crate) panics: u32,
+}
+
+impl State {
+    fn takes_panic(&mut self) -> bool {
+        let panics = self.panics > 0;
+        self.panics = self.panics.saturating_sub(1);
+        panics
+    }
 }
 
 /// A stanza that was written.
 pub(crate) struct Written {
     pub(crate) at: Instant,
-    pub(crate) device: DeviceId,
+    pub(crate) device: InstanceId,
     pub(crate) what: String,
 }
 
@@ -76,7 +91,7 @@ pub(crate) struct Written {
 pub(crate) struct Answer {
     pub(crate) after: Duration,
     /// An error when `None`.
-    pub(crate) chat: Option<Option<ChatJid>>,
+    pub(crate) contact: Option<Option<Contact>>,
 }
 
 impl World {
@@ -89,16 +104,16 @@ impl World {
     }
 
     /// Pairs `device` with a number made of its id.
-    pub(crate) fn pair(&self, device: DeviceId) {
+    pub(crate) fn pair(&self, device: InstanceId) {
         self.lock().saved.insert(device, identity(device));
     }
 
-    pub(crate) fn script(&self, device: DeviceId, script: impl IntoIterator<Item = Script>) {
+    pub(crate) fn script(&self, device: InstanceId, script: impl IntoIterator<Item = Script>) {
         self.lock().scripts.entry(device).or_default().extend(script);
     }
 
     /// The last session of `device`.
-    pub(crate) fn session(&self, device: DeviceId) -> FakeSession {
+    pub(crate) fn session(&self, device: InstanceId) -> FakeSession {
         self.lock()
             .sessions
             .get(&device)
@@ -108,7 +123,7 @@ impl World {
 
     /// What was written for `device` since `start`, as `0 available, 0 composing 5511…, 5 paused 5511…`:
     /// times in seconds, chats by their last two digits.
-    pub(crate) fn timeline(&self, device: DeviceId, start: Instant) -> String {
+    pub(crate) fn timeline(&self, device: InstanceId, start: Instant) -> String {
         let state = self.lock();
         let lines = state
             .written
@@ -118,7 +133,7 @@ impl World {
         lines.collect::<Vec<_>>().join(", ")
     }
 
-    pub(crate) fn opened(&self, device: DeviceId) -> Vec<Instant> {
+    pub(crate) fn opened(&self, device: InstanceId) -> Vec<Instant> {
         self.lock()
             .opened
             .iter()
@@ -127,14 +142,14 @@ impl World {
             .collect()
     }
 
-    pub(crate) fn deeds(&self) -> String {
-        self.lock().deeds.join(", ")
+    pub(crate) fn events(&self) -> String {
+        self.lock().events.join(", ")
     }
 }
 
-pub(crate) fn identity(device: DeviceId) -> Identity {
+pub(crate) fn identity(device: InstanceId) -> Identity {
     Identity {
-        jid: format!("4917000000{device:0>3}@s.whatsapp.net"),
+        jid: format!("4917000000{:0>3}@s.whatsapp.net", device.get()),
         push_name: Some("Tester".to_owned()),
     }
 }
@@ -142,10 +157,13 @@ pub(crate) fn identity(device: DeviceId) -> Identity {
 /// Opens the sessions of a [`World`].
 pub(crate) struct FakeConnector(pub(crate) Arc<World>);
 
+#[async_trait]
 impl Connector for FakeConnector {
-    type Session = FakeSession;
+    async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError> {
+        Ok(self.0.lock().saved.clone().into_iter().collect())
+    }
 
-    async fn open(&self, device: DeviceId) -> Result<FakeSession, OpenError> {
+    async fn open(&self, device: InstanceId) -> Result<Box<dyn Session>, KeysError> {
         let mut state = self.0.lock();
         state.opened.push((Instant::now(), device));
         if let Some(session) = state.sessions.get(&device) {
@@ -163,6 +181,7 @@ impl Connector for FakeConnector {
             .unwrap_or(usual);
         let session = FakeSession {
             device,
+            moved: state.moved_to_lids,
             world: Arc::clone(&self.0),
             state: Arc::new(watch::Sender::new(SessionState::Connecting)),
         };
@@ -180,31 +199,31 @@ impl Connector for FakeConnector {
             Script::Ends(end) => session.end(end),
             Script::Qr => session.show_qr("2@first"),
             Script::NoKeys => {
-                return Err(OpenError {
-                    device,
+                return Err(KeysError {
+                    instance: Some(device),
                     doing: "reading the keys",
                     source: "broken".into(),
                 });
             }
         }
         state.sessions.insert(device, session.clone());
-        Ok(session)
+        Ok(Box::new(session))
     }
 
-    async fn saved(&self, device: DeviceId) -> Result<Option<Identity>, OpenError> {
+    async fn saved(&self, device: InstanceId) -> Result<Option<Identity>, KeysError> {
         Ok(self.0.lock().saved.get(&device).cloned())
     }
 
-    async fn forget(&self, device: DeviceId) -> Result<(), OpenError> {
+    async fn wipe(&self, device: InstanceId) -> Result<(), KeysError> {
         let mut state = self.0.lock();
         state.saved.remove(&device);
-        state.deeds.push("forget".to_owned());
+        state.events.push("wipe".to_owned());
         Ok(())
     }
 
-    async fn refresh_version(&self, _device: DeviceId) -> Result<bool, VersionError> {
+    async fn refresh_version(&self, _device: InstanceId) -> Result<bool, VersionError> {
         let mut state = self.0.lock();
-        state.deeds.push("refresh".to_owned());
+        state.events.push("refresh".to_owned());
         Ok(state.refreshes.pop_front().unwrap_or(false))
     }
 }
@@ -212,25 +231,29 @@ impl Connector for FakeConnector {
 /// A session that does what its test says.
 #[derive(Clone)]
 pub(crate) struct FakeSession {
-    device: DeviceId,
+    device: InstanceId,
+    moved: bool,
     world: Arc<World>,
     state: Arc<watch::Sender<SessionState>>,
 }
 
 impl FakeSession {
-    /// A session of `device` that is online, for tests without a connector.
-    pub(crate) fn online(device: DeviceId, world: &Arc<World>) -> Self {
-        let state = Arc::new(watch::Sender::new(SessionState::Online(identity(device))));
-        Self {
-            device,
-            world: Arc::clone(world),
-            state,
-        }
+    pub(crate) fn come_online(&self) {
+        let identity = identity(self.device);
+        self.tell(|online| online.identity = identity);
     }
 
-    pub(crate) fn come_online(&self) {
-        self.state
-            .send_replace(SessionState::Online(identity(self.device)));
+    /// Says what of a session that is online has changed.
+    pub(crate) fn tell(&self, change: impl FnOnce(&mut Online)) {
+        let mut online = match &*self.state.borrow() {
+            SessionState::Online(online) => online.clone(),
+            _ => Online {
+                moved_to_lids: self.moved,
+                ..Online::default()
+            },
+        };
+        change(&mut online);
+        self.state.send_replace(SessionState::Online(online));
     }
 
     /// WhatsApp tells the account's name.
@@ -239,7 +262,7 @@ impl FakeSession {
             push_name: name.map(str::to_owned),
             ..identity(self.device)
         };
-        self.state.send_replace(SessionState::Online(identity));
+        self.tell(|online| online.identity = identity);
     }
 
     pub(crate) fn show_qr(&self, code: &str) {
@@ -270,6 +293,9 @@ impl FakeSession {
         if !matches!(*self.state.borrow(), SessionState::Online(_)) {
             return Err(SendError::Offline);
         }
+        if self.world.lock().takes_panic() {
+            panic!("a fake session panics as it was told to");
+        }
         if self.world.lock().stalled.contains(&self.device) {
             pending::<()>().await;
         }
@@ -282,6 +308,7 @@ impl FakeSession {
     }
 }
 
+#[async_trait]
 impl Session for FakeSession {
     async fn send_chat_state(&self, chat: &ChatJid, state: ChatState) -> Result<(), SendError> {
         let word = match state {
@@ -301,7 +328,12 @@ impl Session for FakeSession {
         self.write(word.to_owned()).await
     }
 
-    async fn resolve(&self, number: &PhoneNumber) -> Result<Option<ChatJid>, SendError> {
+    async fn local_contact(&self, person: &ChatJid) -> Result<Contact, SendError> {
+        let state = self.world.lock();
+        Ok(state.local.get(person).cloned().unwrap_or_default())
+    }
+
+    async fn query_contact(&self, number: &PhoneNumber) -> Result<Option<Contact>, SendError> {
         let answer = {
             let mut state = self.world.lock();
             state.lookups.push(*number);
@@ -310,7 +342,7 @@ impl Session for FakeSession {
         let Some(answer) = answer else { return Ok(None) };
         sleep(answer.after).await;
         answer
-            .chat
+            .contact
             .ok_or_else(|| SendError::Client("usync failed".into()))
     }
 
@@ -334,9 +366,9 @@ impl Session for FakeSession {
         self.state.subscribe()
     }
 
-    async fn logout(&self, _patience: Duration) {
-        self.world.lock().deeds.push("logout".to_owned());
-        self.end(End::LoggedOut);
+    async fn logout(&self, _limit: Duration) {
+        self.world.lock().events.push("logout".to_owned());
+        self.end(End::LoggedOut { at_login: false });
     }
 
     async fn close(&self) {

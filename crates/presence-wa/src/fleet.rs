@@ -1,149 +1,104 @@
 //! All instances of this process, each with its session.
 
-mod ask;
-mod attend;
-mod entry;
-mod error;
-mod gate;
-mod keeper;
-mod ledger;
-mod pair;
-mod policy;
-mod settings;
-mod settle;
-mod shared;
-mod status;
-#[cfg(test)]
-mod tests;
-
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use presence_core::{ChatJid, ChatPresence, PhoneNumber, PresenceSent, Recipient};
-use tokio::sync::{mpsc, oneshot};
+use presence_core::{ChatPresence, InstanceId, PresenceSent};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::DropGuard;
 use tracing::warn;
 
-use self::ask::Ask;
-pub use self::ask::{Connected, PairWith};
-use self::entry::{Entries, Entry};
-pub use self::error::{ConnectError, ReconnectError, ShowError};
-use self::gate::Gate;
-pub use self::ledger::{Ledger, LedgerError};
-pub use self::settings::FleetSettings;
-use self::shared::{Shared, StartKeeper, Starter};
-pub use self::status::{InstanceState, InstanceStatus, Reason};
-use crate::driver::{Live, Request};
-use crate::numbers::{Lookup, Turn};
-use crate::session::{Connector, DeviceId};
-
-/// How an instance begins.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InstanceOptions {
-    /// Whether WhatsApp takes the account for online all the time.
-    pub keep_online: bool,
-    /// Reopen the saved session in the background, if there is one.
-    pub resume: bool,
-    /// It was logged out before ([`Ledger::logged_out`]): keys that are left over are wiped, not used.
-    pub logged_out: bool,
-}
+use crate::context::FleetContext;
+use crate::error::{ConnectError, ReconnectError, ShowError};
+use crate::instance::{InstanceHandle, InstanceOptions, Message, PresenceRequest};
+use crate::pairing::{Connected, PairWith};
+use crate::pairing_record::PairingRecord;
+use crate::session::Connector;
+use crate::settings::FleetSettings;
+use crate::status::InstanceStatus;
 
 /// The handle of all instances. Cheap to clone; when the last clone is dropped, every session ends at once,
 /// so [`shutdown`](Self::shutdown) comes first.
 ///
-/// An instance has at most two tasks: its keeper, which opens sessions and decides what follows their end,
-/// and its driver, which writes to the session that is up; besides, one for each look-up of a number while it
-/// is under way. An instance that was never asked for anything has none. No lock and no task is shared by the
-/// requests of two instances, so that none can delay another.
+/// Each instance has one task, which owns all there is of it; one that was never asked for anything has none.
+/// No lock and no task is shared by the requests of two instances, so that none can delay another.
 #[derive(Clone)]
 pub struct Fleet {
     inner: Arc<Inner>,
 }
 
 struct Inner {
-    entries: Entries,
-    shared: Arc<Shared>,
-    keepers: Box<dyn StartKeeper>,
+    instances: Instances,
+    context: Arc<FleetContext>,
     _kill: DropGuard,
 }
 
 impl Fleet {
     /// An empty fleet. Must be called in a tokio runtime.
     #[must_use]
-    pub fn new<C: Connector, L: Ledger>(connector: C, ledger: L, settings: FleetSettings) -> Self {
-        let kill = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            gate: Gate::new(settings.max_concurrent_logins, settings.stagger),
-            settings,
-            ledger: Box::new(ledger),
-            stop: CancellationToken::new(),
-            kill: kill.clone(),
-            tasks: TaskTracker::new(),
-        });
-        let keepers = Box::new(Starter {
-            connector: Arc::new(connector),
-            shared: Arc::clone(&shared),
-        });
-        let _kill = kill.drop_guard();
+    pub fn new(
+        connector: Arc<dyn Connector>,
+        record: Arc<dyn PairingRecord>,
+        settings: FleetSettings,
+    ) -> Self {
+        let context = Arc::new(FleetContext::new(connector, record, settings));
         Self {
             inner: Arc::new(Inner {
-                entries: Entries::new(),
-                shared,
-                keepers,
-                _kill,
+                instances: Instances::new(),
+                _kill: context.kill.clone().drop_guard(),
+                context,
             }),
         }
     }
 
     /// Adds an instance. Adding one that is there already changes nothing.
-    pub fn add(&self, device: DeviceId, options: InstanceOptions) {
-        let kill = self.inner.shared.kill.child_token();
-        let make = || Entry::new(device, options, kill);
-        let Some(entry) = self.inner.entries.insert(device, make) else {
-            return;
-        };
-        if options.logged_out {
-            // A keeper begins by wiping what is left over.
-            let _ = self.inner.keeper(&entry);
-        } else if options.resume
-            && let Some(asks) = self.inner.keeper(&entry)
+    pub fn add(&self, instance: InstanceId, options: InstanceOptions) {
+        let context = &self.inner.context;
+        let make = || InstanceHandle::new(instance, options, context.kill.child_token());
+        if let Some(handle) = self.inner.instances.insert(instance, make)
+            && handle.begins_by_itself()
         {
-            // A mailbox that is full already is full of others who want something of it.
-            let _ = asks.try_send(Ask::Resume);
+            let _ = handle.start(context);
         }
     }
 
     /// Shows or ends an indicator. Returns as soon as its stanza is on the socket, or else within
-    /// [`send_timeout`](FleetSettings::send_timeout). A call that is dropped before is not executed later.
+    /// [`send_timeout`](FleetSettings::send_timeout). A call that is dropped before its stanza is begun has
+    /// nothing sent.
     ///
     /// # Errors
     /// [`ShowError::NotConnected`] when there is no live session or it did not take the stanza in time; then
     /// nothing is shown later either.
-    pub async fn show(&self, device: DeviceId, presence: &ChatPresence) -> Result<PresenceSent, ShowError> {
-        let deadline = Instant::now() + self.inner.shared.settings.send_timeout;
-        let entry = self.inner.entries.get(device).ok_or(ShowError::NotConnected)?;
-        let live = entry.phase.borrow().online().ok_or(ShowError::NotConnected)?;
-        let inbox = entry.inbox.get().ok_or(ShowError::NotConnected)?;
+    pub async fn show(
+        &self,
+        instance: InstanceId,
+        presence: &ChatPresence,
+    ) -> Result<PresenceSent, ShowError> {
+        let deadline = Instant::now() + self.inner.context.settings.send_timeout;
+        let handle = self.handle(instance).ok_or(ShowError::NotConnected)?;
+        if !handle.published().borrow().is_online() {
+            return Err(ShowError::NotConnected);
+        }
+        let mailbox = handle.mailbox().ok_or(ShowError::NotConnected)?;
         let show = async {
-            let number = self.inner.looked_up(presence.recipient());
-            let (chat, turn) = match number {
-                Some(number) => self.inner.chat(&entry, live, number).await,
-                None => (presence.recipient().chat(), None),
-            };
             let (reply, written) = oneshot::channel();
-            let request = Request {
-                chat: chat.clone(),
-                number,
+            let request = PresenceRequest {
+                recipient: presence.recipient().clone(),
                 command: presence.command(),
                 deadline,
                 reply,
             };
-            inbox.send(request).await.map_err(|_| ShowError::NotConnected)?;
-            drop(turn);
-            written.await.map_err(|_| ShowError::NotConnected)??;
-            Ok(PresenceSent::new(chat, presence))
+            let sent = mailbox.send(Message::Presence(request)).await;
+            sent.map_err(|_| ShowError::NotConnected)?;
+            let shown = written.await.map_err(|_| ShowError::NotConnected)??;
+            let sent = PresenceSent::new(shown.chat, presence);
+            Ok(if shown.unknown {
+                sent.with_unknown_number()
+            } else {
+                sent
+            })
         };
         timeout_at(deadline, show)
             .await
@@ -152,145 +107,186 @@ impl Fleet {
 
     /// How the instance is at this moment; `None` when there is no such instance.
     #[must_use]
-    pub fn status(&self, device: DeviceId) -> Option<InstanceStatus> {
-        self.inner.entries.get(device).map(|entry| entry.status())
+    pub fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
+        self.handle(instance)
+            .map(|handle| handle.published().borrow().status())
     }
 
     /// Gets the instance online, or what a phone needs to link it. Returns at the first of the two; the
     /// caller bounds the wait and may give up at any time. Repeated, it returns the current code and begins
     /// no second pairing, except that a link code for another number replaces the one before.
     ///
-    /// A saved session is reopened first. If WhatsApp has unlinked it meanwhile, a new pairing begins.
+    /// A saved session is reopened first. If WhatsApp has unlinked it meanwhile, a new pairing begins. While
+    /// the instance connects by itself, nothing is hurried.
     ///
     /// # Errors
     /// [`ConnectError::Stopped`] when the attempt ended without either.
-    pub async fn connect(&self, device: DeviceId, how: PairWith) -> Result<Connected, ConnectError> {
-        let entry = self.inner.entries.get(device).ok_or(ConnectError::Gone)?;
-        if entry.phase.borrow().online().is_some() {
+    pub async fn connect(&self, instance: InstanceId, how: PairWith) -> Result<Connected, ConnectError> {
+        let handle = self.handle(instance).ok_or(ConnectError::Gone)?;
+        let mut published = handle.published().subscribe();
+        if published.borrow().is_online() {
             return Ok(Connected::Already);
         }
-        let mut phase = entry.phase.subscribe();
         let (reply, begun) = oneshot::channel();
-        let asks = self.inner.keeper(&entry).ok_or(ConnectError::Gone)?;
-        asks.send(Ask::Connect { how, reply })
-            .await
-            .map_err(|_| ConnectError::Gone)?;
+        let mailbox = handle.start(&self.inner.context).ok_or(ConnectError::Gone)?;
+        let sent = mailbox.send(Message::Connect { how, reply }).await;
+        sent.map_err(|_| ConnectError::Gone)?;
         begun.await.map_err(|_| ConnectError::Gone)??;
         loop {
-            if let Some(answer) = phase.borrow_and_update().answer(how) {
+            if let Some(answer) = published.borrow_and_update().answer(Instant::now(), how) {
                 return answer;
             }
             tokio::select! {
-                changed = phase.changed() => changed.map_err(|_| ConnectError::Gone)?,
-                () = asks.closed() => return Err(ConnectError::Gone),
+                changed = published.changed() => changed.map_err(|_| ConnectError::Gone)?,
+                () = mailbox.closed() => return Err(ConnectError::Gone),
             }
         }
     }
 
-    /// Closes the session if it is open, and opens it anew, without waiting for a back-off or the end of a
-    /// ban. Returns when that has begun.
+    /// Opens a fresh session: closes the one that is open, or ends a stop. While the instance connects by
+    /// itself, or when it was reopened less than
+    /// [`reopen_interval`](crate::RetrySettings::reopen_interval) ago, nothing changes. Returns when that is
+    /// decided.
     ///
     /// # Errors
     /// [`ReconnectError::NoSavedSession`] when the instance is not paired.
-    pub async fn reconnect(&self, device: DeviceId) -> Result<(), ReconnectError> {
-        self.ask(device, |reply| Ask::Reconnect { reply })
+    pub async fn reconnect(&self, instance: InstanceId) -> Result<(), ReconnectError> {
+        self.ask(instance, |reply| Message::Reconnect { reply })
             .await
             .unwrap_or(Err(ReconnectError::Gone))
     }
 
     /// Pauses what is shown, unlinks the device (best effort) and wipes its keys. Bounded; repeating it, or
     /// doing it while offline, is no error. It is done even if the caller does not wait for it.
-    pub async fn logout(&self, device: DeviceId) {
-        let limit = self.inner.shared.settings.ending();
-        if timeout(limit, self.ask(device, |reply| Ask::Logout { reply }))
-            .await
-            .is_err()
-        {
-            warn!(device.id = %device, "logging out takes long and goes on in the background");
+    pub async fn logout(&self, instance: InstanceId) {
+        let done = self.ask(instance, |reply| Message::Logout { reply });
+        if timeout(self.ending(), done).await.is_err() {
+            warn!(instance.id = %instance, "logging out takes long and goes on in the background");
         }
     }
 
-    /// Like [`logout`](Self::logout), and the instance is gone. Nothing is written to the [`Ledger`].
-    pub async fn remove(&self, device: DeviceId) {
-        let Some(entry) = self.inner.entries.get(device) else {
-            return;
+    /// Like [`logout`](Self::logout), and the instance is gone. Nothing is written to the [`PairingRecord`].
+    /// `true` when no key of it is left.
+    pub async fn remove(&self, instance: InstanceId) -> bool {
+        let Some(handle) = self.handle(instance) else {
+            return false;
         };
         let (reply, removed) = oneshot::channel();
-        if let Some(asks) = self.inner.keeper(&entry) {
-            let _ = asks.send(Ask::Remove { reply }).await;
+        if let Some(mailbox) = handle.start(&self.inner.context) {
+            let _ = mailbox.send(Message::Remove { reply }).await;
         }
-        // No await between the ask and this: a caller that gives up leaves nothing half removed.
-        self.inner.entries.remove(device);
-        if timeout(self.inner.shared.settings.ending(), removed)
-            .await
-            .is_err()
-        {
-            warn!(device.id = %device, "removing took too long; its tasks are cut off");
-            entry.kill.cancel();
+        // No await between the message and this: a caller that gives up leaves nothing half removed.
+        self.inner.instances.remove(instance);
+        match timeout(self.ending(), removed).await {
+            Ok(wiped) => wiped.unwrap_or(false),
+            Err(_) => {
+                warn!(instance.id = %instance, "removing took too long; its task is cut off");
+                handle.kill();
+                false
+            }
         }
     }
 
     /// Whether WhatsApp takes the account for online all the time. Applies at once.
-    pub fn set_keep_online(&self, device: DeviceId, keep: bool) {
-        if let Some(entry) = self.inner.entries.get(device) {
-            entry.keep_online.send_replace(keep);
+    pub fn set_keep_online(&self, instance: InstanceId, keep: bool) {
+        if let Some(handle) = self.handle(instance) {
+            handle.set_keep_online(keep);
         }
+    }
+
+    /// How many times the task of an instance has panicked, which is a fault of this service.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.inner.context.panics()
     }
 
     /// Pauses every indicator that is shown and closes every session, all instances at the same time. What
     /// is not done after `grace` is cut off. Afterwards nothing of the fleet runs, and nothing can be asked.
     pub async fn shutdown(&self, grace: Duration) {
-        let shared = &self.inner.shared;
-        shared.stop.cancel();
-        shared.tasks.close();
-        if timeout(grace, shared.tasks.wait()).await.is_err() {
+        let context = &self.inner.context;
+        context.stop.cancel();
+        context.tasks.close();
+        if timeout(grace, context.tasks.wait()).await.is_err() {
             warn!(
-                tasks = shared.tasks.len(),
+                tasks = context.tasks.len(),
                 "sessions did not close in time and are cut off"
             );
         }
-        shared.kill.cancel();
-        shared.tasks.wait().await;
+        context.kill.cancel();
+        context.tasks.wait().await;
     }
 
-    async fn ask<T>(&self, device: DeviceId, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
-        let entry = self.inner.entries.get(device)?;
+    fn handle(&self, instance: InstanceId) -> Option<Arc<InstanceHandle>> {
+        self.inner.instances.get(instance)
+    }
+
+    async fn ask<T>(
+        &self,
+        instance: InstanceId,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Option<T> {
+        let handle = self.handle(instance)?;
         let (reply, answer) = oneshot::channel();
-        self.inner.keeper(&entry)?.send(ask(reply)).await.ok()?;
+        let mailbox = handle.start(&self.inner.context)?;
+        mailbox.send(message(reply)).await.ok()?;
         answer.await.ok()
     }
+
+    /// The longest that an owner waits for an instance to end: for a farewell, for WhatsApp to unlink it, for
+    /// the session to close.
+    fn ending(&self) -> Duration {
+        let settings = &self.inner.context.settings;
+        settings.farewell_timeout + settings.unlink_timeout + 2 * settings.close_timeout
+    }
 }
 
-impl Inner {
-    /// The mailbox of the instance's keeper, which is started if it is not there yet; `None` when the fleet
-    /// shuts down.
-    fn keeper<'a>(&self, entry: &'a Arc<Entry>) -> Option<&'a mpsc::Sender<Ask>> {
-        if self.shared.stop.is_cancelled() {
+/// Every instance. Sharded, because every request looks here: no lock is shared by all.
+struct Instances([RwLock<HashMap<InstanceId, Arc<InstanceHandle>>>; SHARDS]);
+
+const SHARDS: usize = 32;
+
+impl Instances {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| RwLock::default()))
+    }
+
+    fn get(&self, instance: InstanceId) -> Option<Arc<InstanceHandle>> {
+        self.shard(instance)
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&instance)
+            .cloned()
+    }
+
+    /// Adds what `make` gives, unless there is one already: then `None`.
+    fn insert(
+        &self,
+        instance: InstanceId,
+        make: impl FnOnce() -> InstanceHandle,
+    ) -> Option<Arc<InstanceHandle>> {
+        let mut shard = self
+            .shard(instance)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        if shard.contains_key(&instance) {
             return None;
         }
-        Some(entry.asks.get_or_init(|| {
-            let (asks, mailbox) = mpsc::channel(MAILBOX);
-            self.keepers.start(Arc::clone(entry), mailbox);
-            asks
-        }))
+        let handle = Arc::new(make());
+        shard.insert(instance, Arc::clone(&handle));
+        Some(handle)
     }
 
-    /// The number of `recipient`, if it has to be looked up: only if it can be written in two ways.
-    fn looked_up(&self, recipient: &Recipient) -> Option<PhoneNumber> {
-        match recipient {
-            Recipient::Phone(number) if self.shared.settings.resolve_numbers => {
-                number.is_ambiguous().then_some(*number)
-            }
-            _ => None,
-        }
+    fn remove(&self, instance: InstanceId) {
+        self.shard(instance)
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&instance);
     }
 
-    async fn chat(&self, entry: &Entry, live: Arc<dyn Live>, number: PhoneNumber) -> (ChatJid, Option<Turn>) {
-        let limit = self.shared.settings.lookup_timeout;
-        let spawn = |lookup: Lookup| self.shared.spawn(&entry.kill, lookup.run());
-        entry.numbers.chat(&number, live, limit, spawn).await
+    fn shard(&self, instance: InstanceId) -> &RwLock<HashMap<InstanceId, Arc<InstanceHandle>>> {
+        &self.0[instance.get().unsigned_abs() as usize % SHARDS]
     }
 }
 
-/// How many messages may wait for one keeper; callers wait beyond that.
-const MAILBOX: usize = 16;
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use presence_core::PhoneNumber;
+
 /// A step of a pairing that the owner of the phone must act on.
 ///
 /// Its `Debug` shows no code: a code is a secret while it is valid.
@@ -71,4 +73,42 @@ pub enum PairError {
     /// WhatsApp refused, for example because of too many attempts.
     #[error("WhatsApp refused to give a link code")]
     Refused(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// How a phone links the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairWith {
+    /// It scans a QR code.
+    Qr,
+    /// The owner of this number types a code into the phone.
+    LinkCode(PhoneNumber),
+}
+
+/// What [`Fleet::connect`](crate::Fleet::connect) came to. Its `Debug` shows no code.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Connected {
+    /// The instance is online.
+    Already,
+    /// A QR code to show.
+    Qr {
+        /// The text that the QR code carries (`2@…`).
+        code: String,
+        /// How long it can still be scanned.
+        valid_for: Duration,
+    },
+    /// A code to type on the phone.
+    LinkCode(LinkCode),
+}
+
+impl fmt::Debug for Connected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Already => f.write_str("Already"),
+            Self::Qr { valid_for, .. } => f
+                .debug_struct("Qr")
+                .field("valid_for", valid_for)
+                .finish_non_exhaustive(),
+            Self::LinkCode(_) => f.write_str("LinkCode(..)"),
+        }
+    }
 }

@@ -7,22 +7,25 @@ mod presence;
 
 use super::*;
 use crate::fake::{FakeConnector, World};
+use crate::instance::SavedKeys;
+use crate::pairing_record::PairingRecordError;
+use crate::status::{InstanceState, Reason};
 use presence_core::ChatPresenceRequest;
 use tokio::time::sleep;
 
-const DEVICE: DeviceId = DeviceId(1);
+const DEVICE: InstanceId = InstanceId::new(1).expect("positive");
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Writes to the world's list of deeds.
-struct FakeLedger {
+struct FakeRecord {
     world: Arc<World>,
     broken: bool,
 }
 
 #[async_trait::async_trait]
-impl Ledger for FakeLedger {
-    async fn pairing(&self, _device: DeviceId) -> Result<(), LedgerError> {
-        self.world.lock().deeds.push("pairing".to_owned());
+impl PairingRecord for FakeRecord {
+    async fn pairing(&self, _instance: InstanceId) -> Result<(), PairingRecordError> {
+        self.world.lock().events.push("pairing".to_owned());
         if self.broken {
             Err("disk full".into())
         } else {
@@ -30,26 +33,42 @@ impl Ledger for FakeLedger {
         }
     }
 
-    async fn logged_out(&self, _device: DeviceId) -> Result<(), LedgerError> {
-        self.world.lock().deeds.push("logged out".to_owned());
+    async fn logged_out(&self, _instance: InstanceId) -> Result<(), PairingRecordError> {
+        self.world.lock().events.push("logged out".to_owned());
         if self.broken {
             Err("disk full".into())
         } else {
             Ok(())
         }
     }
+
+    async fn banned(&self, _instance: InstanceId, lasts: Option<Duration>) -> Result<(), PairingRecordError> {
+        let line = lasts.map_or("not banned".to_owned(), |lasts| {
+            format!("banned {} s", lasts.as_secs())
+        });
+        self.world.lock().events.push(line);
+        Ok(())
+    }
+}
+
+fn id(number: i32) -> InstanceId {
+    InstanceId::new(number).expect("positive")
 }
 
 fn fleet(world: &Arc<World>) -> Fleet {
     fleet_with(world, FleetSettings::default(), false)
 }
 
-fn fleet_with(world: &Arc<World>, settings: FleetSettings, broken_ledger: bool) -> Fleet {
-    let ledger = FakeLedger {
+fn fleet_with(world: &Arc<World>, settings: FleetSettings, broken_record: bool) -> Fleet {
+    let record = FakeRecord {
         world: Arc::clone(world),
-        broken: broken_ledger,
+        broken: broken_record,
     };
-    Fleet::new(FakeConnector(Arc::clone(world)), ledger, settings)
+    Fleet::new(
+        Arc::new(FakeConnector(Arc::clone(world))),
+        Arc::new(record),
+        settings,
+    )
 }
 
 /// A fleet with one instance that is paired and online.
@@ -61,12 +80,12 @@ async fn online() -> (Fleet, Arc<World>) {
     (fleet, world)
 }
 
-fn resume(fleet: &Fleet, world: &World, device: DeviceId) {
+fn resume(fleet: &Fleet, world: &World, device: InstanceId) {
     world.pair(device);
     fleet.add(
         device,
         InstanceOptions {
-            resume: true,
+            saved: SavedKeys::Resume,
             ..InstanceOptions::default()
         },
     );
@@ -77,16 +96,16 @@ async fn settle() {
     sleep(Duration::from_nanos(1)).await;
 }
 
-fn state(fleet: &Fleet, device: DeviceId) -> InstanceState {
+fn state(fleet: &Fleet, device: InstanceId) -> InstanceState {
     fleet.status(device).expect("the instance is there").state
 }
 
-fn reason(fleet: &Fleet, device: DeviceId) -> Option<Reason> {
+fn reason(fleet: &Fleet, device: InstanceId) -> Option<Reason> {
     fleet.status(device).expect("the instance is there").reason
 }
 
 /// Waits, at most three hours, until the instance is in `wanted`.
-async fn until(fleet: &Fleet, device: DeviceId, wanted: InstanceState) {
+async fn until(fleet: &Fleet, device: InstanceId, wanted: InstanceState) {
     for _ in 0..108_000 {
         if state(fleet, device) == wanted {
             return settle().await;
@@ -105,5 +124,5 @@ fn presence(number: &str, state: &str, seconds: u64) -> ChatPresence {
 }
 
 fn tasks(fleet: &Fleet) -> usize {
-    fleet.inner.shared.tasks.len()
+    fleet.inner.context.tasks.len()
 }

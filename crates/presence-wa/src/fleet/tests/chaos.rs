@@ -4,6 +4,7 @@ use super::*;
 use crate::backoff::Backoff;
 use crate::fake::Script;
 use crate::session::End;
+use crate::settings::RetrySettings;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -40,7 +41,11 @@ impl Chaos {
         let fleet = fleet_with(
             &world,
             FleetSettings {
-                backoff,
+                retry: RetrySettings {
+                    backoff,
+                    opens_a_minute: 1000,
+                    ..RetrySettings::default()
+                },
                 ..FleetSettings::default()
             },
             false,

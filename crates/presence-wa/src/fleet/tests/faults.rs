@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::backoff::Backoff;
-use crate::fake::Script;
+use crate::fake::{Script, identity};
 use crate::session::End;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -50,7 +50,7 @@ async fn a_lost_connection_comes_back_within_its_back_off() {
 async fn repeated_losses_wait_longer_and_longer_up_to_the_cap_and_never_in_step() {
     let world = World::new();
     let fleet = fleet(&world);
-    let devices: Vec<_> = (1..=50).map(DeviceId).collect();
+    let devices: Vec<_> = (1..=50).map(id).collect();
     for &device in &devices {
         world.script(device, vec![Script::Ends(End::Lost("refused".into())); 1000]);
         resume(&fleet, &world, device);
@@ -142,8 +142,8 @@ async fn a_restart_is_followed_at_once_but_not_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unlinked_device_is_recorded_wiped_and_stays_logged_out() {
-    let (fleet, world) = ended(End::LoggedOut).await;
-    assert_eq!(world.deeds(), "logged out, forget");
+    let (fleet, world) = ended(End::LoggedOut { at_login: false }).await;
+    assert_eq!(world.events(), "logged out, wipe");
     assert_eq!(fleet.status(DEVICE).unwrap().jid, None);
     never_retries(&fleet, &world, InstanceState::LoggedOut, Reason::Unlinked).await;
     assert!(
@@ -157,7 +157,7 @@ async fn an_unlinked_device_is_recorded_wiped_and_stays_logged_out() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_pairing_wipes_the_keys() {
     let (fleet, world) = ended(End::PairingFailed("bad signature".into())).await;
-    assert_eq!(world.deeds(), "logged out, forget");
+    assert_eq!(world.events(), "logged out, wipe");
     never_retries(&fleet, &world, InstanceState::LoggedOut, Reason::PairingFailed).await;
 }
 
@@ -170,25 +170,150 @@ async fn a_replaced_session_waits_to_be_asked() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_for_good_is_not_retried() {
-    let (fleet, world) = ended(End::Refused(418)).await;
-    never_retries(&fleet, &world, InstanceState::Disconnected, Reason::Refused(418)).await;
+async fn a_refusal_for_good_is_tried_once_an_hour() {
+    let (fleet, world) = ended(End::Rejected(Some(418))).await;
+    let refused = reason(&fleet, DEVICE);
+    assert!(
+        matches!(refused, Some(Reason::Refused { code: 418, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Disconnected);
+    world.script(DEVICE, [Script::Ends(End::Rejected(Some(418)))]);
+    sleep(2 * HOUR + Duration::from_secs(1)).await;
+    let opened = world.opened(DEVICE);
+    assert_eq!(opened.len(), 3);
+    assert!(
+        opened.windows(2).all(|pair| pair[1] - pair[0] >= HOUR),
+        "{opened:?}"
+    );
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Connected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_other_refusal_is_retried_with_a_longer_back_off() {
+    for code in [
+        Some(400),
+        Some(429),
+        Some(501),
+        Some(502),
+        Some(504),
+        Some(999),
+        None,
+    ] {
+        let world = World::new();
+        let fleet = fleet(&world);
+        world.script(DEVICE, vec![Script::Ends(End::Rejected(code)); 4]);
+        resume(&fleet, &world, DEVICE);
+        settle().await;
+        let rejected = reason(&fleet, DEVICE);
+        assert!(
+            matches!(rejected, Some(Reason::Rejected { code: c, .. }) if c == code),
+            "{code:?}: {rejected:?}"
+        );
+        assert_eq!(state(&fleet, DEVICE), InstanceState::Connecting, "{code:?}");
+        until(&fleet, DEVICE, InstanceState::Connected).await;
+        let opened = world.opened(DEVICE);
+        assert_eq!(opened.len(), 5, "{code:?}");
+        let waited: Vec<_> = opened.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let least = if code == Some(429) { 60 } else { 2 };
+        assert!(
+            waited.iter().all(|wait| *wait >= Duration::from_secs(least)),
+            "{code:?}: {waited:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_refused_soon_after_a_pairing_is_tried_again_and_wipes_nothing() {
+    let world = World::new();
+    let fleet = fleet(&world);
+    fleet.add(DEVICE, InstanceOptions::default());
+    fleet.connect(DEVICE, PairWith::Qr).await.unwrap();
+    world.script(DEVICE, vec![Script::Ends(End::LoggedOut { at_login: true }); 3]);
+    world.session(DEVICE).scan();
+    sleep(Duration::from_millis(5)).await;
+    assert_eq!(
+        (state(&fleet, DEVICE), reason(&fleet, DEVICE)),
+        (InstanceState::Connecting, Some(Reason::Registering))
+    );
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    assert_eq!(
+        (world.opened(DEVICE).len(), world.events()),
+        (5, "pairing".to_owned())
+    );
+    // Hours later the same refusal is what it says.
+    sleep(HOUR).await;
+    world.script(DEVICE, [Script::Ends(End::LoggedOut { at_login: true })]);
+    world.session(DEVICE).end(End::Lost("reset".into()));
+    until(&fleet, DEVICE, InstanceState::LoggedOut).await;
+    assert_eq!(world.events(), "pairing, logged out, wipe");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_asked_in_an_outage_opens_no_session_that_the_back_off_would_not() {
+    let world = World::new();
+    let fleet = fleet(&world);
+    world.script(DEVICE, vec![Script::Ends(End::Lost("refused".into())); 10_000]);
+    resume(&fleet, &world, DEVICE);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(600) {
+        assert_eq!(fleet.reconnect(DEVICE).await, Ok(()));
+        let _ = timeout(Duration::from_millis(200), fleet.connect(DEVICE, PairWith::Qr)).await;
+    }
+    let opened = world.opened(DEVICE).len();
+    assert!((5..40).contains(&opened), "{opened} sessions in ten minutes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_is_online_is_reopened_at_most_every_ten_seconds() {
+    let (fleet, world) = online().await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(60) {
+        assert_eq!(fleet.reconnect(DEVICE).await, Ok(()));
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(world.opened(DEVICE).len(), 7);
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Connected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_panics_is_counted_says_so_and_starts_again() {
+    let (fleet, world) = online().await;
+    world.lock().panics = 1;
+    let refused = fleet.show(DEVICE, &presence("4915112345601", "typing", 5)).await;
+    assert_eq!(refused, Err(ShowError::NotConnected));
+    settle().await;
+    assert_eq!(fleet.panics(), 1);
+    assert!(matches!(reason(&fleet, DEVICE), Some(Reason::Crashed(_))));
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Connecting);
+    world.session(DEVICE).end(End::Closed);
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    fleet
+        .show(DEVICE, &presence("4915112345601", "typing", 5))
+        .await
+        .unwrap();
+    assert_eq!(world.opened(DEVICE).len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_ban_waits_for_its_end() {
     let (fleet, world) = ended(End::Banned(Some(2 * HOUR))).await;
     assert_eq!(state(&fleet, DEVICE), InstanceState::Disconnected);
-    let text = reason(&fleet, DEVICE).unwrap().to_string();
-    assert!(text.starts_with("banned, next attempt in "), "{text}");
+    assert_eq!(world.events(), "banned 7200 s");
+    let until_then = Instant::now() + 2 * HOUR;
+    assert!(matches!(reason(&fleet, DEVICE), Some(Reason::Banned(until)) if until <= until_then));
     let banned = Err(ConnectError::Stopped(reason(&fleet, DEVICE)));
     assert_eq!(
         fleet.connect(DEVICE, PairWith::Qr).await,
         banned,
         "polling connect does not disturb it"
     );
+    assert_eq!(fleet.reconnect(DEVICE).await, Ok(()));
+    settle().await;
+    assert_eq!(world.opened(DEVICE).len(), 1, "nor does reconnect");
     until(&fleet, DEVICE, InstanceState::Connected).await;
     let opened = world.opened(DEVICE);
+    assert_eq!(world.events(), "banned 7200 s, not banned");
     let waited = opened[1] - opened[0];
     assert!(
         waited >= 2 * HOUR && waited < 2 * HOUR + Duration::from_secs(1),
@@ -197,30 +322,62 @@ async fn a_ban_waits_for_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_ban_without_an_end_is_tried_again_after_an_hour_or_when_asked() {
-    let (fleet, world) = ended(End::Banned(None)).await;
+async fn a_ban_without_an_end_is_tried_again_every_hour() {
+    let (_fleet, world) = ended(End::Banned(None)).await;
     sleep(Duration::from_secs(3590)).await;
     assert_eq!(world.opened(DEVICE).len(), 1);
     world.script(DEVICE, [Script::Ends(End::Banned(None))]);
     sleep(Duration::from_secs(20)).await;
     assert_eq!(world.opened(DEVICE).len(), 2);
-    fleet.reconnect(DEVICE).await.unwrap();
-    until(&fleet, DEVICE, InstanceState::Connected).await;
+    sleep(HOUR).await;
+    assert_eq!(world.opened(DEVICE).len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outdated_client_looks_its_version_up_once() {
+async fn a_ban_that_was_recorded_is_waited_out_after_a_restart() {
     let world = World::new();
     let fleet = fleet(&world);
-    world.lock().refreshes = [true, true].into();
+    world.pair(DEVICE);
+    fleet.add(
+        DEVICE,
+        InstanceOptions {
+            saved: SavedKeys::Paired(identity(DEVICE)),
+            banned: Some(HOUR),
+            ..InstanceOptions::default()
+        },
+    );
+    settle().await;
+    assert!(matches!(reason(&fleet, DEVICE), Some(Reason::Banned(_))));
+    sleep(HOUR - Duration::from_secs(1)).await;
+    assert!(world.lock().opened.is_empty());
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    assert_eq!(world.events(), "not banned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outdated_client_looks_its_version_up_once_and_then_hourly() {
+    let world = World::new();
+    let fleet = fleet(&world);
+    world.lock().refreshes = [true, false, true].into();
     world.script(DEVICE, [Script::Ends(End::Outdated), Script::Ends(End::Outdated)]);
     resume(&fleet, &world, DEVICE);
     until(&fleet, DEVICE, InstanceState::Disconnected).await;
+    assert!(matches!(reason(&fleet, DEVICE), Some(Reason::Outdated { .. })));
     assert_eq!(
-        (world.opened(DEVICE).len(), world.deeds()),
+        (world.opened(DEVICE).len(), world.events()),
         (2, "refresh".to_owned())
     );
-    never_retries(&fleet, &world, InstanceState::Disconnected, Reason::Outdated).await;
+    sleep(HOUR).await;
+    assert_eq!(
+        (world.opened(DEVICE).len(), world.events()),
+        (2, "refresh, refresh".to_owned())
+    );
+    sleep(HOUR).await;
+    assert_eq!(
+        (world.opened(DEVICE).len(), world.events()),
+        (3, "refresh, refresh, refresh".to_owned())
+    );
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Connected);
 }
 
 #[tokio::test(start_paused = true)]
@@ -232,7 +389,7 @@ async fn an_outdated_client_whose_version_changed_comes_online() {
     resume(&fleet, &world, DEVICE);
     until(&fleet, DEVICE, InstanceState::Connected).await;
     assert_eq!(
-        (world.opened(DEVICE).len(), world.deeds()),
+        (world.opened(DEVICE).len(), world.events()),
         (2, "refresh".to_owned())
     );
 }
@@ -240,7 +397,10 @@ async fn an_outdated_client_whose_version_changed_comes_online() {
 #[tokio::test(start_paused = true)]
 async fn an_outdated_client_without_a_newer_version_stops() {
     let (fleet, world) = ended(End::Outdated).await;
-    never_retries(&fleet, &world, InstanceState::Disconnected, Reason::Outdated).await;
+    assert_eq!(state(&fleet, DEVICE), InstanceState::Disconnected);
+    let stopped = fleet.connect(DEVICE, PairWith::Qr).await;
+    assert!(stopped.is_ok(), "asked for once, it is tried: {stopped:?}");
+    assert_eq!(world.events(), "refresh");
 }
 
 #[tokio::test(start_paused = true)]
@@ -290,7 +450,7 @@ async fn a_session_that_takes_no_stanza_is_closed_and_replaced() {
 #[tokio::test(start_paused = true)]
 async fn the_reason_whatsapp_gave_counts_more_than_the_stanza_that_failed_first() {
     let (fleet, world) = online().await;
-    world.lock().last_words = Some(End::LoggedOut);
+    world.lock().last_words = Some(End::LoggedOut { at_login: false });
     world.lock().stalled.push(DEVICE);
     let _ = fleet.show(DEVICE, &presence("4915112345601", "typing", 5)).await;
     settle().await;
@@ -304,19 +464,19 @@ async fn sessions_resume_one_after_the_other() {
         max_concurrent_logins: 10,
         ..FleetSettings::default()
     };
-    let stagger = settings.stagger;
+    let interval = settings.login_interval;
     let fleet = fleet_with(&world, settings, false);
-    for device in (1..=100).map(DeviceId) {
+    for device in (1..=100).map(id) {
         world.script(device, [Script::Hangs]);
         resume(&fleet, &world, device);
     }
     sleep(Duration::from_secs(29)).await;
     assert_eq!(world.lock().opened.len(), 10, "no more logins at a time");
     let opened: Vec<_> = world.lock().opened.iter().map(|(at, _)| *at).collect();
-    assert!(opened.windows(2).all(|pair| pair[1] - pair[0] >= stagger));
-    fleet.add(DeviceId(101), InstanceOptions::default());
+    assert!(opened.windows(2).all(|pair| pair[1] - pair[0] >= interval));
+    fleet.add(id(101), InstanceOptions::default());
     assert!(
-        fleet.connect(DeviceId(101), PairWith::Qr).await.is_ok(),
+        fleet.connect(id(101), PairWith::Qr).await.is_ok(),
         "who is asked for does not queue"
     );
 }

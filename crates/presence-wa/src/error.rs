@@ -1,17 +1,20 @@
-//! What the fleet cannot do, and why.
+//! Why the fleet did not do what it was asked.
 
-use crate::fleet::status::Reason;
+use crate::status::Reason;
 
-/// An indicator that was not shown.
+/// An indicator that was not shown, or not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShowError {
-    /// No live session, or it could not take the stanza in time.
-    #[error("the instance is not connected to WhatsApp")]
+    /// There is no live session, or it did not take the stanza in time.
+    #[error("the instance is not connected")]
     NotConnected,
-    /// The session shows indicators in as many chats as it may.
-    #[error("the instance shows indicators in too many chats")]
+    /// The session shows something in as many chats as it may.
+    #[error("the instance shows something in too many chats")]
     TooManyChats,
+    /// More requests wait for this session than may.
+    #[error("too many requests wait for the instance")]
+    Busy,
 }
 
 /// A connection that was not made.

@@ -1,0 +1,62 @@
+//! What the tasks of all instances share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::login_limiter::LoginLimiter;
+use crate::pairing_record::PairingRecord;
+use crate::session::Connector;
+use crate::settings::FleetSettings;
+
+/// What the tasks of all instances share.
+pub(crate) struct FleetContext {
+    pub(crate) settings: FleetSettings,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) record: Arc<dyn PairingRecord>,
+    pub(crate) logins: LoginLimiter,
+    /// Keys are wiped a few devices at a time, so that a thousand of them do not keep the disk from the rest.
+    pub(crate) wipes: Semaphore,
+    /// Every task says farewell and ends.
+    pub(crate) stop: CancellationToken,
+    /// Every task ends where it stands.
+    pub(crate) kill: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    panics: AtomicU64,
+}
+
+/// How many devices' keys are wiped at a time.
+const WIPES_AT_ONCE: usize = 2;
+
+impl FleetContext {
+    pub(crate) fn new(
+        connector: Arc<dyn Connector>,
+        record: Arc<dyn PairingRecord>,
+        settings: FleetSettings,
+    ) -> Self {
+        Self {
+            logins: LoginLimiter::new(settings.max_concurrent_logins, settings.login_interval),
+            settings,
+            connector,
+            record,
+            wipes: Semaphore::new(WIPES_AT_ONCE),
+            stop: CancellationToken::new(),
+            kill: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            panics: AtomicU64::new(0),
+        }
+    }
+
+    /// Counts a task that panicked.
+    pub(crate) fn count_panic(&self) {
+        self.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many tasks of instances have panicked.
+    pub(crate) fn panics(&self) -> u64 {
+        self.panics.load(Ordering::Relaxed)
+    }
+}

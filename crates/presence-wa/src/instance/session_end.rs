@@ -1,0 +1,370 @@
+//! What follows the end of a session: one table, and what an instance remembers of its recent sessions.
+
+use std::time::Duration;
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::session::End;
+use crate::settings::RetrySettings;
+use crate::status::Reason;
+
+/// What follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// The next session is opened now.
+    Open,
+    /// The next session is opened at this time.
+    Wait {
+        /// When.
+        until: Instant,
+        /// Why not before.
+        why: WaitReason,
+    },
+    /// The client version is looked up first.
+    RefreshVersion,
+    /// None is opened until somebody asks.
+    Stop(Reason),
+    /// The device is not linked any more: that is written down, and its keys are wiped.
+    LogOut(Reason),
+}
+
+/// What an instance waits for before it opens a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WaitReason {
+    /// The connection was lost or not made, or the keys could not be read.
+    Lost,
+    /// WhatsApp registers a device that was just linked, and refused it until then.
+    Registering,
+    /// WhatsApp refused for now, with this code.
+    Rejected(Option<u16>),
+    /// WhatsApp refused for good, with this code. Tried once in a while: whatever it was may have changed.
+    Refused(u16),
+    /// WhatsApp takes this client version no longer. Looked up again once in a while.
+    Outdated,
+    /// The account is banned.
+    Banned,
+    /// The instance's task panicked.
+    Crashed,
+}
+
+/// What an instance remembers of its recent sessions.
+#[derive(Debug, Default)]
+pub(super) struct History {
+    failures: u32,
+    at_once: u32,
+    version_refreshed: bool,
+    /// When a phone linked the device.
+    paired_at: Option<Instant>,
+}
+
+impl History {
+    /// A session lasted: what was before it does not count any more.
+    pub(super) fn handle_stable(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Its owner asked for a connection, so what stopped the last one is worth another try.
+    pub(super) fn handle_asked(&mut self) {
+        self.at_once = 0;
+        self.version_refreshed = false;
+    }
+
+    /// What follows a session that ended at `now` like this.
+    pub(super) fn after(
+        &mut self,
+        now: Instant,
+        end: &End,
+        settings: &RetrySettings,
+        rng: &mut impl Rng,
+    ) -> Next {
+        match end {
+            End::Paired | End::Restart if self.at_once < RESTARTS_AT_ONCE => {
+                self.at_once += 1;
+                if *end == End::Paired {
+                    self.paired_at = Some(now);
+                }
+                Next::Open
+            }
+            End::Closed | End::Lost(_) | End::Restart | End::Paired => Next::Wait {
+                until: now + self.delay(&settings.backoff, rng),
+                why: WaitReason::Lost,
+            },
+            // WhatsApp refuses a device that it has not registered yet as it refuses an unlinked one.
+            End::LoggedOut { at_login: true } if self.is_registering(now, settings) => Next::Wait {
+                until: now + REGISTERING.max(self.delay(&settings.backoff, rng)),
+                why: WaitReason::Registering,
+            },
+            End::LoggedOut { .. } => Next::LogOut(Reason::Unlinked),
+            End::PairingFailed(_) => Next::LogOut(Reason::PairingFailed),
+            End::PairingExpired => Next::Stop(Reason::PairingExpired),
+            End::Replaced => Next::Stop(Reason::Replaced),
+            // Never less than a back-off, or a peer that bans for no time at all would keep us dialling.
+            End::Banned(lasts) => Next::Wait {
+                until: now
+                    + lasts
+                        .unwrap_or(settings.unknown_ban)
+                        .min(LONGEST_BAN)
+                        .max(self.delay(&settings.backoff, rng)),
+                why: WaitReason::Banned,
+            },
+            End::Outdated if !self.version_refreshed => {
+                self.version_refreshed = true;
+                Next::RefreshVersion
+            }
+            End::Outdated => self.outdated(now, settings),
+            End::Rejected(Some(code @ (409 | 413 | 414 | 415 | 418))) => Next::Wait {
+                until: now + settings.refused_again_after,
+                why: WaitReason::Refused(*code),
+            },
+            End::Rejected(code) => Next::Wait {
+                until: now + self.delay_after_rejection(*code, settings, rng),
+                why: WaitReason::Rejected(*code),
+            },
+        }
+    }
+
+    /// What follows a look-up of the client version.
+    pub(super) fn after_refresh(
+        &mut self,
+        now: Instant,
+        refreshed: Result<bool, ()>,
+        settings: &RetrySettings,
+        rng: &mut impl Rng,
+    ) -> Next {
+        match refreshed {
+            Ok(true) => Next::Open,
+            Ok(false) => self.outdated(now, settings),
+            Err(()) => Next::Wait {
+                until: now
+                    + settings
+                        .rejection_backoff
+                        .base
+                        .max(self.delay(&settings.rejection_backoff, rng)),
+                why: WaitReason::Outdated,
+            },
+        }
+    }
+
+    fn outdated(&mut self, now: Instant, settings: &RetrySettings) -> Next {
+        Next::Wait {
+            until: now + settings.refused_again_after,
+            why: WaitReason::Outdated,
+        }
+    }
+
+    fn is_registering(&self, now: Instant, settings: &RetrySettings) -> bool {
+        self.paired_at
+            .is_some_and(|paired| now < paired + settings.registering)
+    }
+
+    /// Longer than after a lost connection: WhatsApp answers, and asks to be left alone. At least half of it is
+    /// waited in any case.
+    fn delay_after_rejection(
+        &mut self,
+        code: Option<u16>,
+        settings: &RetrySettings,
+        rng: &mut impl Rng,
+    ) -> Duration {
+        let backoff = if code == Some(429) {
+            Backoff {
+                base: settings.throttled.max(settings.rejection_backoff.base),
+                cap: settings.rejection_backoff.cap.max(settings.throttled),
+            }
+        } else {
+            settings.rejection_backoff
+        };
+        let least = backoff.ceiling(self.failures) / 2;
+        self.delay(&backoff, rng).max(least)
+    }
+
+    fn delay(&mut self, backoff: &Backoff, rng: &mut impl Rng) -> Duration {
+        let delay = backoff.delay(self.failures, rng);
+        self.failures = self.failures.saturating_add(1);
+        delay
+    }
+}
+
+/// More sessions at once than this in a row, without one that lasts, are a fault: a pairing takes one, the
+/// restart that WhatsApp asks for after it another.
+const RESTARTS_AT_ONCE: u32 = 3;
+
+/// The longest ban that is waited for in one piece. It bounds what a peer can put into our clock.
+const LONGEST_BAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How soon a device that was just linked is tried again. In public logs, WhatsApp registers one within 0.6 s.
+const REGISTERING: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// Without chance: the jitter draws from `0..=0`.
+    fn settings() -> RetrySettings {
+        let none = Backoff {
+            base: Duration::ZERO,
+            cap: Duration::ZERO,
+        };
+        RetrySettings {
+            backoff: none,
+            rejection_backoff: none,
+            ..RetrySettings::default()
+        }
+    }
+
+    fn after(history: &mut History, now: Instant, end: &End) -> Next {
+        history.after(now, end, &settings(), &mut StdRng::seed_from_u64(1))
+    }
+
+    #[test]
+    fn every_end_has_one_thing_that_follows() {
+        let now = Instant::now();
+        let wait = |after: Duration, why| Next::Wait {
+            until: now + after,
+            why,
+        };
+        let zero = Duration::ZERO;
+        let rows = [
+            (End::Closed, wait(zero, WaitReason::Lost)),
+            (End::Lost("reset".into()), wait(zero, WaitReason::Lost)),
+            (End::Paired, Next::Open),
+            (End::Restart, Next::Open),
+            (End::PairingExpired, Next::Stop(Reason::PairingExpired)),
+            (
+                End::PairingFailed("bad".into()),
+                Next::LogOut(Reason::PairingFailed),
+            ),
+            (End::LoggedOut { at_login: true }, Next::LogOut(Reason::Unlinked)),
+            (End::LoggedOut { at_login: false }, Next::LogOut(Reason::Unlinked)),
+            (End::Replaced, Next::Stop(Reason::Replaced)),
+            (End::Banned(Some(2 * HOUR)), wait(2 * HOUR, WaitReason::Banned)),
+            (End::Banned(None), wait(HOUR, WaitReason::Banned)),
+            (
+                End::Banned(Some(Duration::MAX)),
+                wait(LONGEST_BAN, WaitReason::Banned),
+            ),
+            (End::Outdated, Next::RefreshVersion),
+            (End::Rejected(None), wait(zero, WaitReason::Rejected(None))),
+        ];
+        for (end, expected) in rows {
+            assert_eq!(after(&mut History::default(), now, &end), expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_for_now_or_for_good_by_its_code() {
+        let now = Instant::now();
+        for code in [400, 404, 429, 500, 501, 502, 503, 504, 599, 1000] {
+            let next = after(&mut History::default(), now, &End::Rejected(Some(code)));
+            let Next::Wait { until, why } = next else {
+                panic!("{code}: {next:?}")
+            };
+            assert_eq!(why, WaitReason::Rejected(Some(code)));
+            // Who sends too much waits minutes, however short the other back-offs are.
+            assert_eq!(until >= now + Duration::from_secs(60), code == 429, "{code}");
+        }
+        for code in [409, 413, 414, 415, 418] {
+            let expected = Next::Wait {
+                until: now + HOUR,
+                why: WaitReason::Refused(code),
+            };
+            assert_eq!(
+                after(&mut History::default(), now, &End::Rejected(Some(code))),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn restarts_without_end_fall_back_to_the_back_off_until_a_session_lasts() {
+        let (now, mut history) = (Instant::now(), History::default());
+        let nexts: Vec<_> = (0..5).map(|_| after(&mut history, now, &End::Restart)).collect();
+        let wait = Next::Wait {
+            until: now,
+            why: WaitReason::Lost,
+        };
+        assert_eq!(nexts, [Next::Open, Next::Open, Next::Open, wait, wait]);
+        history.handle_stable();
+        assert_eq!(after(&mut history, now, &End::Restart), Next::Open);
+    }
+
+    #[test]
+    fn a_refused_login_soon_after_a_pairing_is_tried_again_and_any_later_one_is_an_unlinking() {
+        let (now, mut history) = (Instant::now(), History::default());
+        let refused = End::LoggedOut { at_login: true };
+        after(&mut history, now, &End::Paired);
+        let soon = after(&mut history, now, &refused);
+        assert!(
+            matches!(soon, Next::Wait { until, why: WaitReason::Registering } if until == now + REGISTERING)
+        );
+        let registering = settings().registering;
+        assert!(matches!(
+            after(
+                &mut history,
+                now + registering - Duration::from_millis(1),
+                &refused
+            ),
+            Next::Wait { .. }
+        ));
+        // One that was online is known: the phone itself has unlinked it.
+        let unlinked = Next::LogOut(Reason::Unlinked);
+        assert_eq!(
+            after(&mut history, now, &End::LoggedOut { at_login: false }),
+            unlinked
+        );
+        assert_eq!(after(&mut history, now + registering, &refused), unlinked);
+    }
+
+    #[test]
+    fn the_version_is_looked_up_once_at_once_and_then_hourly() {
+        let (now, mut history) = (Instant::now(), History::default());
+        let rng = &mut StdRng::seed_from_u64(1);
+        let hourly = Next::Wait {
+            until: now + HOUR,
+            why: WaitReason::Outdated,
+        };
+        assert_eq!(after(&mut history, now, &End::Outdated), Next::RefreshVersion);
+        assert_eq!(history.after_refresh(now, Ok(false), &settings(), rng), hourly);
+        assert_eq!(history.after_refresh(now, Ok(true), &settings(), rng), Next::Open);
+        assert_eq!(after(&mut history, now, &End::Outdated), hourly);
+        let failed = history.after_refresh(now, Err(()), &RetrySettings::default(), rng);
+        assert!(
+            matches!(failed, Next::Wait { until, why: WaitReason::Outdated } if until < now + HOUR),
+            "{failed:?}"
+        );
+        history.handle_stable();
+        assert_eq!(after(&mut history, now, &End::Outdated), Next::RefreshVersion);
+    }
+
+    #[test]
+    fn a_ban_of_no_length_still_backs_off() {
+        let slow = RetrySettings {
+            backoff: Backoff {
+                base: HOUR,
+                cap: HOUR,
+            },
+            ..settings()
+        };
+        let (now, mut history) = (Instant::now(), History::default());
+        let mut rng = StdRng::seed_from_u64(1);
+        let waits: Vec<_> = (0..20)
+            .map(
+                |_| match history.after(now, &End::Banned(Some(Duration::ZERO)), &slow, &mut rng) {
+                    Next::Wait {
+                        until,
+                        why: WaitReason::Banned,
+                    } => until - now,
+                    next => panic!("{next:?}"),
+                },
+            )
+            .collect();
+        assert!(waits.iter().all(|wait| *wait <= HOUR));
+        assert!(waits.iter().any(|wait| *wait > Duration::from_secs(60)));
+    }
+}

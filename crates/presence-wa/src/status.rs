@@ -1,0 +1,120 @@
+//! How an instance is: values, for whoever shows them. The words for people are made by the HTTP API.
+
+use std::fmt;
+
+use tokio::time::Instant;
+
+/// The contract's four states of an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum InstanceState {
+    /// A chat state sent now would be written.
+    Connected,
+    /// On the way: logging in, waiting for a phone, or about to retry.
+    Connecting,
+    /// Not connected, and not trying for now.
+    Disconnected,
+    /// Unlinked from its account; its keys are wiped.
+    LoggedOut,
+}
+
+impl InstanceState {
+    /// The word the contract uses.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Connecting => "connecting",
+            Self::Disconnected => "disconnected",
+            Self::LoggedOut => "loggedout",
+        }
+    }
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An instance at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InstanceStatus {
+    /// The state.
+    pub state: InstanceState,
+    /// Why it is in that state, where the state alone does not say.
+    pub reason: Option<Reason>,
+    /// The account's JID, `<digits>@s.whatsapp.net`, while it is paired.
+    pub jid: Option<String>,
+    /// The account's name, once WhatsApp told it.
+    pub push_name: Option<String>,
+    /// Whether WhatsApp takes the account for online because of this session.
+    pub available: bool,
+}
+
+/// Why an instance is not simply connected or disconnected. It holds no number, name or code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A phone must scan the QR code, or its owner type the link code.
+    WaitingForPhone,
+    /// A phone has linked the device, and WhatsApp is registering it.
+    Registering,
+    /// The connection was lost or not made; the next attempt is at this time.
+    Retrying(Instant),
+    /// WhatsApp refused the session for now.
+    Rejected {
+        /// WhatsApp's code, if it gave one.
+        code: Option<u16>,
+        /// The next attempt.
+        next: Instant,
+    },
+    /// WhatsApp refused the session for good, with this code.
+    Refused {
+        /// WhatsApp's code.
+        code: u16,
+        /// When it is tried once more all the same.
+        next: Instant,
+    },
+    /// WhatsApp takes this client version no longer. When there is a newer one is looked up at this time.
+    Outdated {
+        /// The next look-up.
+        next: Instant,
+    },
+    /// Banned; the next attempt is at this time.
+    Banned(Instant),
+    /// No phone linked the device in time.
+    PairingExpired,
+    /// The pairing failed.
+    PairingFailed,
+    /// The device was unlinked, from the phone or by WhatsApp.
+    Unlinked,
+    /// The same device connected elsewhere.
+    Replaced,
+    /// What happened could not be written down, so the pairing was not begun.
+    NotRecorded,
+    /// The task of the instance failed, which is a fault of this service; it starts again at this time.
+    Crashed(Instant),
+}
+
+impl Reason {
+    /// The word of this reason in a log line, without times.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::WaitingForPhone => "waiting for a phone",
+            Self::Registering => "registering",
+            Self::Retrying(_) => "connection lost",
+            Self::Rejected { .. } => "rejected",
+            Self::Refused { .. } => "refused",
+            Self::Outdated { .. } => "client outdated",
+            Self::Banned(_) => "banned",
+            Self::PairingExpired => "pairing expired",
+            Self::PairingFailed => "pairing failed",
+            Self::Unlinked => "unlinked",
+            Self::Replaced => "replaced",
+            Self::NotRecorded => "not recorded",
+            Self::Crashed(_) => "crashed",
+        }
+    }
+}
