@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ::whatsapp_rust::futures::FutureExt as _;
 use ::whatsapp_rust::pair_code::PairCodeOptions;
 use ::whatsapp_rust::wacore::iq::usync::{
     IsOnWhatsAppQueryType, IsOnWhatsAppResult, IsOnWhatsAppSpec, IsOnWhatsAppUser,
@@ -195,12 +196,16 @@ impl Connection {
     fn learn(&self, pn: &Jid, lid: &Jid) {
         let (pn, lid) = (pn.user.to_string(), lid.user.to_string());
         let client = Arc::clone(&self.client);
-        self.runtime.start(async move {
+        let mut learning = Box::pin(async move {
             let learnt = client.add_lid_pn_mapping(&lid, &pn, LearningSource::Usync).await;
             if let Err(error) = learnt {
                 tracing::debug!(%error, "a LID could not be saved");
             }
         });
+        // It remembers first and saves then: as far as it goes at once, it is known when this returns.
+        if learning.as_mut().now_or_never().is_none() {
+            self.runtime.start(learning);
+        }
     }
 
     async fn await_pairing(&self) -> Result<(), PairError> {
