@@ -1,5 +1,6 @@
 //! The sandbox as a value: what tests and the binary hold.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use tokio::sync::Semaphore;
 use crate::http;
 use crate::hub::Hub;
 use crate::world::{
-    Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Settings, Shown, Spell,
-    TooManyNumbers, World,
+    Fault, FaultId, InvalidFault, InvalidGroup, JournalPage, Lid, Number, PairError, PhoneMessage,
+    PhoneReceipt, Place, SendError, Settings, Shown, Spell, TooManyNumbers, World,
 };
 
 /// How many TCP connections there can be. A client has one.
@@ -195,6 +196,43 @@ impl Sandbox {
     pub fn set_lid_migrated(&self, number: Number, migrated: bool) -> Result<(), TooManyNumbers> {
         self.hub
             .change(|world, _| world.set_lid_migrated(number, migrated))
+    }
+
+    /// Sets up a group, or changes it: its name, and who is in it.
+    ///
+    /// # Errors
+    /// [`InvalidGroup`], when there cannot be such a group.
+    pub fn set_group(
+        &self,
+        group: Place,
+        subject: &str,
+        members: impl IntoIterator<Item = Number>,
+    ) -> Result<(), InvalidGroup> {
+        let members: BTreeSet<_> = members.into_iter().collect();
+        self.hub
+            .change(|world, _| world.set_group(group, subject.to_owned(), members))
+    }
+
+    /// The owner of `from` sends a text from the phone, encrypted for each device that gets it: the recipient's
+    /// phone and linked devices (those of everybody in a group), and the sender's own linked devices. Returns the
+    /// message's id.
+    ///
+    /// # Errors
+    /// [`SendError`], when there is nobody to send it to.
+    pub fn send(&self, from: Number, to: Place, text: &str) -> Result<String, SendError> {
+        self.hub.send_from_phone(from, to, text).map(|(id, _)| id)
+    }
+
+    /// The messages that the phone of `number` got and could read, oldest first; the last 1000.
+    #[must_use]
+    pub fn messages(&self, number: Number) -> Vec<PhoneMessage> {
+        self.hub.look(|world| world.messages(number))
+    }
+
+    /// The receipts that the phone of `number` got for what it sent, oldest first; the last 1000.
+    #[must_use]
+    pub fn receipts(&self, number: Number) -> Vec<PhoneReceipt> {
+        self.hub.look(|world| world.receipts(number))
     }
 
     /// Ends all connections and everything the sandbox runs, and waits until it has ended.

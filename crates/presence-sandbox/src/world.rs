@@ -5,40 +5,61 @@
 //! connections comes out as [`Effect`]s, to be drained after every call. It is the only place that decides.
 
 mod account;
+mod answer;
 mod connection;
 mod connections;
+mod delivery;
 mod fault;
 mod faults;
+mod groups;
+mod inbox;
 mod journal;
+mod keys;
+mod lookup;
 mod number;
 mod numbers;
 mod pairing;
 mod refused;
 mod request;
+mod routing;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use fault::{Answer, Fault, FaultId, FaultKind, InvalidFault, When};
+pub use groups::InvalidGroup;
+pub use inbox::{PhoneMessage, PhoneReceipt};
 pub use journal::{Entry, JournalPage};
 pub use number::{InvalidNumber, Lid, Number};
 pub use numbers::TooManyNumbers;
 pub use pairing::PairError;
 pub use refused::Refused;
+pub use routing::SendError;
 pub use screen::{Indicator, Place, Shown, Spell, State, Why};
 
 pub(crate) use account::Device;
 pub(crate) use connection::{Admission, Claim, ConnectionId, Farewell};
+pub(crate) use delivery::{ChatStateOf, Message, Push, Receipt, Retry, Sealed};
+pub(crate) use groups::Group;
+pub(crate) use inbox::PhoneSent;
 pub(crate) use journal::Text;
-pub(crate) use pairing::{CompanionFinish, LinkOffer, Progress, ScanOffer};
-pub(crate) use request::{Address, Asked, Reply, Request, Treatment, UsyncAnswer, UsyncUser};
+pub(crate) use keys::{Bundle, Digest, SignedKey, Upload};
+pub(crate) use pairing::{Companion, CompanionFinish, LinkOffer, Progress, ScanOffer};
+pub(crate) use request::{
+    Address, Asked, ForPhone, KeysOf, Reply, Request, Sent, SentReceipt, Treatment, UsyncAnswer,
+    UsyncQuestion,
+};
+pub(crate) use user::{DeviceJid, User};
 
 use account::Accounts;
 use connections::Connections;
 use faults::Faults;
+use groups::Groups;
+use inbox::Inboxes;
 use journal::Journal;
 use numbers::Numbers;
 use pairing::{Codes, Confirmed};
@@ -91,6 +112,8 @@ pub struct World {
     codes: Codes,
     confirmed: Confirmed,
     screens: Screens,
+    groups: Groups,
+    inboxes: Inboxes,
     journal: Journal,
     faults: Faults,
     effects: VecDeque<Effect>,
@@ -102,6 +125,8 @@ pub struct World {
 pub(crate) enum Effect {
     /// Say this and, unless it says otherwise, hang up.
     Dismiss(ConnectionId, Farewell),
+    /// Send this.
+    Push(ConnectionId, Push),
     /// Stop reading and writing.
     Stall(ConnectionId),
     /// Go on reading and writing.
@@ -117,6 +142,8 @@ impl World {
             codes: Codes::default(),
             confirmed: Confirmed::default(),
             screens: Screens::new(settings.expire_after),
+            groups: Groups::default(),
+            inboxes: Inboxes::default(),
             journal: Journal::new(settings.journal),
             faults: Faults::default(),
             effects: VecDeque::new(),

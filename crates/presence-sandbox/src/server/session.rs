@@ -140,6 +140,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         match turn {
             Turn::Order(None) => Err(End::Cut),
             Turn::Order(Some(Order::Say(stanza))) => self.delay_or_say(*stanza).await,
+            Turn::Order(Some(Order::Push(push))) => {
+                self.delay_or_say(encode::push(&push, &self.hub.clock)).await
+            }
             Turn::Order(Some(Order::Dismiss(farewell))) => self.dismiss(farewell).await,
             Turn::Order(Some(Order::Stall)) => {
                 self.stalled = true;
@@ -171,12 +174,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             .hub
             .change(|world, now| world.receive(now, connection, text, request));
         for (after, reply) in reaction.replies {
-            let stanza = encode::reply(&reply);
+            let stanza = encode::reply(&reply, &self.hub.clock, &self.hub.secret);
             if after.is_zero() {
                 self.delay_or_say(stanza).await?;
             } else {
                 self.delay(after, stanza);
             }
+        }
+        for (number, what) in reaction.phones {
+            self.hub.phone_takes(number, what);
         }
         match reaction.farewell {
             Some(farewell) => self.dismiss(farewell).await,
