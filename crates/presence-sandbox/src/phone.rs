@@ -10,7 +10,8 @@ use whatsapp_rust::wacore::libsignal::protocol::{
 use whatsapp_rust::wacore::pair::PairUtils;
 use whatsapp_rust::wacore::pair_code::PairCodeUtils;
 use whatsapp_rust::waproto::whatsapp::{
-    ADVDeviceIdentity, ADVSignedDeviceIdentity, ADVSignedDeviceIdentityHMAC, ClientPairingProps,
+    ADVDeviceIdentity, ADVKeyIndexList, ADVSignedDeviceIdentity, ADVSignedDeviceIdentityHMAC,
+    ADVSignedKeyIndexList, ClientPairingProps,
 };
 
 use base64::Engine;
@@ -20,6 +21,12 @@ use crate::world::{Bundle, Companion, CompanionFinish, LinkOffer, Number, PairEr
 
 /// What an account signature covers besides the details and the device's key.
 const ACCOUNT_SIGNATURE: [u8; 2] = [6, 0];
+
+/// What the signature of a list of devices covers besides the list.
+const DEVICE_LIST_SIGNATURE: [u8; 2] = [6, 2];
+
+/// The number of a phone's installation, in all that it signs.
+const RAW_ID: u32 = 1;
 
 /// One account's phone. Its keys follow from the number, so that nothing has to be kept.
 #[derive(Clone)]
@@ -132,6 +139,30 @@ impl Phone {
         self.derived(&format!("one-time pre-key {number}"))
     }
 
+    /// The phone's signed list of its linked devices (`ADVSignedKeyIndexList`).
+    pub(crate) fn device_list(&self, ids: &[u16], unix_secs: u64) -> Vec<u8> {
+        let details = ADVKeyIndexList {
+            raw_id: Some(RAW_ID),
+            timestamp: Some(unix_secs),
+            current_index: ids.iter().copied().max().map(u32::from),
+            valid_indexes: ids.iter().copied().map(u32::from).collect(),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        let signed = [&DEVICE_LIST_SIGNATURE[..], &details].concat();
+        let signature = self
+            .identity
+            .calculate_signature(&signed, &mut rng())
+            .expect("a phone's key signs");
+        ADVSignedKeyIndexList {
+            details: Some(details),
+            account_signature: Some(signature.to_vec()),
+            account_signature_key: Some(raw(&self.identity).to_vec()),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    }
+
     fn derived(&self, label: &str) -> KeyPair {
         pair(&hmac_sha256(&self.seed, label.as_bytes()))
     }
@@ -199,7 +230,7 @@ impl Phone {
 
     fn keys(&self, device: &[u8; 32], adv_secret: &[u8; 32], key_index: u16, unix_secs: u64) -> PairingKeys {
         let details = ADVDeviceIdentity {
-            raw_id: Some(1),
+            raw_id: Some(RAW_ID),
             timestamp: Some(unix_secs),
             key_index: Some(key_index.into()),
             ..Default::default()

@@ -113,7 +113,7 @@ pub(super) fn reply(reply: &Reply, clock: &Clock, secret: &[u8; 32]) -> Node {
                 lid: *lid,
                 devices: *devices,
             };
-            result(id, Some(lookup::usync(users, asked)))
+            result(id, Some(lookup::usync(users, asked, secret)))
         }
         Reply::Groups { id, groups, list } => result(id, lookup::groups(groups, *list)),
         Reply::AppState { id, collections } => {

@@ -21,7 +21,7 @@ impl World {
             user,
             contact,
             number,
-            registered: owner.is_some(),
+            owner,
             lid,
             devices: owner.map_or_else(Vec::new, |owner| self.accounts.device_ids(owner)),
         }

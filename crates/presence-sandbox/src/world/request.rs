@@ -147,7 +147,8 @@ pub(crate) struct UsyncAnswer {
     pub(crate) contact: Option<String>,
     /// The phone number behind a LID that was asked about.
     pub(crate) number: Option<Number>,
-    pub(crate) registered: bool,
+    /// The number it really is; `None` when it is not on WhatsApp.
+    pub(crate) owner: Option<Number>,
     pub(crate) lid: Option<Lid>,
     /// The linked devices; the phone, 0, is not among them.
     pub(crate) devices: Vec<u16>,

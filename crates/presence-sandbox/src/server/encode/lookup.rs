@@ -4,7 +4,11 @@ use whatsapp_rust::NodeBuilder;
 use whatsapp_rust::wacore_binary::Node;
 
 use super::{group_jid, user_jid};
+use crate::phone::Phone;
 use crate::world::{Group, Place, User, UsyncAnswer};
+
+/// When phones made their lists of devices, in seconds since 1970: as good as any other time.
+const LISTED_AT: u64 = 1_700_000_000;
 
 /// Which protocols a usync query asked for.
 #[derive(Clone, Copy)]
@@ -14,8 +18,8 @@ pub(super) struct Protocols {
     pub(super) devices: bool,
 }
 
-pub(super) fn usync(answers: &[UsyncAnswer], asked: Protocols) -> Node {
-    let users = answers.iter().map(|answer| user(answer, asked));
+pub(super) fn usync(answers: &[UsyncAnswer], asked: Protocols, secret: &[u8; 32]) -> Node {
+    let users = answers.iter().map(|answer| user(answer, asked, secret));
     let list = NodeBuilder::new("list").children(users).build();
     NodeBuilder::new("usync").children([list]).build()
 }
@@ -53,14 +57,14 @@ fn group(place: Place, group: &Group) -> Option<Node> {
     group_jid(place).map(|_| node.children(members).build())
 }
 
-fn user(answer: &UsyncAnswer, asked: Protocols) -> Node {
+fn user(answer: &UsyncAnswer, asked: Protocols, secret: &[u8; 32]) -> Node {
     let mut user = NodeBuilder::new("user").attr("jid", user_jid(answer.user));
     if let Some(number) = answer.number {
         user = user.attr("pn_jid", user_jid(User::Number(number)));
     }
     let mut children = Vec::new();
     if asked.contact {
-        let kind = if answer.registered { "in" } else { "out" };
+        let kind = if answer.owner.is_some() { "in" } else { "out" };
         let mut contact = NodeBuilder::new("contact").attr("type", kind);
         if let Some(asked) = &answer.contact {
             // As bytes, which is how clients that compare it read it.
@@ -72,7 +76,7 @@ fn user(answer: &UsyncAnswer, asked: Protocols) -> Node {
         let lid = NodeBuilder::new("lid").attr("val", user_jid(User::Lid(lid)));
         children.push(lid.build());
     }
-    if asked.devices && answer.registered {
+    if let (true, Some(owner)) = (asked.devices, answer.owner) {
         let phone = NodeBuilder::new("device").attr("id", "0").build();
         let linked = answer.devices.iter().map(|id| {
             NodeBuilder::new("device")
@@ -81,7 +85,16 @@ fn user(answer: &UsyncAnswer, asked: Protocols) -> Node {
                 .build()
         });
         let list = NodeBuilder::new("device-list").children([phone].into_iter().chain(linked));
-        children.push(NodeBuilder::new("devices").children([list.build()]).build());
+        // Without the phone's word for them, clients take no device but the phone itself.
+        let signed = (!answer.devices.is_empty()).then(|| {
+            let list = Phone::of(owner, secret).device_list(&answer.devices, LISTED_AT);
+            NodeBuilder::new("key-index-list")
+                .attr("ts", LISTED_AT)
+                .bytes(list)
+                .build()
+        });
+        let devices = [list.build()].into_iter().chain(signed);
+        children.push(NodeBuilder::new("devices").children(devices).build());
     }
     user.children(children).build()
 }
