@@ -77,6 +77,13 @@ impl Sandbox {
         self.hub.identity.public_key()
     }
 
+    /// The key that signed the sandbox's certificates: a client that is given it in place of WhatsApp's root can
+    /// check them, and keeps its check.
+    #[must_use]
+    pub fn edge_root(&self) -> [u8; 32] {
+        self.hub.identity.root_key()
+    }
+
     /// Where the control API is; `None` for a detached sandbox.
     #[must_use]
     pub fn control_url(&self) -> Option<String> {
@@ -262,6 +269,14 @@ impl Builder {
     #[must_use]
     pub const fn lid_migrated(mut self, migrated: bool) -> Self {
         self.settings.lid_migrated = migrated;
+        self
+    }
+
+    /// Whether accounts give the devices they link no name. A client without one cannot say that it is available.
+    /// They are called "Sandbox" unless set.
+    #[must_use]
+    pub const fn nameless(mut self, nameless: bool) -> Self {
+        self.settings.nameless = nameless;
         self
     }
 

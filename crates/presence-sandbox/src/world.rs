@@ -72,6 +72,8 @@ pub(crate) struct Settings {
     pub(crate) expire_after: Duration,
     /// Whether accounts tell new devices that their chats have moved to LIDs.
     pub(crate) lid_migrated: bool,
+    /// Whether accounts have no name.
+    pub(crate) nameless: bool,
     /// How long after its confirmation a device is registered.
     pub(crate) register_after: Duration,
     /// How long after that it is told to connect again.
@@ -91,6 +93,7 @@ impl Default for Settings {
         Self {
             expire_after: Duration::from_secs(10),
             lid_migrated: false,
+            nameless: false,
             register_after: Duration::ZERO,
             // Logs of real pairings show 300 to 600 ms.
             restart_after: Duration::from_millis(400),

@@ -43,11 +43,13 @@ pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> No
         NodeBuilder::new("device-identity")
             .bytes(keys.device_identity.clone())
             .build(),
-        // A client takes this as the account's name, without which it can never say `available`.
-        NodeBuilder::new("biz").attr("name", "Sandbox").build(),
         NodeBuilder::new("platform").attr("name", "android").build(),
         device_jid,
     ];
+    if !offer.nameless {
+        // A client takes this as the account's name, without which it can never say `available`.
+        children.push(NodeBuilder::new("biz").attr("name", "Sandbox").build());
+    }
     if offer.lid_migrated {
         children.push(
             NodeBuilder::new("client-props")

@@ -31,6 +31,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
     let handshake = timeout(HANDSHAKE, Channel::accept(stream, &hub.identity)).await;
     let (mut channel, caller) = match handshake {
         Ok(Ok(accepted)) => accepted,
+        // The one of these that a person has to know of: it is their client that is too old.
+        Ok(Err(error @ WireError::Dictionary(_))) => return tracing::warn!(%error, "a client was refused"),
         Ok(Err(error)) => return tracing::debug!(%error, "a client did not shake hands"),
         Err(_) => return tracing::debug!("a client took too long to shake hands"),
     };

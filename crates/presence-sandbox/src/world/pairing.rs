@@ -78,6 +78,7 @@ pub(crate) struct ScanOffer {
     pub(crate) device: Device,
     pub(crate) lid: Lid,
     pub(crate) lid_migrated: bool,
+    pub(crate) nameless: bool,
 }
 
 /// The keys with which a device that is being linked is bound to its account.
@@ -344,6 +345,7 @@ impl World {
             device,
             lid,
             lid_migrated,
+            nameless: self.settings.nameless,
         })
     }
 
