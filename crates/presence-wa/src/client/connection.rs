@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ::whatsapp_rust::futures::FutureExt as _;
 use ::whatsapp_rust::pair_code::PairCodeOptions;
 use ::whatsapp_rust::wacore::iq::usync::{
     IsOnWhatsAppQueryType, IsOnWhatsAppResult, IsOnWhatsAppSpec, IsOnWhatsAppUser,
@@ -71,6 +70,7 @@ impl Session for Connection {
             .attr("type", kind)
             .attr("name", name)
             .build();
+        // As the client's own call does: a device in use confirms messages as one.
         self.client.set_force_active_delivery_receipts(available);
         self.tracker.sent.fetch_add(1, Ordering::Relaxed);
         self.client.send_node(presence).await.map_err(not_sent)
@@ -192,20 +192,17 @@ impl Connection {
         self.client.is_connected() && self.client.is_logged_in() && !self.stop.is_cancelled()
     }
 
-    /// Has the client remember the two names of a person, without waiting for its store.
+    /// Has the client remember the two names of a person, without waiting for it: it holds the lock of its
+    /// mappings while it writes lists of devices to its store.
     fn learn(&self, pn: &Jid, lid: &Jid) {
         let (pn, lid) = (pn.user.to_string(), lid.user.to_string());
         let client = Arc::clone(&self.client);
-        let mut learning = Box::pin(async move {
+        self.runtime.start(async move {
             let learnt = client.add_lid_pn_mapping(&lid, &pn, LearningSource::Usync).await;
             if let Err(error) = learnt {
                 tracing::debug!(%error, "a LID could not be saved");
             }
         });
-        // It remembers first and saves then: as far as it goes at once, it is known when this returns.
-        if learning.as_mut().now_or_never().is_none() {
-            self.runtime.start(learning);
-        }
     }
 
     async fn await_pairing(&self) -> Result<(), PairError> {

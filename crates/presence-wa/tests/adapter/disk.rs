@@ -32,9 +32,7 @@ async fn while_no_key_can_be_written_everything_is_sent_and_the_session_stays() 
             .query_contact(&"5511977776666".parse().unwrap())
             .await
             .unwrap();
-        let found = found.unwrap();
-        assert!(found.lid.is_some());
-        assert_eq!(session.local_contact(&chat).await.unwrap(), found);
+        assert!(found.unwrap().lid.is_some());
         session.set_availability(Availability::Available).await.unwrap();
         for state in [ChatState::Composing, ChatState::Recording, ChatState::Paused] {
             session.send_chat_state(&chat, state).await.unwrap();
