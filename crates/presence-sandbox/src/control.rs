@@ -3,6 +3,7 @@
 mod fault;
 mod route;
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::hub::Hub;
-use crate::world::{Lid, Number, PairError, Place, Shown};
+use crate::world::{Lid, Number, PairError, Place, SendError, Shown, User};
 use route::{Paging, Route};
 
 /// The longest body taken. A QR code has 240 characters.
@@ -68,6 +69,21 @@ async fn handle(hub: &Hub, route: Route, body: Incoming) -> Result<(StatusCode, 
         }
         Route::Unlink(number) => json!({ "unlinked": hub.change(|world, _| world.unlink(number)) }),
         Route::Drop(number) => json!({ "dropped": hub.change(|world, _| world.drop_connections(number)) }),
+        Route::Send(number) => {
+            let Send { to, text } = read(body).await?;
+            let to = recipient(hub, &to)?;
+            let (id, devices) = hub.send_from_phone(number, to, &text)?;
+            json!({ "id": id, "devices": devices })
+        }
+        Route::Messages(number) => hub
+            .look(|world| json!({ "messages": world.messages(number), "receipts": world.receipts(number) })),
+        Route::SetGroup(place) => {
+            let SetGroup { subject, members } = read(body).await?;
+            let count = members.len();
+            hub.change(|world, _| world.set_group(place, subject, members))
+                .map_err(Refusal::bad)?;
+            json!({ "group": place.group_id(), "members": count })
+        }
         Route::SetMigrated(number) => {
             let SetMigrated { migrated } = read(body).await?;
             hub.change(|world, _| world.set_lid_migrated(number, migrated))
@@ -121,6 +137,20 @@ struct Link {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Send {
+    to: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetGroup {
+    subject: String,
+    members: BTreeSet<Number>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct SetMigrated {
     migrated: bool,
 }
@@ -133,6 +163,21 @@ struct SetNumber {
     canonical: Option<Number>,
     #[serde(default)]
     lid: Option<Lid>,
+}
+
+/// A number, `…@lid` or `…@g.us`.
+fn recipient(hub: &Hub, text: &str) -> Result<Place, Refusal> {
+    if let Some(lid) = text.strip_suffix("@lid") {
+        let user = User::Lid(lid.parse().map_err(Refusal::bad)?);
+        let number = hub.look(|world| world.number_of_user(user));
+        return number
+            .map(Place::Phone)
+            .ok_or_else(|| SendError::NotOnWhatsApp.into());
+    }
+    match text.ends_with("@g.us") {
+        true => text.parse().map_err(Refusal::bad),
+        false => text.parse().map(Place::Phone).map_err(Refusal::bad),
+    }
 }
 
 async fn journal(hub: &Hub, paging: Paging) -> Result<Value, Refusal> {
@@ -189,6 +234,16 @@ impl Refusal {
 
     fn full(message: impl ToString) -> Self {
         Self::new(StatusCode::INSUFFICIENT_STORAGE, message)
+    }
+}
+
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        let status = match error {
+            SendError::NotOnWhatsApp | SendError::NoSuchGroup => StatusCode::NOT_FOUND,
+            SendError::NotAMember => StatusCode::FORBIDDEN,
+        };
+        Self::new(status, error)
     }
 }
 

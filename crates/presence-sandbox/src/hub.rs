@@ -5,23 +5,26 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use whatsapp_rust::wacore_binary::Node;
 
+use crate::clock::Clock;
+use crate::signal::Signal;
 use crate::wire::ServerIdentity;
-use crate::world::{Admission, Claim, ConnectionId, Effect, Farewell, Settings, World};
+use crate::world::{Admission, Claim, ConnectionId, Effect, Farewell, Push, Settings, World};
 
 /// Orders a connection can be behind with before it is cut.
-const INBOX: usize = 16;
+const INBOX: usize = 1024;
 
 /// Everything the sandbox's tasks share.
 pub(crate) struct Hub {
     inner: Mutex<Inner>,
     changes: watch::Sender<u64>,
     deadline_moved: Notify,
-    clock: Clock,
+    pub(crate) clock: Clock,
+    /// What phones encrypt with.
+    pub(crate) signal: Mutex<Signal>,
     pub(crate) identity: ServerIdentity,
     pub(crate) secret: [u8; 32],
     hang_up_after: Duration,
@@ -32,7 +35,6 @@ pub(crate) struct Hub {
 struct Inner {
     world: World,
     inboxes: HashMap<ConnectionId, Inbox>,
-    last_query: u64,
 }
 
 /// How a connection is reached.
@@ -53,15 +55,10 @@ pub(crate) struct Entrance {
 #[derive(Debug)]
 pub(crate) enum Order {
     Say(Box<Node>),
+    Push(Box<Push>),
     Dismiss(Farewell),
     Stall,
     Resume,
-}
-
-/// Time since the sandbox started, on tokio's clock, which tests can pause.
-struct Clock {
-    start: Instant,
-    start_unix: Duration,
 }
 
 impl Hub {
@@ -71,11 +68,11 @@ impl Hub {
             inner: Mutex::new(Inner {
                 world: World::new(settings),
                 inboxes: HashMap::new(),
-                last_query: 0,
             }),
             changes: watch::Sender::new(0),
             deadline_moved: Notify::new(),
             clock: Clock::start(),
+            signal: Mutex::new(Signal::new(secret)),
             identity: ServerIdentity::new(&secret),
             secret,
             hang_up_after,
@@ -125,9 +122,9 @@ impl Hub {
     }
 
     pub(crate) fn hung_up(&self, connection: ConnectionId) {
-        self.change_inner(|inner, _| {
+        self.change_inner(|inner, now| {
             inner.inboxes.remove(&connection);
-            inner.world.hung_up(connection);
+            inner.world.hung_up(now, connection);
         });
     }
 
@@ -138,9 +135,7 @@ impl Hub {
 
     /// A number for a query of the server's.
     pub(crate) fn next_query(&self) -> u64 {
-        let mut inner = self.lock();
-        inner.last_query += 1;
-        inner.last_query
+        self.clock.stanza_id()
     }
 
     /// Waits until `look` finds what it looks for; it is asked again after every change.
@@ -164,7 +159,7 @@ impl Hub {
             let moved = self.deadline_moved.notified();
             match due {
                 Some(due) => tokio::select! {
-                    () = tokio::time::sleep_until(self.clock.start + due) => {}
+                    () = tokio::time::sleep_until(self.clock.instant(due)) => {}
                     () = moved => {}
                 },
                 None => moved.await,
@@ -174,11 +169,11 @@ impl Hub {
 
     /// Seconds since 1970.
     pub(crate) fn unix_secs(&self) -> u64 {
-        (self.clock.start_unix + self.now()).as_secs()
+        self.clock.unix_secs(self.now())
     }
 
     fn now(&self) -> Duration {
-        self.clock.start.elapsed()
+        self.clock.now()
     }
 
     fn change_inner<T>(&self, change: impl FnOnce(&mut Inner, Duration) -> T) -> T {
@@ -209,6 +204,7 @@ impl Inner {
         while let Some(effect) = self.world.poll_effect() {
             match effect {
                 Effect::Dismiss(connection, farewell) => self.order(connection, Order::Dismiss(farewell)),
+                Effect::Push(connection, push) => self.order(connection, Order::Push(Box::new(push))),
                 Effect::Stall(connection) => self.order(connection, Order::Stall),
                 Effect::Resume(connection) => self.order(connection, Order::Resume),
             };
@@ -228,19 +224,5 @@ impl Inner {
             inbox.cut.cancel();
         }
         taken
-    }
-}
-
-impl Clock {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "stanzas carry the time of day; this is where it is read, once"
-    )]
-    fn start() -> Self {
-        let unix = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Self {
-            start: Instant::now(),
-            start_unix: unix.unwrap_or_default(),
-        }
     }
 }

@@ -10,18 +10,22 @@
 //!
 //! Tests hold a [`Sandbox`] and look into its [`World`]; people run the binary and its HTTP control API.
 
+mod clock;
 mod control;
 mod http;
 mod hub;
+mod messaging;
 mod pairing;
 mod phone;
 mod sandbox;
 mod server;
+mod signal;
 mod wire;
 mod world;
 
 pub use sandbox::{Builder, Sandbox};
 pub use world::{
-    Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidNumber, JournalPage, Lid,
-    Number, PairError, Place, Refused, Shown, Spell, State, TooManyNumbers, When, Why, World,
+    Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidGroup, InvalidNumber,
+    JournalPage, Lid, Number, PairError, PhoneMessage, PhoneReceipt, Place, Refused, SendError, Shown, Spell,
+    State, TooManyNumbers, When, Why, World,
 };

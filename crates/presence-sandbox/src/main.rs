@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 /// A WhatsApp on loopback, with simulated phones, for tests and demos.
 ///
 /// Prints one line of JSON when it is ready: `edge_url` and `edge_key` are what a client needs to connect,
-/// `control_url` is where the control API is; `GET /` there lists its routes. SIGINT or SIGTERM ends it.
+/// `edge_root` signed its certificates, `control_url` is where the control API is; `GET /` there lists its routes. SIGINT or SIGTERM ends it.
 #[derive(Debug, Parser)]
 #[command(name = "presence-sandbox", version)]
 struct Args {
@@ -32,6 +32,14 @@ struct Args {
     /// How many devices one phone can link.
     #[arg(long, value_name = "N", default_value = "4")]
     max_devices: NonZeroUsize,
+
+    /// Give the devices that are linked no name.
+    #[arg(long)]
+    nameless: bool,
+
+    /// Print a service's two settings as environment variables, in place of the line of JSON.
+    #[arg(long)]
+    print_env: bool,
 
     /// How long after a device confirmed that it was linked it is registered, in milliseconds.
     #[arg(long, value_name = "MS", default_value = "0", value_parser = millis)]
@@ -51,6 +59,7 @@ struct Args {
 struct Ready {
     edge_url: Option<String>,
     edge_key: String,
+    edge_root: String,
     control_url: Option<String>,
 }
 
@@ -80,12 +89,13 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .expire_after(args.expire_after)
         .max_devices(args.max_devices.get())
         .lid_migrated(args.lid_migrated)
+        .nameless(args.nameless)
         .register_after(args.register_after_ms)
         .restart_after(args.restart_after_ms)
         .start()
         .await
         .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", args.listen))?;
-    announce(&sandbox)?;
+    announce(&sandbox, args.print_env)?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
@@ -95,13 +105,19 @@ async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn announce(sandbox: &Sandbox) -> io::Result<()> {
+fn announce(sandbox: &Sandbox, print_env: bool) -> io::Result<()> {
     let ready = Ready {
         edge_url: sandbox.edge_url(),
         edge_key: BASE64_STANDARD.encode(sandbox.edge_key()),
+        edge_root: BASE64_STANDARD.encode(sandbox.edge_root()),
         control_url: sandbox.control_url(),
     };
-    let line = serde_json::to_string(&ready)?;
+    let line = if print_env {
+        let url = ready.edge_url.as_deref().unwrap_or_default();
+        format!("PRESENCE_EDGE_URL={url}\nPRESENCE_EDGE_KEY={}", ready.edge_key)
+    } else {
+        serde_json::to_string(&ready)?
+    };
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()

@@ -16,8 +16,10 @@ impl Hub {
     /// The phone of `number` scans a QR code. Returns when the device is linked.
     pub(crate) async fn scan(&self, number: Number, qr: &str) -> Result<(), PairError> {
         let code = ScannedCode::read(qr)?;
-        let offer = self.change(|world, now| world.scan(now, number, &code.reference, &code.noise_key))?;
         let phone = Phone::of(number, &self.secret);
+        let companion = phone.companion(code.identity);
+        let offer =
+            self.change(|world, now| world.scan(now, number, &code.reference, &code.noise_key, companion))?;
         let keys = phone.keys_for_code(&code, offer.device.id, self.unix_secs());
         self.say(
             offer.connection,
@@ -42,8 +44,9 @@ impl Hub {
         let finish = timeout(PATIENCE, self.wait_for(|world| world.finish_of(connection)));
         let finish = finish.await.map_err(|_| PairError::Late)??;
 
-        let offer = self.change(|world, _| world.offer_device(connection, number))?;
         let phone = Phone::of(number, &self.secret);
+        let companion = phone.companion(finish.identity);
+        let offer = self.change(|world, _| world.offer_device(connection, number, companion))?;
         match phone.finish(&exchange, &finish, offer.device.id, self.unix_secs()) {
             Ok(keys) => {
                 self.say(connection, server::pair_success(self.next_query(), &offer, &keys));

@@ -4,31 +4,43 @@ use rand::rngs::StdRng;
 use whatsapp_rust::buffa::Message;
 use whatsapp_rust::wacore::crypto::hkdf_sha256_into;
 use whatsapp_rust::wacore::libsignal::crypto::{aes_256_gcm_decrypt, hmac_sha256};
-use whatsapp_rust::wacore::libsignal::protocol::{KeyPair, PrivateKey, PublicKey};
+use whatsapp_rust::wacore::libsignal::protocol::{
+    IdentityKey, IdentityKeyPair, KeyPair, PrivateKey, PublicKey,
+};
 use whatsapp_rust::wacore::pair::PairUtils;
 use whatsapp_rust::wacore::pair_code::PairCodeUtils;
 use whatsapp_rust::waproto::whatsapp::{
-    ADVDeviceIdentity, ADVSignedDeviceIdentity, ADVSignedDeviceIdentityHMAC, ClientPairingProps,
+    ADVDeviceIdentity, ADVKeyIndexList, ADVSignedDeviceIdentity, ADVSignedDeviceIdentityHMAC,
+    ADVSignedKeyIndexList, ClientPairingProps,
 };
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use crate::world::{CompanionFinish, LinkOffer, Number, PairError};
+use crate::world::{Bundle, Companion, CompanionFinish, LinkOffer, Number, PairError, SignedKey};
 
 /// What an account signature covers besides the details and the device's key.
 const ACCOUNT_SIGNATURE: [u8; 2] = [6, 0];
 
+/// What the signature of a list of devices covers besides the list.
+const DEVICE_LIST_SIGNATURE: [u8; 2] = [6, 2];
+
+/// The number of a phone's installation, in all that it signs.
+const RAW_ID: u32 = 1;
+
 /// One account's phone. Its keys follow from the number, so that nothing has to be kept.
+#[derive(Clone)]
 pub(crate) struct Phone {
     identity: KeyPair,
+    /// What its other keys follow from.
+    seed: [u8; 32],
 }
 
 /// What a scanned QR code says about the device that shows it.
 pub(crate) struct ScannedCode {
     pub(crate) reference: String,
     pub(crate) noise_key: [u8; 32],
-    identity: [u8; 32],
+    pub(crate) identity: [u8; 32],
     adv_secret: [u8; 32],
 }
 
@@ -78,11 +90,88 @@ impl ScannedCode {
 
 impl Phone {
     pub(crate) fn of(number: Number, secret: &[u8; 32]) -> Self {
-        let private = hmac_sha256(secret, format!("phone {number}").as_bytes());
-        let private = PrivateKey::deserialize(&private).expect("a private key is any 32 bytes");
-        let public = private.public_key().expect("a private key has a public one");
+        let seed = hmac_sha256(secret, format!("phone {number}").as_bytes());
         Self {
-            identity: KeyPair::new(public, private),
+            identity: pair(&seed),
+            seed,
+        }
+    }
+
+    /// What others need for a first message to the phone, with its one-time key of this number.
+    pub(crate) fn bundle(&self, one_time: u32) -> Bundle {
+        Bundle {
+            registration: self.registration(),
+            identity: raw(&self.identity),
+            signed: self.signed_key(),
+            one_time: Some((one_time, raw(&self.one_time_pair(one_time)))),
+        }
+    }
+
+    pub(crate) fn identity_pair(&self) -> IdentityKeyPair {
+        let public = IdentityKey::new(self.identity.public_key);
+        IdentityKeyPair::new(public, self.identity.private_key.clone())
+    }
+
+    /// The number of the phone's Signal installation: 14 bits, not 0.
+    pub(crate) fn registration(&self) -> u32 {
+        1 + u32::from(u16::from_be_bytes([self.seed[0], self.seed[1]]) & 0x3ffe)
+    }
+
+    pub(crate) fn signed_pair(&self) -> KeyPair {
+        self.derived("signed pre-key")
+    }
+
+    /// The phone's only signed pre-key.
+    pub(crate) fn signed_key(&self) -> SignedKey {
+        let signed = self.signed_pair();
+        let signature = self
+            .identity
+            .calculate_signature(&signed.public_key.serialize(), &mut rng())
+            .expect("a phone's key signs");
+        SignedKey {
+            id: 1,
+            value: raw(&signed),
+            signature,
+        }
+    }
+
+    pub(crate) fn one_time_pair(&self, number: u32) -> KeyPair {
+        self.derived(&format!("one-time pre-key {number}"))
+    }
+
+    /// The phone's signed list of its linked devices (`ADVSignedKeyIndexList`).
+    pub(crate) fn device_list(&self, ids: &[u16], unix_secs: u64) -> Vec<u8> {
+        let details = ADVKeyIndexList {
+            raw_id: Some(RAW_ID),
+            timestamp: Some(unix_secs),
+            current_index: ids.iter().copied().max().map(u32::from),
+            valid_indexes: ids.iter().copied().map(u32::from).collect(),
+            ..Default::default()
+        }
+        .encode_to_vec();
+        let signed = [&DEVICE_LIST_SIGNATURE[..], &details].concat();
+        let signature = self
+            .identity
+            .calculate_signature(&signed, &mut rng())
+            .expect("a phone's key signs");
+        ADVSignedKeyIndexList {
+            details: Some(details),
+            account_signature: Some(signature.to_vec()),
+            account_signature_key: Some(raw(&self.identity).to_vec()),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    }
+
+    fn derived(&self, label: &str) -> KeyPair {
+        pair(&hmac_sha256(&self.seed, label.as_bytes()))
+    }
+
+    /// The keys that bind a device with this identity to the account.
+    pub(crate) fn companion(&self, identity: [u8; 32]) -> Companion {
+        Companion {
+            identity,
+            account: raw(&self.identity),
         }
     }
 
@@ -141,7 +230,7 @@ impl Phone {
 
     fn keys(&self, device: &[u8; 32], adv_secret: &[u8; 32], key_index: u16, unix_secs: u64) -> PairingKeys {
         let details = ADVDeviceIdentity {
-            raw_id: Some(1),
+            raw_id: Some(RAW_ID),
             timestamp: Some(unix_secs),
             key_index: Some(key_index.into()),
             ..Default::default()
@@ -209,6 +298,12 @@ fn agree(own: &KeyPair, their: &[u8; 32]) -> Result<[u8; 32], PairError> {
     let their = PublicKey::from_djb_public_key_bytes(their).map_err(|_| PairError::WrongLinkCode)?;
     own.calculate_agreement(&their)
         .map_err(|_| PairError::WrongLinkCode)
+}
+
+fn pair(private: &[u8; 32]) -> KeyPair {
+    let private = PrivateKey::deserialize(private).expect("a private key is any 32 bytes");
+    let public = private.public_key().expect("a private key has a public one");
+    KeyPair::new(public, private)
 }
 
 fn raw(pair: &KeyPair) -> [u8; 32] {

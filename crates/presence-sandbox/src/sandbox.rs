@@ -1,5 +1,6 @@
 //! The sandbox as a value: what tests and the binary hold.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use crate::http;
 use crate::hub::Hub;
 use crate::server::push_name;
 use crate::world::{
-    Fault, FaultId, InvalidFault, JournalPage, Lid, Number, PairError, Settings, Shown, Spell,
-    TooManyNumbers, World,
+    Fault, FaultId, InvalidFault, InvalidGroup, JournalPage, Lid, Number, PairError, PhoneMessage,
+    PhoneReceipt, Place, SendError, Settings, Shown, Spell, TooManyNumbers, World,
 };
 
 /// How many TCP connections there can be. A client has one.
@@ -75,6 +76,13 @@ impl Sandbox {
     #[must_use]
     pub fn edge_key(&self) -> [u8; 32] {
         self.hub.identity.public_key()
+    }
+
+    /// The key that signed the sandbox's certificates: a client that is given it in place of WhatsApp's root can
+    /// check them, and keeps its check.
+    #[must_use]
+    pub fn edge_root(&self) -> [u8; 32] {
+        self.hub.identity.root_key()
     }
 
     /// Where the control API is; `None` for a detached sandbox.
@@ -208,6 +216,43 @@ impl Sandbox {
             .change(|world, _| world.set_lid_migrated(number, migrated))
     }
 
+    /// Sets up a group, or changes it: its name, and who is in it.
+    ///
+    /// # Errors
+    /// [`InvalidGroup`], when there cannot be such a group.
+    pub fn set_group(
+        &self,
+        group: Place,
+        subject: &str,
+        members: impl IntoIterator<Item = Number>,
+    ) -> Result<(), InvalidGroup> {
+        let members: BTreeSet<_> = members.into_iter().collect();
+        self.hub
+            .change(|world, _| world.set_group(group, subject.to_owned(), members))
+    }
+
+    /// The owner of `from` sends a text from the phone, encrypted for each device that gets it: the recipient's
+    /// phone and linked devices (those of everybody in a group), and the sender's own linked devices. Returns the
+    /// message's id.
+    ///
+    /// # Errors
+    /// [`SendError`], when there is nobody to send it to.
+    pub fn send(&self, from: Number, to: Place, text: &str) -> Result<String, SendError> {
+        self.hub.send_from_phone(from, to, text).map(|(id, _)| id)
+    }
+
+    /// The messages that the phone of `number` got and could read, oldest first; the last 1000.
+    #[must_use]
+    pub fn messages(&self, number: Number) -> Vec<PhoneMessage> {
+        self.hub.look(|world| world.messages(number))
+    }
+
+    /// The receipts that the phone of `number` got for what it sent, oldest first; the last 1000.
+    #[must_use]
+    pub fn receipts(&self, number: Number) -> Vec<PhoneReceipt> {
+        self.hub.look(|world| world.receipts(number))
+    }
+
     /// Ends all connections and everything the sandbox runs, and waits until it has ended.
     pub async fn stop(&self) {
         self.hub.stop.cancel();
@@ -238,11 +283,11 @@ impl Builder {
         self
     }
 
-    /// Whether a device learns the account's name when it is linked, as from a business account; otherwise only
-    /// by [`Sandbox::rename`]. It does unless set.
+    /// Whether accounts give the devices they link no name. A client without one cannot say that it is available.
+    /// They are called "Sandbox" unless set.
     #[must_use]
-    pub const fn named(mut self, named: bool) -> Self {
-        self.settings.named = named;
+    pub const fn nameless(mut self, nameless: bool) -> Self {
+        self.settings.nameless = nameless;
         self
     }
 

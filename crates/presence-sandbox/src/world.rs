@@ -5,40 +5,61 @@
 //! connections comes out as [`Effect`]s, to be drained after every call. It is the only place that decides.
 
 mod account;
+mod answer;
 mod connection;
 mod connections;
+mod delivery;
 mod fault;
 mod faults;
+mod groups;
+mod inbox;
 mod journal;
+mod keys;
+mod lookup;
 mod number;
 mod numbers;
 mod pairing;
 mod refused;
 mod request;
+mod routing;
 mod screen;
 #[cfg(test)]
 mod tests;
+mod user;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 pub use fault::{Answer, Fault, FaultId, FaultKind, InvalidFault, When};
+pub use groups::InvalidGroup;
+pub use inbox::{PhoneMessage, PhoneReceipt};
 pub use journal::{Entry, JournalPage};
 pub use number::{InvalidNumber, Lid, Number};
 pub use numbers::TooManyNumbers;
 pub use pairing::PairError;
 pub use refused::Refused;
+pub use routing::SendError;
 pub use screen::{Indicator, Place, Shown, Spell, State, Why};
 
 pub(crate) use account::Device;
 pub(crate) use connection::{Admission, Claim, ConnectionId, Farewell};
+pub(crate) use delivery::{ChatStateOf, Message, Push, Receipt, Retry, Sealed};
+pub(crate) use groups::Group;
+pub(crate) use inbox::PhoneSent;
 pub(crate) use journal::Text;
-pub(crate) use pairing::{CompanionFinish, LinkOffer, Progress, ScanOffer};
-pub(crate) use request::{Address, Asked, Reply, Request, Treatment, UsyncAnswer, UsyncUser};
+pub(crate) use keys::{Bundle, Digest, SignedKey, Upload};
+pub(crate) use pairing::{Companion, CompanionFinish, LinkOffer, Progress, ScanOffer};
+pub(crate) use request::{
+    Address, Asked, ForPhone, KeysOf, Reply, Request, Sent, SentReceipt, Treatment, UsyncAnswer,
+    UsyncQuestion,
+};
+pub(crate) use user::{DeviceJid, User};
 
 use account::Accounts;
 use connections::Connections;
 use faults::Faults;
+use groups::Groups;
+use inbox::Inboxes;
 use journal::Journal;
 use numbers::Numbers;
 use pairing::{Codes, Confirmed};
@@ -51,8 +72,8 @@ pub(crate) struct Settings {
     pub(crate) expire_after: Duration,
     /// Whether accounts tell new devices that their chats have moved to LIDs.
     pub(crate) lid_migrated: bool,
-    /// Whether a device learns the account's name when it is linked.
-    pub(crate) named: bool,
+    /// Whether accounts have no name.
+    pub(crate) nameless: bool,
     /// How long after its confirmation a device is registered.
     pub(crate) register_after: Duration,
     /// How long after that it is told to connect again.
@@ -72,7 +93,7 @@ impl Default for Settings {
         Self {
             expire_after: Duration::from_secs(10),
             lid_migrated: false,
-            named: true,
+            nameless: false,
             register_after: Duration::ZERO,
             // Logs of real pairings show 300 to 600 ms.
             restart_after: Duration::from_millis(400),
@@ -94,6 +115,8 @@ pub struct World {
     codes: Codes,
     confirmed: Confirmed,
     screens: Screens,
+    groups: Groups,
+    inboxes: Inboxes,
     journal: Journal,
     faults: Faults,
     effects: VecDeque<Effect>,
@@ -105,6 +128,8 @@ pub struct World {
 pub(crate) enum Effect {
     /// Say this and, unless it says otherwise, hang up.
     Dismiss(ConnectionId, Farewell),
+    /// Send this.
+    Push(ConnectionId, Push),
     /// Stop reading and writing.
     Stall(ConnectionId),
     /// Go on reading and writing.
@@ -120,6 +145,8 @@ impl World {
             codes: Codes::default(),
             confirmed: Confirmed::default(),
             screens: Screens::new(settings.expire_after),
+            groups: Groups::default(),
+            inboxes: Inboxes::default(),
             journal: Journal::new(settings.journal),
             faults: Faults::default(),
             effects: VecDeque::new(),

@@ -17,7 +17,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_ENTRIES: usize = 10_000;
 
 /// Everything that can be asked for; listed at `/`.
-const ROUTES: [(&str, &str); 18] = [
+const ROUTES: [(&str, &str); 21] = [
     ("GET /ws/chat", "where WhatsApp clients connect"),
     (
         "GET /v1/journal?after=SEQ&limit=N&wait_ms=MS",
@@ -39,6 +39,14 @@ const ROUTES: [(&str, &str); 18] = [
         "POST /v1/phones/NUMBER/link",
         r#"{"code":"ABCD-EFGH"}: links the device that shows the link code"#,
     ),
+    (
+        "POST /v1/phones/NUMBER/send",
+        r#"{"to":"…","text":"…"}: sends a message from the phone, to a number, `…@lid` or `…@g.us`"#,
+    ),
+    (
+        "GET /v1/phones/NUMBER/messages",
+        "messages and receipts that the phone got",
+    ),
     ("POST /v1/phones/NUMBER/unlink", "unlinks all devices"),
     ("POST /v1/phones/NUMBER/drop", "cuts all connections"),
     (
@@ -48,6 +56,10 @@ const ROUTES: [(&str, &str); 18] = [
     (
         "GET /v1/groups/GROUP/shown?after=VERSION&wait_ms=MS",
         "what a group's members see",
+    ),
+    (
+        "PUT /v1/groups/GROUP",
+        r#"{"subject":"…","members":["…"]}: sets a group up"#,
     ),
     (
         "PUT /v1/numbers/NUMBER",
@@ -72,6 +84,9 @@ pub(super) enum Route {
     Link(Number),
     Unlink(Number),
     Drop(Number),
+    Send(Number),
+    Messages(Number),
+    SetGroup(Place),
     SetMigrated(Number),
     SetNumber(Number),
     ForgetNumber(Number),
@@ -106,6 +121,9 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
             Route::Shown(Place::Phone(parse(number)?), paging(query)?)
         }
         ["v1", "groups", group, "shown"] if get => Route::Shown(parse(group)?, paging(query)?),
+        ["v1", "phones", number, "messages"] if get => Route::Messages(parse(number)?),
+        ["v1", "phones", number, "send"] if post => Route::Send(parse(number)?),
+        ["v1", "groups", group] if method == Method::PUT => Route::SetGroup(parse(group)?),
         ["v1", "phones", number, "scan"] if post => Route::Scan(parse(number)?),
         ["v1", "phones", number, "link"] if post => Route::Link(parse(number)?),
         ["v1", "phones", number, "unlink"] if post => Route::Unlink(parse(number)?),
@@ -133,8 +151,9 @@ pub(super) fn index() -> Value {
 fn refusal(segments: &[&str]) -> Refusal {
     let allow = match segments {
         [""] | ["health"] | ["v1", "journal"] | ["v1", "phones", _] => "GET, HEAD",
-        ["v1", "phones" | "groups", _, "shown"] => "GET, HEAD",
-        ["v1", "phones", _, "scan" | "link" | "unlink" | "drop"] => "POST",
+        ["v1", "phones" | "groups", _, "shown"] | ["v1", "phones", _, "messages"] => "GET, HEAD",
+        ["v1", "phones", _, "scan" | "link" | "unlink" | "drop" | "send"] => "POST",
+        ["v1", "groups", _] => "PUT",
         ["v1", "phones", _, "lid"] => "PUT",
         ["v1", "numbers", _] => "PUT, DELETE",
         ["v1", "faults"] => "GET, HEAD, POST, DELETE",

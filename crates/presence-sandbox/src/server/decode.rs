@@ -3,7 +3,10 @@
 use whatsapp_rust::wacore_binary::NodeRef;
 use whatsapp_rust::{Jid, Server};
 
-use crate::world::{Address, Asked, CompanionFinish, Request, State, UsyncUser};
+use crate::world::{Address, Asked, CompanionFinish, DeviceJid, Place, Request, State, User, UsyncQuestion};
+
+mod keys;
+mod message;
 
 /// How many users one usync query may ask about.
 const MAX_USERS: usize = 1000;
@@ -13,7 +16,9 @@ pub(super) fn request(stanza: &NodeRef<'_>) -> Request {
         "chatstate" => chat_state(stanza),
         "presence" => presence(stanza),
         "iq" => query(stanza),
-        "message" | "receipt" => acknowledged(stanza),
+        "message" => message::message(stanza),
+        "receipt" => message::receipt(stanza),
+        "ack" => attr(stanza, "id").map_or(Request::Other, |id| Request::Taken { id }),
         _ => Request::Other,
     }
 }
@@ -44,18 +49,15 @@ fn presence(stanza: &NodeRef<'_>) -> Request {
     match (attr(stanza, "type").as_deref(), stanza.get_attr("to")) {
         (None | Some("available"), None) => Request::Presence { available: true },
         (Some("unavailable"), None) => Request::Presence { available: false },
-        _ => Request::Other,
-    }
-}
-
-fn acknowledged(stanza: &NodeRef<'_>) -> Request {
-    match attr(stanza, "id") {
-        Some(id) => Request::Acknowledged {
-            class: stanza.tag.to_string(),
-            id,
-            to: attr(stanza, "to"),
+        (Some("subscribe"), Some(_)) => Request::Subscribe {
+            to: address(stanza),
+            on: true,
         },
-        None => Request::Other,
+        (Some("unsubscribe"), Some(_)) => Request::Subscribe {
+            to: address(stanza),
+            on: false,
+        },
+        _ => Request::Other,
     }
 }
 
@@ -68,7 +70,15 @@ fn query(stanza: &NodeRef<'_>) -> Request {
             id,
             asked: asked(stanza),
         },
-        Some("result") if stanza.get_optional_child("pair-device-sign").is_some() => Request::PairSigned,
+        Some("result") => {
+            let path = &["pair-device-sign", "device-identity"];
+            let signed = stanza.get_optional_child_by_tag(path);
+            signed
+                .and_then(NodeRef::content_bytes)
+                .map_or(Request::Other, |device_identity| Request::PairSigned {
+                    device_identity: device_identity.to_vec(),
+                })
+        }
         Some("error") => Request::PairRefused(refusal(stanza)),
         _ => Request::Other,
     }
@@ -83,11 +93,14 @@ fn asked(iq: &NodeRef<'_>) -> Asked {
         },
         "encrypt" if child("digest").is_some() => Asked::Digest,
         "encrypt" if child("count").is_some() => Asked::PreKeyCount,
-        "encrypt" if child("registration").is_some() || child("rotate").is_some() => Asked::PreKeys,
+        "encrypt" if child("registration").is_some() => Asked::PreKeys(keys::upload(iq)),
+        "encrypt" if child("rotate").is_some() => Asked::Rotate(keys::rotation(iq)),
+        "encrypt" => child("key").map_or(Asked::Other, keys::question),
         "abt" => Asked::Props,
         "blocklist" => Asked::Blocklist,
         "privacy" if child("privacy").is_some() => Asked::Privacy,
         "usync" => child("usync").map_or(Asked::Other, usync),
+        "w:g2" => groups(iq),
         "w:sync:app:state" => child("sync").map_or(Asked::Other, app_state),
         "md" if child("remove-companion-device").is_some() => Asked::Logout,
         "md" => child("link_code_companion_reg")
@@ -103,7 +116,10 @@ fn usync(usync: &NodeRef<'_>) -> Asked {
         .get_optional_child("list")
         .and_then(NodeRef::children)
         .unwrap_or_default();
-    let users = list.iter().take(MAX_USERS).filter_map(usync_user).collect();
+    if list.len() > MAX_USERS {
+        return Asked::TooMany;
+    }
+    let users = list.iter().filter_map(usync_user).collect();
     Asked::Usync {
         users,
         contact: asks("contact"),
@@ -112,22 +128,32 @@ fn usync(usync: &NodeRef<'_>) -> Asked {
     }
 }
 
-fn usync_user(user: &NodeRef<'_>) -> Option<UsyncUser> {
-    if let Some(contact) = user
-        .get_optional_child("contact")
-        .and_then(NodeRef::content_as_string)
-    {
-        return contact
-            .trim_start_matches('+')
-            .parse()
-            .ok()
-            .map(UsyncUser::Number);
+/// Clients ask for `+5511988887777`, for `5511988887777`, for either with `@c.us`, or for a JID.
+fn usync_user(user: &NodeRef<'_>) -> Option<UsyncQuestion> {
+    let contact = user.get_optional_child("contact");
+    if let Some(contact) = contact.and_then(NodeRef::content_as_string) {
+        let number = contact.trim_start_matches('+');
+        let number = number.split_once('@').map_or(number, |(number, _)| number);
+        return Some(UsyncQuestion {
+            user: User::Number(number.parse().ok()?),
+            contact: Some(contact.to_string()),
+        });
     }
     let jid: Jid = user.get_attr("jid")?.to_jid()?;
-    match jid.server {
-        Server::Lid => jid.user.parse().ok().map(UsyncUser::Lid),
-        Server::Pn => jid.user.parse().ok().map(UsyncUser::Number),
-        _ => None,
+    Some(UsyncQuestion {
+        user: device_jid(&jid)?.user,
+        contact: None,
+    })
+}
+
+/// One group, or, asked of the server of groups, all that the account is in.
+fn groups(iq: &NodeRef<'_>) -> Asked {
+    match iq.get_attr("to").and_then(|to| to.to_jid()) {
+        Some(jid) if !jid.user.is_empty() && iq.get_optional_child("query").is_some() => {
+            place(&jid).map_or(Asked::Other, |place| Asked::Groups(Some(place)))
+        }
+        _ if iq.get_optional_child("participating").is_some() => Asked::Groups(None),
+        _ => Asked::Other,
     }
 }
 
@@ -177,12 +203,29 @@ fn address(stanza: &NodeRef<'_>) -> Address {
     let Some(jid) = stanza.get_attr("to").and_then(|to| to.to_jid()) else {
         return Address::Nowhere;
     };
-    match jid.server {
-        Server::Pn => jid.user.parse().map_or(Address::Nowhere, Address::Number),
-        Server::Lid => jid.user.parse().map_or(Address::Nowhere, Address::Lid),
-        Server::Group => jid.user.parse().map_or(Address::Nowhere, Address::Group),
-        _ => Address::Nowhere,
+    if let Some(place) = place(&jid) {
+        return Address::Group(place);
     }
+    match device_jid(&jid).map(|jid| jid.user) {
+        Some(User::Number(number)) => Address::Number(number),
+        Some(User::Lid(lid)) => Address::Lid(lid),
+        None => Address::Nowhere,
+    }
+}
+
+fn place(jid: &Jid) -> Option<Place> {
+    (jid.server == Server::Group)
+        .then(|| jid.user.parse().ok())
+        .flatten()
+}
+
+fn device_jid(jid: &Jid) -> Option<DeviceJid> {
+    let user = match jid.server {
+        Server::Pn | Server::Legacy => User::Number(jid.user.parse().ok()?),
+        Server::Lid => User::Lid(jid.user.parse().ok()?),
+        _ => return None,
+    };
+    Some(DeviceJid { user, id: jid.device })
 }
 
 fn attr(node: &NodeRef<'_>, key: &str) -> Option<String> {

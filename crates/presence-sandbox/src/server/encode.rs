@@ -3,8 +3,15 @@
 use whatsapp_rust::wacore_binary::{Node, NodeValue, SERVER_JID};
 use whatsapp_rust::{Jid, NodeBuilder, Server};
 
+use crate::clock::Clock;
 use crate::phone::{PairingKeys, PrimaryHello};
-use crate::world::{Farewell, Lid, Number, Reply, ScanOffer, UsyncAnswer, UsyncUser};
+use crate::world::{DeviceJid, Farewell, Lid, Number, Place, Reply, ScanOffer, User};
+
+mod keys;
+mod lookup;
+mod push;
+
+pub(super) use push::push;
 
 /// The number of the A/B property `lid_one_on_one_migration_enabled`.
 const LID_MIGRATED: u32 = 9435;
@@ -39,7 +46,7 @@ pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> No
         NodeBuilder::new("platform").attr("name", "android").build(),
         device_jid,
     ];
-    if offer.named {
+    if !offer.nameless {
         // A client takes this as the account's name, without which it can never say `available`.
         children.push(NodeBuilder::new("biz").attr("name", "Sandbox").build());
     }
@@ -88,7 +95,7 @@ pub(crate) fn push_name(id: u64, unix_secs: u64, number: Number, name: &str) -> 
         .build()
 }
 
-pub(super) fn reply(reply: &Reply) -> Node {
+pub(super) fn reply(reply: &Reply, clock: &Clock, secret: &[u8; 32]) -> Node {
     match reply {
         Reply::Done { id } => result(id, None),
         Reply::Props { id, lid_migrated } => {
@@ -101,18 +108,27 @@ pub(super) fn reply(reply: &Reply) -> Node {
         }
         Reply::Blocklist { id } => result(id, Some(NodeBuilder::new("list").build())),
         Reply::Privacy { id } => result(id, Some(NodeBuilder::new("privacy").build())),
-        // Plenty, so that the client sees no need to upload more.
-        Reply::PreKeyCount { id } => result(id, Some(NodeBuilder::new("count").attr("value", "812").build())),
+        Reply::PreKeyCount { id, left } => {
+            let count = NodeBuilder::new("count").attr("value", *left as u64).build();
+            result(id, Some(count))
+        }
+        Reply::Digest { id, digest } => result(id, Some(keys::digest(digest))),
+        Reply::Keys { id, keys } => result(id, Some(keys::list(keys, secret))),
         Reply::Usync {
             id,
             users,
             contact,
             lid,
+            devices,
         } => {
-            let users = users.iter().map(|user| usync_user(user, *contact, *lid));
-            let list = NodeBuilder::new("list").children(users).build();
-            result(id, Some(NodeBuilder::new("usync").children([list]).build()))
+            let asked = lookup::Protocols {
+                contact: *contact,
+                lid: *lid,
+                devices: *devices,
+            };
+            result(id, Some(lookup::usync(users, asked, secret)))
         }
+        Reply::Groups { id, groups, list } => result(id, lookup::groups(groups, *list)),
         Reply::AppState { id, collections } => {
             let empty = |name: &String| {
                 NodeBuilder::new("collection")
@@ -150,12 +166,15 @@ pub(super) fn reply(reply: &Reply) -> Node {
                 .children([error])
                 .build()
         }
-        Reply::Ack { class, id, to } => {
-            let ack = NodeBuilder::new("ack").attr("class", class).attr("id", id);
-            match to {
-                Some(to) => ack.attr("from", jid(to)).build(),
-                None => ack.build(),
+        Reply::Ack { class, id, to, kind } => {
+            let mut ack = NodeBuilder::new("ack").attr("class", *class).attr("id", id);
+            if let Some(kind) = kind {
+                ack = ack.attr("type", kind);
             }
+            if let Some(to) = to {
+                ack = ack.attr("from", jid(to));
+            }
+            ack.attr("t", clock.unix_secs(clock.now())).build()
         }
         Reply::Nack { class, id, to, code } => {
             let mut nack = NodeBuilder::new("ack").attr("class", *class).attr("error", *code);
@@ -167,8 +186,9 @@ pub(super) fn reply(reply: &Reply) -> Node {
             }
             nack.build()
         }
-        Reply::Offline => {
-            let offline = NodeBuilder::new("offline").attr("count", "0").build();
+        Reply::Waited(waited) => push::push(waited, clock),
+        Reply::Offline { count } => {
+            let offline = NodeBuilder::new("offline").attr("count", *count as u64).build();
             NodeBuilder::new("ib")
                 .attr("from", server())
                 .children([offline])
@@ -221,30 +241,28 @@ pub(super) fn farewell(farewell: &Farewell) -> Vec<Node> {
     }
 }
 
-fn usync_user(answer: &UsyncAnswer, contact: bool, lid: bool) -> Node {
-    let jid = match answer.user {
-        UsyncUser::Number(number) => format!("{number}@s.whatsapp.net"),
-        UsyncUser::Lid(lid) => format!("{lid}@lid"),
-    };
-    let mut user = NodeBuilder::new("user").attr("jid", jid);
-    if let Some(number) = answer.number {
-        user = user.attr("pn_jid", format!("{number}@s.whatsapp.net"));
-    }
-    let mut children = Vec::new();
-    if contact {
-        let kind = if answer.registered { "in" } else { "out" };
-        children.push(NodeBuilder::new("contact").attr("type", kind).build());
-    }
-    if let (true, Some(lid)) = (lid, answer.lid) {
-        children.push(NodeBuilder::new("lid").attr("val", format!("{lid}@lid")).build());
-    }
-    user.children(children).build()
-}
-
 /// The server as a sender. On the wire it is a JID without a user, not a text: clients that tell the two apart
 /// drop what comes from a text.
 fn server() -> Jid {
     Jid::new("", Server::Pn)
+}
+
+fn user_jid(user: User) -> Jid {
+    match user {
+        User::Number(number) => Jid::pn(number.to_string()),
+        User::Lid(lid) => Jid::lid(lid.to_string()),
+    }
+}
+
+fn device_jid(device: DeviceJid) -> Jid {
+    match device.user {
+        User::Number(number) => Jid::pn_device(number.to_string(), device.id),
+        User::Lid(lid) => Jid::lid_device(lid.to_string(), device.id),
+    }
+}
+
+fn group_jid(place: Place) -> Option<Jid> {
+    place.group_id().map(Jid::group)
 }
 
 /// What a client wrote as a JID, back as one.

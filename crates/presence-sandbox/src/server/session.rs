@@ -31,6 +31,8 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
     let handshake = timeout(HANDSHAKE, Channel::accept(stream, &hub.identity)).await;
     let (mut channel, caller) = match handshake {
         Ok(Ok(accepted)) => accepted,
+        // The one of these that a person has to know of: it is their client that is too old.
+        Ok(Err(error @ WireError::Dictionary(_))) => return tracing::warn!(%error, "a client was refused"),
         Ok(Err(error)) => return tracing::debug!(%error, "a client did not shake hands"),
         Err(_) => return tracing::debug!("a client took too long to shake hands"),
     };
@@ -140,6 +142,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         match turn {
             Turn::Order(None) => Err(End::Cut),
             Turn::Order(Some(Order::Say(stanza))) => self.delay_or_say(*stanza).await,
+            Turn::Order(Some(Order::Push(push))) => {
+                self.delay_or_say(encode::push(&push, &self.hub.clock)).await
+            }
             Turn::Order(Some(Order::Dismiss(farewell))) => self.dismiss(farewell).await,
             Turn::Order(Some(Order::Stall)) => {
                 self.stalled = true;
@@ -171,12 +176,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             .hub
             .change(|world, now| world.receive(now, connection, text, request));
         for (after, reply) in reaction.replies {
-            let stanza = encode::reply(&reply);
+            let stanza = encode::reply(&reply, &self.hub.clock, &self.hub.secret);
             if after.is_zero() {
                 self.delay_or_say(stanza).await?;
             } else {
                 self.delay(after, stanza);
             }
+        }
+        for (number, what) in reaction.phones {
+            self.hub.phone_takes(number, what);
         }
         match reaction.farewell {
             Some(farewell) => self.dismiss(farewell).await,

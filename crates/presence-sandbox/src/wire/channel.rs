@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_websockets::{Limits, Message, ServerBuilder, WebSocketStream};
 use whatsapp_rust::wacore::framing::append_frame_header_into;
 use whatsapp_rust::wacore::handshake::NoiseCipher;
+use whatsapp_rust::wacore_binary::consts::WA_CONN_HEADER;
 use whatsapp_rust::wacore_binary::util::unpack_bytes;
 use whatsapp_rust::wacore_binary::{Node, OwnedNodeRef, marshal};
 use whatsapp_rust::waproto::whatsapp::ClientPayload;
@@ -25,6 +26,8 @@ pub(crate) enum WireError {
     Broken(#[source] io::Error),
     #[error("the peer does not speak WhatsApp's protocol")]
     Introduction,
+    #[error("the peer's stanzas are written with dictionary {0}, and only {known} is known here", known = WA_CONN_HEADER[3])]
+    Dictionary(u8),
     #[error("a frame of {0} bytes")]
     FrameTooLong(usize),
     #[error("a handshake message that makes no sense")]

@@ -68,7 +68,13 @@ impl Frames {
             return Ok(false);
         }
         if !self.buffer.starts_with(&WA_CONN_HEADER) {
-            return Err(WireError::Introduction);
+            let [name @ .., dictionary] = WA_CONN_HEADER;
+            return Err(match self.buffer[name.len()] {
+                other if other != dictionary && self.buffer.starts_with(&name) => {
+                    WireError::Dictionary(other)
+                }
+                _ => WireError::Introduction,
+            });
         }
         self.buffer.advance(WA_CONN_HEADER.len());
         self.introduced = true;
@@ -120,6 +126,17 @@ mod tests {
         let mut frames = Frames::default();
         frames.feed(b"GET / HTTP/1.1");
         assert!(matches!(frames.next(), Err(WireError::Introduction)));
+    }
+
+    #[test]
+    fn another_dictionary_is_refused_in_words() {
+        let mut frames = Frames::default();
+        frames.feed(b"WA\x06\x02");
+        let error = frames.next().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the peer's stanzas are written with dictionary 2, and only 3 is known here"
+        );
     }
 
     #[test]

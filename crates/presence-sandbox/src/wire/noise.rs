@@ -6,6 +6,7 @@ use wa::cert_chain::{NoiseCertificate, noise_certificate::Details};
 use wa::handshake_message::{ClientFinish, ClientHello, ServerHello};
 use whatsapp_rust::buffa::{Message, MessageField};
 use whatsapp_rust::wacore::handshake::{HandshakeError, NoiseCipher, NoiseHandshake};
+use whatsapp_rust::wacore::libsignal::crypto::hmac_sha256;
 use whatsapp_rust::wacore::libsignal::protocol::{KeyPair, PrivateKey};
 use whatsapp_rust::wacore_binary::consts::{
     NOISE_PATTERN_IK, NOISE_PATTERN_XX, NOISE_PATTERN_XXFALLBACK, WA_CONN_HEADER,
@@ -16,10 +17,11 @@ use super::WireError;
 
 /// The server's static key and the certificates that vouch for it.
 ///
-/// They are signed by a root of our own, so a client believes them only when it was given the key before,
-/// which is what its Noise IK handshake is for.
+/// They are signed by a root of our own, so a client believes them only when it was given that root in place of
+/// WhatsApp's, or the server's key itself before, which is what its Noise IK handshake is for.
 pub(crate) struct ServerIdentity {
     key: KeyPair,
+    root: [u8; 32],
     certificates: Vec<u8>,
 }
 
@@ -29,16 +31,22 @@ const VALIDITY: (u64, u64) = (1_700_000_000, 4_102_444_800);
 impl ServerIdentity {
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
         let key = key_pair(secret);
-        let root = KeyPair::generate(&mut rng());
-        let intermediate = KeyPair::generate(&mut rng());
+        let root = key_pair(&hmac_sha256(secret, b"root certificate"));
+        let intermediate = key_pair(&hmac_sha256(secret, b"intermediate certificate"));
         let chain = wa::CertChain {
             intermediate: MessageField::some(certificate(&root, 1, 0, &intermediate)),
             leaf: MessageField::some(certificate(&intermediate, 2, 1, &key)),
         };
         Self {
             key,
+            root: raw(&root),
             certificates: chain.encode_to_vec(),
         }
+    }
+
+    /// The 32 bytes with which a client can check the certificates.
+    pub(crate) fn root_key(&self) -> [u8; 32] {
+        self.root
     }
 
     /// The 32 bytes a client must know to use the IK handshake.

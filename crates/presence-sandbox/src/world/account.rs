@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use std::time::Duration;
+
+use super::delivery::Mailbox;
+use super::keys::Keys;
 use super::{Lid, Number, TooManyNumbers};
 
 /// How many accounts can ever link a device.
@@ -38,15 +42,31 @@ pub(super) struct Accounts {
     by_lid: HashMap<Lid, Number>,
     /// Accounts of which it was said whether their chats have moved to LIDs.
     moved: HashMap<Number, bool>,
+    /// How many one-time keys of each phone were given out.
+    phone_keys: HashMap<Number, u32>,
 }
 
 /// A phone that accepted a device at least once.
 #[derive(Debug, Default)]
 struct Account {
-    devices: BTreeMap<u16, [u8; 32]>,
+    devices: BTreeMap<u16, Linked>,
     /// Device numbers given to devices that are being linked.
     offered: BTreeSet<u16>,
     last: u16,
+    /// When one of its devices was last available, once one was and is not any more.
+    last_available: Option<Duration>,
+}
+
+/// A device that is linked.
+#[derive(Clone, Debug)]
+pub(super) struct Linked {
+    pub(super) noise_key: [u8; 32],
+    /// The device's identity key, with which it signs its other keys.
+    pub(super) identity: [u8; 32],
+    /// The phone's word that the device is linked, signed by both: others get it along with the device's keys.
+    pub(super) device_identity: Vec<u8>,
+    pub(super) keys: Option<Keys>,
+    pub(super) mailbox: Mailbox,
 }
 
 impl Accounts {
@@ -108,6 +128,44 @@ impl Accounts {
         }
     }
 
+    /// The linked devices of `number`.
+    pub(super) fn device_ids(&self, number: Number) -> Vec<u16> {
+        let account = self.accounts.get(&number);
+        account.map_or_else(Vec::new, |account| account.devices.keys().copied().collect())
+    }
+
+    pub(super) fn device(&self, device: Device) -> Option<&Linked> {
+        self.accounts.get(&device.number)?.devices.get(&device.id)
+    }
+
+    pub(super) fn device_mut(&mut self, device: Device) -> Option<&mut Linked> {
+        self.accounts.get_mut(&device.number)?.devices.get_mut(&device.id)
+    }
+
+    pub(super) fn mailbox(&mut self, device: Device) -> Option<&mut Mailbox> {
+        self.device_mut(device).map(|linked| &mut linked.mailbox)
+    }
+
+    /// The number of the next one-time key of the phone of `number`; each is given out once.
+    pub(super) fn next_phone_key(&mut self, number: Number) -> Option<u32> {
+        if self.phone_keys.len() >= MAX_ACCOUNTS && !self.phone_keys.contains_key(&number) {
+            return None;
+        }
+        let given = self.phone_keys.entry(number).or_default();
+        *given += 1;
+        Some(*given)
+    }
+
+    pub(super) fn last_available(&self, number: Number) -> Option<Duration> {
+        self.accounts.get(&number)?.last_available
+    }
+
+    pub(super) fn was_available(&mut self, number: Number, until: Duration) {
+        if let Some(account) = self.accounts.get_mut(&number) {
+            account.last_available = Some(until);
+        }
+    }
+
     /// Says whether the chats of `number` have moved to LIDs.
     pub(super) fn set_moved(&mut self, number: Number, moved: bool) -> Result<(), TooManyNumbers> {
         if self.moved.len() >= MAX_ACCOUNTS && !self.moved.contains_key(&number) {
@@ -122,14 +180,15 @@ impl Accounts {
         self.moved.get(&number).copied()
     }
 
-    pub(super) fn link(&mut self, device: Device, noise_key: [u8; 32]) {
+    pub(super) fn link(&mut self, device: Device, linked: Linked) {
+        let noise_key = linked.noise_key;
         self.unlink_key(&noise_key);
         self.lid_for(device.number);
         let account = self.accounts.entry(device.number).or_default();
         account.last = device.id;
         account.offered.remove(&device.id);
-        if let Some(old) = account.devices.insert(device.id, noise_key) {
-            self.by_key.remove(&old);
+        if let Some(old) = account.devices.insert(device.id, linked) {
+            self.by_key.remove(&old.noise_key);
         }
         self.by_key.insert(noise_key, device);
     }
@@ -140,9 +199,9 @@ impl Accounts {
 
     pub(super) fn unlink(&mut self, device: Device) {
         if let Some(account) = self.accounts.get_mut(&device.number)
-            && let Some(key) = account.devices.remove(&device.id)
+            && let Some(linked) = account.devices.remove(&device.id)
         {
-            self.by_key.remove(&key);
+            self.by_key.remove(&linked.noise_key);
         }
     }
 
@@ -151,8 +210,8 @@ impl Accounts {
             return 0;
         };
         let devices = std::mem::take(&mut account.devices);
-        for key in devices.values() {
-            self.by_key.remove(key);
+        for linked in devices.values() {
+            self.by_key.remove(&linked.noise_key);
         }
         devices.len()
     }
@@ -192,6 +251,16 @@ mod tests {
         }
     }
 
+    fn linked(noise_key: [u8; 32]) -> Linked {
+        Linked {
+            noise_key,
+            identity: [0; 32],
+            device_identity: Vec::new(),
+            keys: None,
+            mailbox: Mailbox::default(),
+        }
+    }
+
     #[test]
     fn a_device_is_known_by_its_key_and_what_it_says() {
         let (own, other, new) = (
@@ -200,8 +269,8 @@ mod tests {
             device("1000000000", 1),
         );
         let mut accounts = Accounts::default();
-        accounts.link(own, [1; 32]);
-        accounts.link(other, [2; 32]);
+        accounts.link(own, linked([1; 32]));
+        accounts.link(other, linked([2; 32]));
         let cases = [
             ([1; 32], Some(own), Recognised::Linked(own)),
             // With its own key as another device, linked or not, of a known account.
@@ -229,7 +298,7 @@ mod tests {
         for n in 0..300u16 {
             let id = accounts.next_device(number).unwrap();
             assert_eq!(id, n % LAST_DEVICE + 1);
-            accounts.link(Device { number, id }, [7; 32]);
+            accounts.link(Device { number, id }, linked([7; 32]));
             assert_eq!(accounts.devices(number), 1);
         }
     }

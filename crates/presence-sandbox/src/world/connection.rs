@@ -1,5 +1,6 @@
 //! Connections: who may log in, and how connections end.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::account::Recognised;
@@ -87,6 +88,8 @@ pub(super) struct Connection {
     pub(super) active: bool,
     pub(super) available: bool,
     pub(super) stalled: bool,
+    /// Whose presence it wants to be told.
+    pub(super) subscribed: BTreeSet<Number>,
     pub(super) waiting: Waiting,
 }
 
@@ -132,6 +135,7 @@ impl World {
             active: !claim.passive,
             available: false,
             stalled: false,
+            subscribed: BTreeSet::new(),
             waiting: Waiting::default(),
         });
         if let Some(Strike::Stall) = strike {
@@ -153,7 +157,7 @@ impl World {
     }
 
     /// A connection is gone, whoever ended it.
-    pub(crate) fn hung_up(&mut self, connection: ConnectionId) {
+    pub(crate) fn hung_up(&mut self, now: Duration, connection: ConnectionId) {
         let Some(gone) = self.connections.close(connection) else {
             return;
         };
@@ -162,6 +166,32 @@ impl World {
         }
         if let Some(offered) = gone.waiting.offered() {
             self.accounts.withdraw(offered);
+        }
+        if let Some(device) = gone.device.filter(|_| gone.available) {
+            self.availability_changed(now, device.number, true);
+        }
+    }
+
+    /// A connection of `number` said whether it is available.
+    pub(super) fn set_available(&mut self, now: Duration, connection: ConnectionId, available: bool) {
+        let Some(sender) = self.connections.get_mut(connection) else {
+            return;
+        };
+        let Some(device) = sender.device else { return };
+        let before = self.is_available(device.number);
+        if let Some(sender) = self.connections.get_mut(connection) {
+            sender.available = available;
+        }
+        self.availability_changed(now, device.number, before);
+    }
+
+    fn availability_changed(&mut self, now: Duration, number: Number, before: bool) {
+        let available = self.is_available(number);
+        if before && !available {
+            self.accounts.was_available(number, now);
+        }
+        if before != available {
+            self.deliver_presence(number);
         }
     }
 
@@ -232,7 +262,7 @@ impl World {
             self.effects
                 .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
             // It is on its way out: what it still sends counts for nobody.
-            self.hung_up(older);
+            self.hung_up(now, older);
         }
     }
 }

@@ -72,6 +72,10 @@ impl Connections {
         self.of(device.number).iter().find(is_its).copied()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Connection)> {
+        self.all.iter().map(|(id, connection)| (*id, connection))
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (ConnectionId, &mut Connection)> {
         self.all.iter_mut().map(|(id, connection)| (*id, connection))
     }

@@ -133,6 +133,8 @@ pub enum Answer {
     PreKeyCount,
     /// The result of a key digest check.
     Digest,
+    /// The keys of others' devices.
+    Keys,
     /// The A/B properties.
     Props,
     /// The block list.
@@ -143,6 +145,8 @@ pub enum Answer {
     Usync,
     /// The result of an app state sync.
     AppState,
+    /// What is known of groups.
+    Groups,
     /// The result of a logout. A withheld or late one still unlinks the device; a refused one does not.
     Logout,
     /// The QR references.

@@ -5,14 +5,22 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::wacore::libsignal::crypto::hmac_sha256;
+use whatsapp_rust::wacore::libsignal::protocol::PublicKey;
+use whatsapp_rust::waproto::whatsapp::ADVSignedDeviceIdentity;
 
-use super::{ConnectionId, Device, Effect, Farewell, Lid, Number, World};
+use super::account::Linked;
+use super::delivery::{Mailbox, Push};
+use super::{ConnectionId, Device, Effect, Farewell, Lid, Number, User, World};
 
 /// A client shows its first QR code this long, and each of the others that much.
 const FIRST_CODE: Duration = Duration::from_secs(60);
 const OTHER_CODES: Duration = Duration::from_secs(20);
 const CODES: u32 = 6;
+
+/// What a device's signature covers besides the details and the two keys.
+const DEVICE_SIGNATURE: [u8; 2] = [6, 1];
 
 /// How long a link code can be entered.
 const LINK_CODE: Duration = Duration::from_secs(180);
@@ -70,7 +78,32 @@ pub(crate) struct ScanOffer {
     pub(crate) device: Device,
     pub(crate) lid: Lid,
     pub(crate) lid_migrated: bool,
-    pub(crate) named: bool,
+    pub(crate) nameless: bool,
+}
+
+/// The keys with which a device that is being linked is bound to its account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Companion {
+    /// The device's identity.
+    pub(crate) identity: [u8; 32],
+    /// The phone's identity.
+    pub(crate) account: [u8; 32],
+}
+
+impl Companion {
+    /// Whether both keys stand behind `device_identity` (an `ADVSignedDeviceIdentity`): the phone's signature is
+    /// over the details and the device's key, the device's over those and the phone's key.
+    fn signed(&self, device_identity: &[u8]) -> bool {
+        let Ok(signed) = ADVSignedDeviceIdentity::decode_from_slice(device_identity) else {
+            return false;
+        };
+        let (Some(details), Some(signature)) = (signed.details, signed.device_signature) else {
+            return false;
+        };
+        let message = [&DEVICE_SIGNATURE[..], &details, &self.identity, &self.account].concat();
+        PublicKey::from_djb_public_key_bytes(&self.identity)
+            .is_ok_and(|identity| identity.verify_signature(&message, &signature))
+    }
 }
 
 /// What a phone needs to answer a device that asked for a link code.
@@ -100,7 +133,7 @@ pub(crate) enum Progress {
 /// What a connection that is being linked waits for.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    device: Option<Device>,
+    device: Option<(Device, Companion)>,
     refused: Option<String>,
     finish: Option<CompanionFinish>,
 }
@@ -108,7 +141,7 @@ pub(super) struct Waiting {
 impl Waiting {
     /// The device number that was offered and not taken yet.
     pub(super) fn offered(&self) -> Option<Device> {
-        self.device
+        self.device.map(|(device, _)| device)
     }
 }
 
@@ -120,11 +153,11 @@ pub(super) struct Confirmed {
     restarts: VecDeque<(Duration, ConnectionId)>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Registration {
     connection: ConnectionId,
     device: Device,
-    noise_key: [u8; 32],
+    linked: Linked,
 }
 
 impl Confirmed {
@@ -192,6 +225,7 @@ impl World {
         number: Number,
         reference: &str,
         noise_key: &[u8; 32],
+        companion: Companion,
     ) -> Result<ScanOffer, PairError> {
         let found = self
             .codes
@@ -209,7 +243,7 @@ impl World {
         {
             return Err(PairError::UnknownQrCode);
         }
-        self.offer_device(connection, number)
+        self.offer_device(connection, number, companion)
     }
 
     /// A device asked for a link code that `number` will enter. Returns the reference of the exchange.
@@ -278,6 +312,7 @@ impl World {
         &mut self,
         connection: ConnectionId,
         number: Number,
+        companion: Companion,
     ) -> Result<ScanOffer, PairError> {
         let devices = self.accounts.devices_and_offers(number);
         if devices >= self.settings.max_devices {
@@ -295,7 +330,7 @@ impl World {
         if waiting.device.is_some() || waiting.waiting.device.is_some() {
             return Err(PairError::Busy);
         }
-        waiting.waiting.device = Some(device);
+        waiting.waiting.device = Some((device, companion));
         waiting.waiting.refused = None;
         let noise_key = waiting.noise_key;
         self.accounts.offer(device);
@@ -310,22 +345,29 @@ impl World {
             device,
             lid,
             lid_migrated,
-            named: self.settings.named,
+            nameless: self.settings.nameless,
         })
     }
 
     /// The device signed the phone's keys: it will be registered, then told to connect again.
-    pub(super) fn pair_signed(&mut self, now: Duration, connection: ConnectionId) {
+    pub(super) fn pair_signed(&mut self, now: Duration, connection: ConnectionId, device_identity: Vec<u8>) {
         let Some(signed) = self.connections.get_mut(connection) else {
             return;
         };
-        let Some(device) = signed.waiting.device.take() else {
+        let Some((device, companion)) = signed.waiting.device.take() else {
             return;
+        };
+        let linked = Linked {
+            noise_key: signed.noise_key,
+            identity: companion.identity,
+            device_identity,
+            keys: None,
+            mailbox: Mailbox::default(),
         };
         let registration = Registration {
             connection,
             device,
-            noise_key: signed.noise_key,
+            linked,
         };
         self.codes.forget(connection);
         let due = now + self.settings.register_after;
@@ -335,16 +377,20 @@ impl World {
 
     /// Registers the devices whose time has come, and tells those that wait for it to connect again.
     pub(super) fn register_due(&mut self, now: Duration) {
-        while let Some(&(due, registration)) = self.confirmed.registrations.front()
-            && due <= now
+        while self
+            .confirmed
+            .registrations
+            .front()
+            .is_some_and(|(due, _)| *due <= now)
+            && let Some((due, registration)) = self.confirmed.registrations.pop_front()
         {
-            self.confirmed.registrations.pop_front();
             let Registration {
                 connection,
                 device,
-                noise_key,
+                linked,
             } = registration;
-            self.accounts.link(device, noise_key);
+            self.accounts.link(device, linked);
+            self.devices_changed(device);
             let restart = due + self.settings.restart_after;
             self.confirmed.restarts.push_back((restart, connection));
         }
@@ -360,9 +406,26 @@ impl World {
         }
     }
 
+    /// Whether the device's signature on what it confirms is its own.
+    pub(super) fn is_confirmed(&self, connection: ConnectionId, device_identity: &[u8]) -> bool {
+        let waiting = self.connections.get(connection).and_then(|c| c.waiting.device);
+        waiting.is_none_or(|(_, companion)| companion.signed(device_identity))
+    }
+
+    /// The account's other devices are told that it has one more, or one less.
+    pub(super) fn devices_changed(&mut self, device: Device) {
+        let push = Push::OwnDevices {
+            of: User::Number(device.number),
+            ids: self.accounts.device_ids(device.number),
+        };
+        self.push_to(device.number, &push, |connection| {
+            connection.device != Some(device)
+        });
+    }
+
     pub(super) fn pair_refused(&mut self, connection: ConnectionId, text: String) {
         if let Some(refused) = self.connections.get_mut(connection)
-            && let Some(device) = refused.waiting.device.take()
+            && let Some((device, _)) = refused.waiting.device.take()
         {
             refused.waiting.refused = Some(text);
             self.accounts.withdraw(device);
@@ -372,7 +435,7 @@ impl World {
     /// The phone gave up on a device that did not answer.
     pub(crate) fn give_up(&mut self, connection: ConnectionId) {
         if let Some(late) = self.connections.get_mut(connection)
-            && let Some(device) = late.waiting.device.take()
+            && let Some((device, _)) = late.waiting.device.take()
         {
             self.accounts.withdraw(device);
         }

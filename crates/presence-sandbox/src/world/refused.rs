@@ -22,6 +22,13 @@ pub enum Refused {
     NumberOfMoved,
     /// To a LID from an account whose chats have not moved. Answered with error 400.
     LidOfUnmoved,
+    /// An upload of keys, or the confirmation of a linking, that the device's identity did not sign. The upload is
+    /// answered with error 406; the device is not linked.
+    WrongSignature,
+    /// An upload with a one-time pre-key that was given out already. Answered with error 406.
+    PreKeyUsed,
+    /// An upload with another identity than the one that was linked. Answered with error 406.
+    WrongIdentity,
     /// To nobody: a number that is not on WhatsApp or is another spelling of one, an unknown LID, no JID at all.
     NoRecipient,
 }

@@ -1,10 +1,12 @@
-//! What a client asks of the server, and what it is answered.
+//! What a client may ask of the server, and what it may be answered: the vocabulary.
 
 use std::time::Duration;
 
-use super::connection::Connection;
-use super::fault::{Answer, Strike};
-use super::{CompanionFinish, ConnectionId, Farewell, Lid, Number, Place, Refused, State, Text, World};
+use super::fault::Answer;
+use super::{
+    Bundle, CompanionFinish, DeviceJid, Digest, Farewell, Group, Lid, Message, Number, Place, Push, Receipt,
+    Retry, Sealed, SignedKey, State, Upload, User,
+};
 
 /// A client's stanza, as far as the sandbox understands it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,23 +20,25 @@ pub(crate) enum Request {
     },
     /// `<presence>` of the client itself.
     Presence { available: bool },
+    /// `<presence type="subscribe">`, or `unsubscribe`.
+    Subscribe { to: Address, on: bool },
+    /// A message for others.
+    Message(Sent),
+    /// What became of somebody's message.
+    Receipt(SentReceipt),
+    /// A message or another stanza of the server's was taken.
+    Taken { id: String },
     /// An `<iq>` that waits for an answer.
     Ask { id: String, asked: Asked },
     /// The answer to `pair-success`: the device signed.
-    PairSigned,
+    PairSigned { device_identity: Vec<u8> },
     /// The answer to `pair-success`: the device refused.
     PairRefused(String),
-    /// A stanza the server acknowledges and does nothing about.
-    Acknowledged {
-        class: String,
-        id: String,
-        to: Option<String>,
-    },
     /// Anything else.
     Other,
 }
 
-/// Whom a chat state is for.
+/// Whom a stanza is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Address {
     Number(Number),
@@ -44,6 +48,47 @@ pub(crate) enum Address {
     Nowhere,
 }
 
+impl Address {
+    /// The account it names, if it is one.
+    pub(crate) fn user(self) -> Option<User> {
+        match self {
+            Self::Number(number) => Some(User::Number(number)),
+            Self::Lid(lid) => Some(User::Lid(lid)),
+            Self::Group(_) | Self::Nowhere => None,
+        }
+    }
+}
+
+/// A message as its sender wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) id: String,
+    pub(crate) to: Address,
+    /// The address as it was written, for the acknowledgement.
+    pub(crate) jid: Option<String>,
+    pub(crate) kind: String,
+    pub(crate) category: Option<String>,
+    /// For each device what was encrypted for it alone.
+    pub(crate) devices: Vec<(DeviceJid, Sealed)>,
+    /// What was encrypted for all of a group.
+    pub(crate) shared: Option<Sealed>,
+    pub(crate) device_identity: Option<Vec<u8>>,
+}
+
+/// A receipt as its sender wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SentReceipt {
+    pub(crate) id: String,
+    /// To whose device it goes; in a group, the participant.
+    pub(crate) to: Option<DeviceJid>,
+    pub(crate) group: Option<Place>,
+    /// The address as it was written, for the acknowledgement.
+    pub(crate) jid: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) more: Vec<String>,
+    pub(crate) retry: Option<Retry>,
+}
+
 /// What an `<iq>` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
@@ -51,21 +96,30 @@ pub(crate) enum Asked {
     Passive {
         active: bool,
     },
-    PreKeys,
+    /// `None` when it makes no sense.
+    PreKeys(Option<Upload>),
+    /// A new signed pre-key; `None` when it makes no sense.
+    Rotate(Option<SignedKey>),
     PreKeyCount,
     Digest,
+    /// The keys of others' devices.
+    KeysOf(Vec<DeviceJid>),
     Props,
     Blocklist,
     Privacy,
     Usync {
-        users: Vec<UsyncUser>,
+        users: Vec<UsyncQuestion>,
         contact: bool,
         lid: bool,
         devices: bool,
     },
+    /// A look-up of more people than one query may ask about.
+    TooMany,
     AppState {
         collections: Vec<String>,
     },
+    /// One group, or all that the account is in.
+    Groups(Option<Place>),
     Logout,
     /// A device asks for a link code for `number`.
     LinkCode {
@@ -77,21 +131,40 @@ pub(crate) enum Asked {
 }
 
 /// Whom a usync query asks about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UsyncUser {
-    Number(Number),
-    Lid(Lid),
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsyncQuestion {
+    pub(crate) user: User,
+    /// The number as it was written, when it was asked for by `<contact>`: the answer repeats it.
+    pub(crate) contact: Option<String>,
 }
 
 /// What a usync query learns about one user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UsyncAnswer {
     /// Whom it is about: under the canonical number when there is one.
-    pub(crate) user: UsyncUser,
+    pub(crate) user: User,
+    /// The number as it was asked for.
+    pub(crate) contact: Option<String>,
     /// The phone number behind a LID that was asked about.
     pub(crate) number: Option<Number>,
-    pub(crate) registered: bool,
+    /// The number it really is; `None` when it is not on WhatsApp.
+    pub(crate) owner: Option<Number>,
     pub(crate) lid: Option<Lid>,
+    /// The linked devices; the phone, 0, is not among them.
+    pub(crate) devices: Vec<u16>,
+}
+
+/// The keys of a device that was asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KeysOf {
+    /// A phone's keys follow from its number; `one_time` is the one to give out.
+    Phone { number: Number, one_time: u32 },
+    Device {
+        bundle: Box<Bundle>,
+        device_identity: Vec<u8>,
+    },
+    /// There is no such device, or it has no keys here.
+    Unknown,
 }
 
 /// What the server answers.
@@ -114,6 +187,15 @@ pub(crate) enum Reply {
     },
     PreKeyCount {
         id: String,
+        left: usize,
+    },
+    Digest {
+        id: String,
+        digest: Box<Digest>,
+    },
+    Keys {
+        id: String,
+        keys: Vec<(DeviceJid, KeysOf)>,
     },
     /// Which protocols were asked for decides what is told about each user.
     Usync {
@@ -121,10 +203,17 @@ pub(crate) enum Reply {
         users: Vec<UsyncAnswer>,
         contact: bool,
         lid: bool,
+        devices: bool,
     },
     AppState {
         id: String,
         collections: Vec<String>,
+    },
+    /// One group, or the list of several.
+    Groups {
+        id: String,
+        groups: Vec<(Place, Group)>,
+        list: bool,
     },
     LinkCode {
         id: String,
@@ -136,9 +225,10 @@ pub(crate) enum Reply {
         text: String,
     },
     Ack {
-        class: String,
+        class: &'static str,
         id: String,
         to: Option<String>,
+        kind: Option<String>,
     },
     /// "That was not taken."
     Nack {
@@ -147,8 +237,12 @@ pub(crate) enum Reply {
         to: Option<String>,
         code: u16,
     },
+    /// Something that waited for the device.
+    Waited(Box<Push>),
     /// "That was all that came while you were offline."
-    Offline,
+    Offline {
+        count: usize,
+    },
 }
 
 /// What happens to an answer.
@@ -169,219 +263,34 @@ pub(crate) enum Treatment {
 pub(crate) struct Reaction {
     /// What to answer, each after how long.
     pub(crate) replies: Vec<(Duration, Reply)>,
+    /// What reaches phones, which have their cryptography elsewhere.
+    pub(crate) phones: Vec<(Number, ForPhone)>,
     /// How the connection ends, after the replies that are due at once.
     pub(crate) farewell: Option<Farewell>,
 }
 
-impl World {
-    /// A stanza came. `text` is what the journal shows of it.
-    pub(crate) fn receive(
-        &mut self,
-        now: Duration,
-        connection: ConnectionId,
-        text: Text,
-        request: Request,
-    ) -> Reaction {
-        let Some(sender) = self.connections.get(connection) else {
-            return Reaction::default();
-        };
-        let from = sender.device.map(|device| device.number);
-        let refused = self.refusal(now, sender, &request);
-        self.journal.write(now, from, text, refused);
-
-        let mut reaction = Reaction::default();
-        match request {
-            Request::ChatState { id, jid, .. } if refused == Some(Refused::LidOfUnmoved) => {
-                let nack = Reply::Nack {
-                    class: "chatstate",
-                    id,
-                    to: jid,
-                    code: 400,
-                };
-                reaction.replies.push((Duration::ZERO, nack));
-            }
-            _ if refused.is_some() => {}
-            Request::ChatState { to, state, .. } => {
-                if let (Some(from), Some(place)) = (from, self.place(to)) {
-                    match state {
-                        Some(state) => self.screens.show(now, place, from, state),
-                        None => self.screens.pause(now, place, from),
-                    }
-                }
-            }
-            Request::Presence { available } => {
-                if let Some(sender) = self.connections.get_mut(connection) {
-                    sender.available = available;
-                }
-            }
-            Request::PairSigned => self.pair_signed(now, connection),
-            Request::PairRefused(text) => self.pair_refused(connection, text),
-            Request::Acknowledged { class, id, to } => {
-                let treatment = self.faults.treatment(Answer::Ack, from);
-                reply(&mut reaction, treatment, Reply::Ack { class, id, to });
-            }
-            Request::Ask { id, asked } => self.answer(now, connection, id, asked, &mut reaction),
-            Request::Other => {}
-        }
-        match self.faults.on_stanza(from) {
-            Some(Strike::Dismiss(farewell)) => reaction.farewell = Some(farewell),
-            Some(Strike::Stall) => self.stall(connection),
-            None => {}
-        }
-        reaction
-    }
-
-    fn answer(
-        &mut self,
-        now: Duration,
-        connection: ConnectionId,
-        id: String,
-        asked: Asked,
-        reaction: &mut Reaction,
-    ) {
-        let device = self.connections.get(connection).and_then(|c| c.device);
-        let from = device.map(|device| device.number);
-        let treatment = self.faults.treatment(asked.answer(), from);
-        let refused = matches!(treatment, Treatment::Reject { .. });
-        let went_active = asked == Asked::Passive { active: true };
-        if let (Asked::Passive { active }, Some(sender)) = (&asked, self.connections.get_mut(connection)) {
-            sender.active = *active;
-        }
-        let answer = match asked {
-            Asked::Props => Reply::Props {
-                id,
-                lid_migrated: from.is_some_and(|from| self.is_lid_migrated(from)),
-            },
-            Asked::Blocklist => Reply::Blocklist { id },
-            Asked::Privacy => Reply::Privacy { id },
-            Asked::PreKeyCount => Reply::PreKeyCount { id },
-            Asked::Usync {
-                users,
-                contact,
-                lid,
-                devices,
-            } => {
-                // Device lists are for encrypting messages, and nobody gets one here.
-                let users = if devices { Vec::new() } else { users };
-                let users = users.into_iter().map(|user| self.look_up(user)).collect();
-                Reply::Usync {
-                    id,
-                    users,
-                    contact,
-                    lid,
-                }
-            }
-            Asked::AppState { collections } => Reply::AppState { id, collections },
-            Asked::LinkCode {
-                number,
-                wrapped_ephemeral,
-            } if !refused => {
-                let reference = self.wait_for_link(now, connection, number, *wrapped_ephemeral);
-                Reply::LinkCode { id, reference }
-            }
-            Asked::LinkFinish(finish) => {
-                self.finish_link(connection, finish);
-                Reply::Done { id }
-            }
-            Asked::Logout => {
-                if let (Some(device), false) = (device, refused) {
-                    self.accounts.unlink(device);
-                    reaction.farewell = Some(Farewell::Conflict("device_removed"));
-                }
-                Reply::Done { id }
-            }
-            _ => Reply::Done { id },
-        };
-        reply(reaction, treatment, answer);
-        if went_active {
-            let treatment = self.faults.treatment(Answer::Offline, from);
-            reply(reaction, treatment, Reply::Offline);
-        }
-    }
-
-    fn look_up(&self, user: UsyncUser) -> UsyncAnswer {
-        match user {
-            UsyncUser::Number(asked) => {
-                let canonical = self.numbers.canonical(asked);
-                UsyncAnswer {
-                    user: UsyncUser::Number(canonical.unwrap_or(asked)),
-                    number: None,
-                    registered: canonical.is_some(),
-                    lid: canonical.and_then(|number| self.numbers.lid(asked).or_else(|| self.lid_of(number))),
-                }
-            }
-            UsyncUser::Lid(lid) => {
-                let number = self.number_of(lid);
-                UsyncAnswer {
-                    user,
-                    number,
-                    registered: number.is_some(),
-                    lid: number.map(|_| lid),
-                }
-            }
-        }
-    }
-
-    /// Why a stanza has no effect, if it has none.
-    fn refusal(&self, now: Duration, sender: &Connection, request: &Request) -> Option<Refused> {
-        let to = match request {
-            Request::ChatState { to, .. } => Some(*to),
-            Request::Presence { .. } => None,
-            _ => return None,
-        };
-        let logged_in = sender.welcomed_at.is_some_and(|welcomed| welcomed <= now);
-        match sender.device {
-            Some(device) if logged_in && sender.active => {
-                to.and_then(|to| self.refusal_of_address(device.number, to))
-            }
-            Some(_) if logged_in => Some(Refused::Passive),
-            _ => Some(Refused::NotLoggedIn),
-        }
-    }
-
-    /// WhatsApp takes each person under one address only: the LID from accounts whose chats have moved, as far
-    /// as the person has one, and the number from the others.
-    fn refusal_of_address(&self, from: Number, to: Address) -> Option<Refused> {
-        let moved = self.is_lid_migrated(from);
-        match to {
-            Address::Lid(_) if !moved => Some(Refused::LidOfUnmoved),
-            _ if self.place(to).is_none() => Some(Refused::NoRecipient),
-            Address::Number(number) if moved && self.lid_of(number).is_some() => Some(Refused::NumberOfMoved),
-            _ => None,
-        }
-    }
-
-    fn number_of(&self, lid: Lid) -> Option<Number> {
-        self.numbers.by_lid(lid).or_else(|| self.accounts.by_lid(lid))
-    }
-
-    /// Where a chat state shows. One to a number that is not the canonical one goes nowhere, as it does on
-    /// WhatsApp.
-    fn place(&self, to: Address) -> Option<Place> {
-        match to {
-            Address::Number(number) => {
-                (self.numbers.canonical(number) == Some(number)).then_some(Place::Phone(number))
-            }
-            Address::Lid(lid) => self.number_of(lid).map(Place::Phone),
-            Address::Group(place) => Some(place),
-            Address::Nowhere => None,
-        }
-    }
+/// What reaches a phone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ForPhone {
+    Message(Message),
+    Receipt(Receipt),
 }
 
 impl Asked {
-    fn answer(&self) -> Answer {
+    pub(super) fn answer(&self) -> Answer {
         match self {
             Self::Ping => Answer::Ping,
             Self::Passive { .. } => Answer::Passive,
-            Self::PreKeys => Answer::PreKeys,
+            Self::PreKeys(_) | Self::Rotate(_) => Answer::PreKeys,
             Self::PreKeyCount => Answer::PreKeyCount,
             Self::Digest => Answer::Digest,
+            Self::KeysOf(_) => Answer::Keys,
             Self::Props => Answer::Props,
             Self::Blocklist => Answer::Blocklist,
             Self::Privacy => Answer::Privacy,
-            Self::Usync { .. } => Answer::Usync,
+            Self::Usync { .. } | Self::TooMany => Answer::Usync,
             Self::AppState { .. } => Answer::AppState,
+            Self::Groups(_) => Answer::Groups,
             Self::Logout => Answer::Logout,
             Self::LinkCode { .. } => Answer::LinkCode,
             Self::LinkFinish(_) => Answer::LinkFinish,
@@ -391,35 +300,30 @@ impl Asked {
 }
 
 impl Reply {
-    fn id(&self) -> Option<&str> {
+    pub(super) fn id(&self) -> Option<&str> {
         match self {
             Self::Done { id }
             | Self::Props { id, .. }
             | Self::Blocklist { id }
             | Self::Privacy { id }
-            | Self::PreKeyCount { id }
+            | Self::PreKeyCount { id, .. }
+            | Self::Digest { id, .. }
+            | Self::Keys { id, .. }
             | Self::Usync { id, .. }
             | Self::AppState { id, .. }
+            | Self::Groups { id, .. }
             | Self::LinkCode { id, .. }
             | Self::Error { id, .. } => Some(id),
-            // Neither answers a query, so neither can be refused.
-            Self::Ack { .. } | Self::Nack { .. } | Self::Offline => None,
+            // None answers a query, so none can be refused.
+            Self::Ack { .. } | Self::Nack { .. } | Self::Waited(_) | Self::Offline { .. } => None,
         }
     }
-}
 
-fn reply(reaction: &mut Reaction, treatment: Treatment, answer: Reply) {
-    match (treatment, answer.id()) {
-        (Treatment::Give, _) => reaction.replies.push((Duration::ZERO, answer)),
-        (Treatment::Delay(by), _) => reaction.replies.push((by, answer)),
-        (Treatment::Reject { code, text }, Some(id)) => {
-            let error = Reply::Error {
-                id: id.to_owned(),
-                code,
-                text,
-            };
-            reaction.replies.push((Duration::ZERO, error));
+    pub(super) fn error(id: String, code: u16, text: &str) -> Self {
+        Self::Error {
+            id,
+            code,
+            text: text.to_owned(),
         }
-        (Treatment::Withhold | Treatment::Reject { .. }, _) => {}
     }
 }

@@ -23,6 +23,17 @@ pub enum Place {
     Group(u64, Option<u64>),
 }
 
+impl Place {
+    /// The name of a group without `@g.us`; `None` for a phone.
+    pub(crate) fn group_id(self) -> Option<String> {
+        match self {
+            Self::Phone(_) => None,
+            Self::Group(first, None) => Some(first.to_string()),
+            Self::Group(first, Some(second)) => Some(format!("{first}-{second}")),
+        }
+    }
+}
+
 impl FromStr for Place {
     type Err = InvalidNumber;
 

@@ -5,6 +5,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use rand::rngs::StdRng;
+use whatsapp_rust::buffa::Message as _;
+use whatsapp_rust::wacore::libsignal::protocol::{KeyPair, PrivateKey};
+use whatsapp_rust::waproto::whatsapp::ADVSignedDeviceIdentity;
+
 use super::request::Reaction;
 use super::*;
 
@@ -39,6 +44,40 @@ fn knock(world: &mut World, now: Duration, nth: u64, device: Option<Device>) -> 
     )
 }
 
+/// The identity of every device here.
+fn identity() -> KeyPair {
+    let private = PrivateKey::deserialize(&[7; 32]).unwrap();
+    KeyPair::new(private.public_key().unwrap(), private)
+}
+
+fn companion() -> Companion {
+    Companion {
+        identity: identity().public_key.public_key_bytes().try_into().unwrap(),
+        account: [9; 32],
+    }
+}
+
+/// What a device says when it was linked, signed as it must be.
+fn confirmation() -> Request {
+    let details = b"details".to_vec();
+    let Companion {
+        identity: own,
+        account,
+    } = companion();
+    let signed = [&[6, 1][..], &details, &own, &account].concat();
+    let signature = identity()
+        .calculate_signature(&signed, &mut rand::make_rng::<StdRng>())
+        .unwrap();
+    let device_identity = ADVSignedDeviceIdentity {
+        details: Some(details),
+        device_signature: Some(signature.to_vec()),
+        ..Default::default()
+    };
+    Request::PairSigned {
+        device_identity: device_identity.encode_to_vec(),
+    }
+}
+
 /// Links the device with the `nth` key to the `nth` number.
 fn link(world: &mut World, nth: u64) -> Device {
     let Admission::Pair {
@@ -50,13 +89,19 @@ fn link(world: &mut World, nth: u64) -> Device {
         panic!("not offered to be linked")
     };
     let offer = world
-        .scan(Duration::ZERO, number(nth), &references[0], &key(nth))
+        .scan(
+            Duration::ZERO,
+            number(nth),
+            &references[0],
+            &key(nth),
+            companion(),
+        )
         .unwrap();
     assert_eq!(world.progress(&offer), Progress::Waiting);
-    let reaction = world.receive(Duration::ZERO, connection, Text::default(), Request::PairSigned);
+    let reaction = world.receive(Duration::ZERO, connection, Text::default(), confirmation());
     assert_eq!(reaction, Reaction::default());
     assert_eq!(world.progress(&offer), Progress::Linked);
-    world.hung_up(connection);
+    world.hung_up(SECOND, connection);
     while world.poll_timeout().is_some() {
         world.handle_timeout(SECOND);
         effects(world);
@@ -108,7 +153,7 @@ fn pong() -> Reaction {
     let reply = Reply::Done { id: "1".to_owned() };
     Reaction {
         replies: vec![(Duration::ZERO, reply)],
-        farewell: None,
+        ..Reaction::default()
     }
 }
 
@@ -127,13 +172,17 @@ fn a_code_is_good_until_the_device_shows_the_next() {
     };
     for (nth, reference) in references.iter().enumerate() {
         let end = SECOND * (60 + 20 * nth as u32);
-        let mut scan = |now| world.scan(now, number(1), reference, &key(1)).map(|_| ());
+        let mut scan = |now| {
+            world
+                .scan(now, number(1), reference, &key(1), companion())
+                .map(|_| ())
+        };
         assert_eq!(scan(end), Err(PairError::ExpiredQrCode), "code {nth}");
         if nth == 5 {
             assert_eq!(scan(end - SECOND), Ok(()));
         }
     }
-    let stolen = world.scan(Duration::ZERO, number(1), &references[5], &key(2));
+    let stolen = world.scan(Duration::ZERO, number(1), &references[5], &key(2), companion());
     assert_eq!(stolen.unwrap_err(), PairError::UnknownQrCode);
 }
 
@@ -143,7 +192,7 @@ fn what_is_said_is_journalled_for_those_who_are_here() {
     let connection = online(&mut world, 1);
     let before = world.journal(0, 0).latest;
     world.receive(SECOND, connection, text("<a/>"), Request::Other);
-    world.hung_up(connection);
+    world.hung_up(SECOND, connection);
     world.receive(SECOND, connection, text("<b/>"), Request::Other);
     let page = world.journal(before, 10);
     assert_eq!(page.entries.len(), 1);
@@ -230,7 +279,7 @@ fn a_ban_tells_what_is_left_of_it_and_ends_by_itself() {
     let added = world.add_fault(SECOND, Fault::ban(60 * SECOND).on(number(1)));
     assert_eq!(added, Ok((Some(FaultId::new(1)), 1)));
     assert_eq!(effects(&mut world), [Effect::Dismiss(connection, banned(60))]);
-    world.hung_up(connection);
+    world.hung_up(SECOND, connection);
     let at = Duration::from_millis(31_500);
     assert_eq!(refused(knock(&mut world, at, 1, Some(device))), banned(30));
     assert_eq!(world.poll_timeout(), Some(61 * SECOND));

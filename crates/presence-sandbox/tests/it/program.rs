@@ -50,6 +50,14 @@ fn it_announces_itself_in_one_line_and_ends_on_a_signal() {
         32
     );
 
+    assert_eq!(
+        BASE64_STANDARD
+            .decode(ready["edge_root"].as_str().unwrap())
+            .unwrap()
+            .len(),
+        32
+    );
+
     let mut stream = TcpStream::connect(control).unwrap();
     stream
         .write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
@@ -74,4 +82,17 @@ fn it_does_not_listen_where_others_could_reach_it() {
     let output = program(&["--listen", "0.0.0.0:0"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("loopback"));
+}
+
+#[test]
+fn it_prints_the_settings_of_a_service() {
+    let mut program = Program(
+        program(&["--listen", "127.0.0.1:0", "--print-env"])
+            .spawn()
+            .unwrap(),
+    );
+    let mut stdout = BufReader::new(program.0.stdout.take().unwrap()).lines();
+    let mut line = || stdout.next().unwrap().unwrap();
+    assert!(line().starts_with("PRESENCE_EDGE_URL=ws://127.0.0.1:"));
+    assert!(line().starts_with("PRESENCE_EDGE_KEY="));
 }

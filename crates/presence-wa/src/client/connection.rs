@@ -70,6 +70,7 @@ impl Session for Connection {
             .attr("type", kind)
             .attr("name", name)
             .build();
+        // As the client's own call does: a device in use confirms messages as one.
         self.client.set_force_active_delivery_receipts(available);
         self.tracker.sent.fetch_add(1, Ordering::Relaxed);
         self.client.send_node(presence).await.map_err(not_sent)
@@ -191,7 +192,8 @@ impl Connection {
         self.client.is_connected() && self.client.is_logged_in() && !self.stop.is_cancelled()
     }
 
-    /// Has the client remember the two names of a person, without waiting for its store.
+    /// Has the client remember the two names of a person, without waiting for it: it holds the lock of its
+    /// mappings while it writes lists of devices to its store.
     fn learn(&self, pn: &Jid, lid: &Jid) {
         let (pn, lid) = (pn.user.to_string(), lid.user.to_string());
         let client = Arc::clone(&self.client);

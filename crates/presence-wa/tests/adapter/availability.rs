@@ -85,7 +85,7 @@ async fn nothing_is_told_when_the_account_gets_another_name() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_told_by_a_first_login_nor_when_the_name_is_learnt() {
-    let sandbox = Arc::new(Sandbox::builder().named(false).detached());
+    let sandbox = Arc::new(Sandbox::builder().nameless(true).detached());
     let whatsapp = whatsapp(&sandbox);
     pair(&whatsapp, &sandbox).await;
     let session = whatsapp.open(ME).await.unwrap();

@@ -33,7 +33,6 @@ async fn while_no_key_can_be_written_everything_is_sent_and_the_session_stays() 
             .await
             .unwrap();
         assert!(found.unwrap().lid.is_some());
-        session.local_contact(&chat).await.unwrap();
         session.set_availability(Availability::Available).await.unwrap();
         for state in [ChatState::Composing, ChatState::Recording, ChatState::Paused] {
             session.send_chat_state(&chat, state).await.unwrap();

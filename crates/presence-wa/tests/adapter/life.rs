@@ -8,8 +8,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use crate::support::{
-    ME, SECOND, ana, config, end, instance, keys_in, online, online_session, pair, qr, sandbox, whatsapp,
-    whatsapp_with,
+    ME, SECOND, ana, config, end, instance, keys_in, online, online_session, pair, qr, sandbox, sent,
+    whatsapp, whatsapp_with,
 };
 
 #[tokio::test(start_paused = true)]
@@ -188,4 +188,6 @@ async fn many_devices_on_one_file_live_side_by_side() {
     while let Some(life) = lives.join_next().await {
         life.unwrap();
     }
+    // On several threads too, the client finds no moment to tell something by itself.
+    assert_eq!(sent(&sandbox, "presence", 0).await, [""; 0]);
 }
