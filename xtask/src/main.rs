@@ -6,6 +6,7 @@
 
 mod api;
 mod ci;
+mod clients;
 mod demo;
 mod service;
 mod soak;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Demo),
     /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
     Soak(soak::Soak),
+    /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
+    Clients(clients::Clients),
     /// Runs what a change must pass: formatting, clippy, docs, tests, tidy.
     Ci,
     /// Checks what no compiler does: who depends on whom, what lies where, that each file says what it is.
@@ -52,6 +55,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(demo) => demo.run(),
         Command::Soak(soak) => soak.run(),
+        Command::Clients(clients) => clients.run(),
         Command::Ci => ci::run(),
         Command::Tidy => tidy::run(),
     }

@@ -69,11 +69,17 @@ impl Programs {
 
     /// Starts a sandbox on a free port.
     pub(crate) fn sandbox(&self) -> anyhow::Result<Sandbox> {
+        self.sandbox_with(&[])
+    }
+
+    /// Starts a sandbox on a free port, with these settings besides.
+    pub(crate) fn sandbox_with(&self, settings: &[&str]) -> anyhow::Result<Sandbox> {
         let (process, line) = Process::start(
             "presence-sandbox",
             Command::new(&self.sandbox)
                 .env("RUST_LOG", self.log)
-                .args(["--listen", "127.0.0.1:0"]),
+                .args(["--listen", "127.0.0.1:0"])
+                .args(settings),
         )?;
         let ready: Value = serde_json::from_str(&line)
             .with_context(|| format!("the sandbox's first line is not JSON: {line}"))?;
@@ -88,6 +94,7 @@ impl Programs {
             control: Api::new(text("control_url")?, ""),
             edge_url: text("edge_url")?,
             edge_key: text("edge_key")?,
+            edge_root: text("edge_root")?,
         })
     }
 
@@ -133,8 +140,11 @@ impl Programs {
 /// A running sandbox.
 pub(crate) struct Sandbox {
     _process: Process,
-    edge_url: String,
+    /// Where clients connect.
+    pub(crate) edge_url: String,
     edge_key: String,
+    /// What its certificates are signed with, in Base64.
+    pub(crate) edge_root: String,
     /// Its control API.
     pub(crate) control: Api,
 }

@@ -10,6 +10,7 @@
 //!
 //! Tests hold a [`Sandbox`] and look into its [`World`]; people run the binary and its HTTP control API.
 
+mod app_state;
 mod clock;
 mod control;
 mod http;

@@ -33,6 +33,14 @@ struct Args {
     #[arg(long, value_name = "N", default_value = "4")]
     max_devices: NonZeroUsize,
 
+    /// Give everybody a LID, as WhatsApp does.
+    #[arg(long)]
+    lids: bool,
+
+    /// Tell linked devices the account's name by app state too.
+    #[arg(long)]
+    app_state: bool,
+
     /// Give the devices that are linked no name.
     #[arg(long)]
     nameless: bool,
@@ -90,6 +98,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .max_devices(args.max_devices.get())
         .lid_migrated(args.lid_migrated)
         .nameless(args.nameless)
+        .lids(args.lids)
+        .app_state(args.app_state)
         .register_after(args.register_after_ms)
         .restart_after(args.restart_after_ms)
         .start()

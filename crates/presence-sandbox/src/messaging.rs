@@ -6,12 +6,13 @@ use std::sync::PoisonError;
 use whatsapp_rust::buffa::MessageField;
 use whatsapp_rust::waproto::whatsapp as wa;
 
+use crate::app_state::key_share;
 use crate::hub::Hub;
 use crate::phone::Phone;
 use crate::signal::{Signal, SignalError};
 use crate::world::{
-    Bundle, Device, DeviceJid, ForPhone, KeysOf, Message, Number, PhoneMessage, PhoneReceipt, PhoneSent,
-    Place, Receipt, Retry, Sealed, SendError, User,
+    Device, DeviceJid, ForPhone, KeysOf, Message, Number, PhoneMessage, PhoneReceipt, PhoneSent, Place,
+    Receipt, Retry, Sealed, SendError, User,
 };
 
 /// How often a message is encrypted anew for a device that cannot read it, as on WhatsApp.
@@ -56,7 +57,52 @@ impl Hub {
         match what {
             ForPhone::Message(message) => self.phone_reads(number, message),
             ForPhone::Receipt(receipt) => self.phone_hears(number, receipt),
+            ForPhone::KeyWanted { device } => {
+                let device = Device { number, id: device };
+                if let Err(error) = self.share_key(device) {
+                    tracing::warn!(%error, "a phone could not share the key to the app state");
+                }
+            }
         }
+    }
+
+    /// The phone of a device's account shares the key to its app state with the device.
+    fn share_key(&self, device: Device) -> Result<(), SignalError> {
+        let number = device.number;
+        self.ensure_session(number, device)?;
+        let content = key_share(&Phone::of(number, &self.secret));
+        let sealed = self.signal().seal(number, device, &content)?;
+        let message = Message {
+            id: format!("3EB0{:016X}", self.clock.stanza_id()),
+            kind: "text".to_owned(),
+            from: DeviceJid {
+                user: User::Number(number),
+                id: 0,
+            },
+            group: None,
+            recipient: None,
+            alias: self.look(|world| world.alias_of(User::Number(number))),
+            category: Some("peer".to_owned()),
+            sealed: vec![sealed],
+            device_identity: None,
+            at: self.clock.now(),
+            offline: false,
+        };
+        self.change(|world, _| world.deliver_message(device, message));
+        Ok(())
+    }
+
+    fn ensure_session(&self, from: Number, to: Device) -> Result<(), SignalError> {
+        if self.signal().has_session(from, to) {
+            return Ok(());
+        }
+        let user = User::Number(to.number);
+        let bundle = match self.change(|world, _| world.keys_of(DeviceJid { user, id: to.id })) {
+            KeysOf::Phone { number, one_time } => Phone::of(number, &self.secret).bundle(one_time),
+            KeysOf::Device { bundle, .. } => *bundle,
+            KeysOf::Unknown => return Err(SignalError::NoKeys),
+        };
+        self.signal().begin(from, to, &bundle)
     }
 
     fn send_to(
@@ -66,19 +112,7 @@ impl Hub {
         sent: &PhoneSent,
         shared: Option<&(wa::Message, Sealed)>,
     ) -> Result<(), SignalError> {
-        if !self.signal().has_session(from, to) {
-            let name = self.look(|world| world.name_for(from, to.number));
-            let jid = DeviceJid {
-                user: name,
-                id: to.id,
-            };
-            let bundle = match self.change(|world, _| world.keys_of(jid)) {
-                KeysOf::Phone { number, one_time } => Phone::of(number, &self.secret).bundle(one_time),
-                KeysOf::Device { bundle, .. } => *bundle,
-                KeysOf::Unknown => return Err(SignalError::NoKeys),
-            };
-            self.begin(from, to, &bundle)?;
-        }
+        self.ensure_session(from, to)?;
         let (content, recipient) = match (sent.to, shared) {
             (Place::Group(..), Some((key, _))) => (key.clone(), None),
             (Place::Phone(recipient), _) if to.number == from && recipient != from => {
@@ -254,10 +288,6 @@ impl Hub {
                 .and_then(|text| text.text)
         });
         (to, text)
-    }
-
-    fn begin(&self, from: Number, to: Device, bundle: &Bundle) -> Result<(), SignalError> {
-        self.signal().begin(from, to, bundle)
     }
 
     fn signal(&self) -> std::sync::MutexGuard<'_, Signal> {

@@ -163,6 +163,17 @@ impl Phone {
         .encode_to_vec()
     }
 
+    /// The key to the account's app state.
+    pub(crate) fn sync_key(&self) -> [u8; 32] {
+        hmac_sha256(&self.seed, b"app state key")
+    }
+
+    /// What the encryption of the account's name starts from.
+    pub(crate) fn sync_iv(&self) -> [u8; 16] {
+        let digest = hmac_sha256(&self.seed, b"app state iv");
+        std::array::from_fn(|at| digest[at])
+    }
+
     fn derived(&self, label: &str) -> KeyPair {
         pair(&hmac_sha256(&self.seed, label.as_bytes()))
     }

@@ -283,6 +283,22 @@ impl Builder {
         self
     }
 
+    /// Whether everybody has a LID, as on WhatsApp, and not only those who were given one and accounts with linked
+    /// devices. Some clients send nothing to people without. Not unless set.
+    #[must_use]
+    pub const fn lids(mut self, everybody: bool) -> Self {
+        self.settings.lids = everybody;
+        self
+    }
+
+    /// Whether phones share the key to their app state, with the account's name in it, with the devices they
+    /// link. Some clients learn the name in no other way. Not unless set.
+    #[must_use]
+    pub const fn app_state(mut self, shared: bool) -> Self {
+        self.settings.app_state = shared;
+        self
+    }
+
     /// Whether accounts give the devices they link no name. A client without one cannot say that it is available.
     /// They are called "Sandbox" unless set.
     #[must_use]

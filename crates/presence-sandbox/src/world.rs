@@ -72,6 +72,10 @@ pub(crate) struct Settings {
     pub(crate) expire_after: Duration,
     /// Whether accounts tell new devices that their chats have moved to LIDs.
     pub(crate) lid_migrated: bool,
+    /// Whether everybody has a LID.
+    pub(crate) lids: bool,
+    /// Whether accounts tell their devices their name by app state.
+    pub(crate) app_state: bool,
     /// Whether accounts have no name.
     pub(crate) nameless: bool,
     /// How long after its confirmation a device is registered.
@@ -93,6 +97,8 @@ impl Default for Settings {
         Self {
             expire_after: Duration::from_secs(10),
             lid_migrated: false,
+            lids: false,
+            app_state: false,
             nameless: false,
             register_after: Duration::ZERO,
             // Logs of real pairings show 300 to 600 ms.

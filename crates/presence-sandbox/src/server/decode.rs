@@ -158,9 +158,10 @@ fn groups(iq: &NodeRef<'_>) -> Asked {
 }
 
 fn app_state(sync: &NodeRef<'_>) -> Asked {
-    let names = sync
-        .get_children_by_tag("collection")
-        .filter_map(|collection| attr(collection, "name"));
+    let names = sync.get_children_by_tag("collection").filter_map(|collection| {
+        let version = attr(collection, "version").and_then(|version| version.parse().ok());
+        Some((attr(collection, "name")?, version.unwrap_or_default()))
+    });
     Asked::AppState {
         collections: names.take(16).collect(),
     }

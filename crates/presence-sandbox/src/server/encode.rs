@@ -3,8 +3,9 @@
 use whatsapp_rust::wacore_binary::{Node, NodeValue, SERVER_JID};
 use whatsapp_rust::{Jid, NodeBuilder, Server};
 
+use crate::app_state::{CRITICAL, VERSION, name_patch};
 use crate::clock::Clock;
-use crate::phone::{PairingKeys, PrimaryHello};
+use crate::phone::{PairingKeys, Phone, PrimaryHello};
 use crate::world::{DeviceJid, Farewell, Lid, Number, Place, Reply, ScanOffer, User};
 
 mod keys;
@@ -12,6 +13,9 @@ mod lookup;
 mod push;
 
 pub(super) use push::push;
+
+/// What everybody is called.
+const PUSH_NAME: &str = "Sandbox";
 
 /// The number of the A/B property `lid_one_on_one_migration_enabled`.
 const LID_MIGRATED: u32 = 9435;
@@ -48,7 +52,7 @@ pub(crate) fn pair_success(id: u64, offer: &ScanOffer, keys: &PairingKeys) -> No
     ];
     if !offer.nameless {
         // A client takes this as the account's name, without which it can never say `available`.
-        children.push(NodeBuilder::new("biz").attr("name", "Sandbox").build());
+        children.push(NodeBuilder::new("biz").attr("name", PUSH_NAME).build());
     }
     if offer.lid_migrated {
         children.push(
@@ -129,21 +133,21 @@ pub(super) fn reply(reply: &Reply, clock: &Clock, secret: &[u8; 32]) -> Node {
             result(id, Some(lookup::usync(users, asked, secret)))
         }
         Reply::Groups { id, groups, list } => result(id, lookup::groups(groups, *list)),
-        Reply::AppState { id, collections } => {
-            let empty = |name: &String| {
+        Reply::AppState { id, collections, of } => {
+            let collections = collections.iter().map(|(name, version)| {
+                let patch = of.filter(|_| name == CRITICAL).map(|of| Phone::of(of, secret));
+                let now = if patch.is_some() { VERSION } else { 0 };
+                let patch = patch.filter(|_| *version < now).map(|phone| {
+                    let patch = NodeBuilder::new("patch").bytes(name_patch(&phone, PUSH_NAME));
+                    NodeBuilder::new("patches").children([patch.build()]).build()
+                });
                 NodeBuilder::new("collection")
                     .attr("name", name)
-                    .attr("version", "0")
+                    .attr("version", now)
+                    .children(patch)
                     .build()
-            };
-            result(
-                id,
-                Some(
-                    NodeBuilder::new("sync")
-                        .children(collections.iter().map(empty))
-                        .build(),
-                ),
-            )
+            });
+            result(id, Some(NodeBuilder::new("sync").children(collections).build()))
         }
         Reply::LinkCode { id, reference } => {
             let reference = NodeBuilder::new("link_code_pairing_ref")

@@ -7,8 +7,8 @@ use super::fault::{Answer, Strike};
 use super::keys::{InvalidKeys, Keys};
 use super::request::Reaction;
 use super::{
-    Address, Asked, ConnectionId, Device, Farewell, KeysOf, Number, Place, Push, Refused, Reply, Request,
-    Text, Treatment, Upload, World,
+    Address, Asked, ConnectionId, Device, Farewell, ForPhone, KeysOf, Number, Place, Push, Refused, Reply,
+    Request, Text, Treatment, Upload, World,
 };
 
 /// When a device has fewer one-time keys than this, it is told.
@@ -140,7 +140,11 @@ impl World {
             Asked::Privacy => Reply::Privacy { id },
             Asked::PreKeys(_) | Asked::Rotate(_) if rejected => Reply::Done { id },
             Asked::PreKeys(Some(upload)) => {
-                self.take_upload(device, upload);
+                let first = self.take_upload(device, upload);
+                if let (true, Some(device)) = (first && self.settings.app_state, device) {
+                    let wanted = ForPhone::KeyWanted { device: device.id };
+                    reaction.phones.push((device.number, wanted));
+                }
                 Reply::Done { id }
             }
             Asked::Rotate(Some(signed)) => {
@@ -204,7 +208,11 @@ impl World {
                     list: true,
                 }
             }
-            Asked::AppState { collections } => Reply::AppState { id, collections },
+            Asked::AppState { collections } => Reply::AppState {
+                id,
+                collections,
+                of: from.filter(|_| self.settings.app_state),
+            },
             Asked::LinkCode {
                 number,
                 wrapped_ephemeral,
@@ -246,14 +254,17 @@ impl World {
         }
     }
 
-    fn take_upload(&mut self, device: Option<Device>, upload: Upload) {
+    /// Returns whether it is the device's first.
+    fn take_upload(&mut self, device: Option<Device>, upload: Upload) -> bool {
         let Some(linked) = device.and_then(|device| self.accounts.device_mut(device)) else {
-            return;
+            return false;
         };
+        let first = linked.keys.is_none();
         // It was found good before.
         if let Ok(keys) = Keys::upload(linked.keys.clone(), upload) {
             linked.keys = Some(keys);
         }
+        first
     }
 
     /// The keys of a device, of which a one-time key is used up.

@@ -228,7 +228,9 @@ impl World {
 
     /// The LID WhatsApp has for `number`.
     pub(super) fn lid_of(&self, number: Number) -> Option<Lid> {
-        self.numbers.lid(number).or_else(|| self.accounts.lid(number))
+        let everybodys = || Some(Lid::derived(number)).filter(|_| self.settings.lids);
+        let known = self.numbers.lid(number).or_else(everybodys);
+        known.or_else(|| self.accounts.lid(number))
     }
 
     /// Ends all connections of `number`, or of everyone. Returns how many.

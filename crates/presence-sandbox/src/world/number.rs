@@ -41,6 +41,21 @@ impl Lid {
     }
 }
 
+impl Lid {
+    /// The LID that follows from a number, for those who have no other.
+    pub(crate) fn derived(number: Number) -> Self {
+        Self(DERIVED + number.0)
+    }
+
+    /// The number it follows from, if it does.
+    pub(crate) fn derived_from(self) -> Option<Number> {
+        Number::from_digits(self.0.checked_sub(DERIVED)?)
+    }
+}
+
+/// Above all LIDs that are given out otherwise. With a number of 15 digits it still has 18.
+const DERIVED: u64 = 300_000_000_000_000_000;
+
 impl FromStr for Number {
     type Err = InvalidNumber;
 

@@ -334,10 +334,7 @@ impl World {
         waiting.waiting.refused = None;
         let noise_key = waiting.noise_key;
         self.accounts.offer(device);
-        let lid = self
-            .numbers
-            .lid(number)
-            .unwrap_or_else(|| self.accounts.lid_for(number));
+        let lid = self.lid_of(number).unwrap_or(Lid::nth(0));
         let lid_migrated = self.is_lid_migrated(number);
         Ok(ScanOffer {
             connection,

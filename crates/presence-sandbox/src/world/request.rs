@@ -115,8 +115,9 @@ pub(crate) enum Asked {
     },
     /// A look-up of more people than one query may ask about.
     TooMany,
+    /// Each with the version that the client has.
     AppState {
-        collections: Vec<String>,
+        collections: Vec<(String, u64)>,
     },
     /// One group, or all that the account is in.
     Groups(Option<Place>),
@@ -207,7 +208,9 @@ pub(crate) enum Reply {
     },
     AppState {
         id: String,
-        collections: Vec<String>,
+        collections: Vec<(String, u64)>,
+        /// Whose state it is; `None` when it has none.
+        of: Option<Number>,
     },
     /// One group, or the list of several.
     Groups {
@@ -274,6 +277,10 @@ pub(crate) struct Reaction {
 pub(crate) enum ForPhone {
     Message(Message),
     Receipt(Receipt),
+    /// A device that can be written to now wants the key to the account's app state.
+    KeyWanted {
+        device: u16,
+    },
 }
 
 impl Asked {

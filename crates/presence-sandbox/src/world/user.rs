@@ -27,7 +27,12 @@ impl World {
 
     /// The number behind a LID.
     pub(super) fn number_of(&self, lid: Lid) -> Option<Number> {
-        self.numbers.by_lid(lid).or_else(|| self.accounts.by_lid(lid))
+        let known = self.numbers.by_lid(lid).or_else(|| self.accounts.by_lid(lid));
+        known.or_else(|| {
+            let number = lid.derived_from().filter(|_| self.settings.lids)?;
+            // Whoever has another LID does not have this one.
+            (self.lid_of(number) == Some(lid)).then_some(number)
+        })
     }
 
     /// The name under which `reader` is told of `number`: its LID when the reader's chats have moved to LIDs.

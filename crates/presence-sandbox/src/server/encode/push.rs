@@ -3,12 +3,9 @@
 use whatsapp_rust::NodeBuilder;
 use whatsapp_rust::wacore_binary::Node;
 
-use super::{device_jid, group_jid, server, user_jid};
+use super::{PUSH_NAME, device_jid, group_jid, server, user_jid};
 use crate::clock::Clock;
 use crate::world::{ChatStateOf, DeviceJid, Message, Push, Receipt, State, User};
-
-/// What everybody is called.
-const PUSH_NAME: &str = "Sandbox";
 
 pub(in crate::server) fn push(push: &Push, clock: &Clock) -> Node {
     match push {

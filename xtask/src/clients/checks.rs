@@ -1,0 +1,568 @@
+//! What a client is tried at, in this order: each check goes on where the one before it ended.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde_json::{Value, json};
+
+use super::Client;
+use super::driver::Driver;
+use super::install::Installed;
+use crate::api::Api;
+use crate::service::{Programs, Sandbox, Server, say};
+
+/// The account of the client that is tried.
+const OWN: &str = "5511988887777";
+/// The account of a second client of its kind.
+const SECOND: &str = "5511966665555";
+/// Somebody with nothing but a phone.
+const FRIEND: &str = "5511977776666";
+/// The account that the service has.
+const SERVICE: &str = "5511955554444";
+/// A group of the first and the friend.
+const GROUP: &str = "120363000000000000";
+
+/// How long what the sandbox is asked about may take to become so.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the service shows something, and how far off the client's clock may find it.
+const SHOWN: Duration = Duration::from_secs(3);
+const TOLERANCE: Duration = Duration::from_millis(700);
+
+/// One line of the table.
+pub(super) struct Row {
+    pub(super) name: &'static str,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) enum Outcome {
+    Passed,
+    Failed(String),
+}
+
+type Check = fn(&mut Trial<'_>) -> anyhow::Result<()>;
+
+const CHECKS: [(&str, Check); 20] = [
+    ("pairs by QR code", pairs_by_qr),
+    ("connects again with what it remembers", connects_again),
+    ("says that it is available", is_available),
+    ("looks numbers up", looks_up),
+    ("shows typing, recording, pause", shows),
+    ("its chat states are what the service sends", compares),
+    (
+        "is told of the service's typing and recording, and of their ends in time",
+        is_told,
+    ),
+    ("is told of presences", is_told_of_presences),
+    ("reads what a phone sends", reads),
+    ("reads what its own phone sent", reads_its_own),
+    ("is read by a phone", is_read),
+    ("knows a group and reads in it", reads_in_a_group),
+    ("two devices of one account read", second_device),
+    ("comes back after a cut", comes_back),
+    ("stops when it is replaced", is_replaced),
+    ("stops when it is banned, and comes back", is_banned),
+    ("stops when it is unlinked", is_unlinked),
+    ("pairs by link code", pairs_by_code),
+    ("logs out", logs_out),
+    ("uses each key once", uses_keys_once),
+];
+
+struct Trial<'a> {
+    installed: &'a Installed,
+    sandbox: Sandbox,
+    server: Server,
+    service: Api,
+    state: tempfile::TempDir,
+    client: Option<Driver>,
+}
+
+pub(super) fn run(programs: &Programs, installed: &Installed) -> anyhow::Result<Vec<Row>> {
+    let mut trial = Trial::start(programs, installed)?;
+    let mut rows = Vec::new();
+    for (name, check) in CHECKS {
+        let outcome = match check(&mut trial) {
+            Ok(()) => Outcome::Passed,
+            Err(error) => Outcome::Failed(format!("{error:#}")),
+        };
+        say(match &outcome {
+            Outcome::Passed => format!("   yes  {name}"),
+            Outcome::Failed(why) => format!("   NO   {name}: {why}"),
+        });
+        rows.push(Row { name, outcome });
+    }
+    if let Some(client) = trial.client.take() {
+        client.quit()?;
+    }
+    trial.server.stop()?;
+    Ok(rows)
+}
+
+impl<'a> Trial<'a> {
+    fn start(programs: &Programs, installed: &'a Installed) -> anyhow::Result<Self> {
+        let sandbox = programs.sandbox_with(&["--lids", "--app-state"])?;
+        installed.point_at(&sandbox.edge_url, &sandbox.edge_root)?;
+        let data = tempfile::tempdir()?;
+        let token = programs.new_account("clients", data.path())?;
+        let server = programs.server(&sandbox, data.path(), &["--listen", "127.0.0.1:0"])?;
+        let service = Api::new(server.url.clone(), token);
+        service.post("/api/instance/new", &json!({ "name": "clients" }))?;
+        let qr = service.get("/api/instance/connect/clients")?;
+        let code = qr["qrCode"].as_str().context("connect gave no QR code")?;
+        scan(&sandbox.control, SERVICE, code)?;
+        let group = json!({ "subject": "Friends", "members": [OWN, FRIEND] });
+        sandbox
+            .control
+            .call("PUT", &format!("/v1/groups/{GROUP}"), Some(&group))?
+            .success("groups")?;
+        let trial = Self {
+            installed,
+            sandbox,
+            server,
+            service,
+            state: state_dir()?,
+            client: None,
+        };
+        // whatsmeow writes to LIDs only, as accounts do whose chats have moved to them.
+        if installed.client == Client::Whatsmeow {
+            for number in [OWN, SECOND] {
+                trial
+                    .sandbox
+                    .control
+                    .call(
+                        "PUT",
+                        &format!("/v1/phones/{number}/lid"),
+                        Some(&json!({ "migrated": true })),
+                    )?
+                    .success("lid")?;
+            }
+        }
+        // The directory has to outlive the server.
+        std::mem::forget(data);
+        trial.until("/api", "the service is connected", |trial| {
+            let list = trial.service.get("/api/instance/list")?;
+            Ok(list["instances"][0]["connection"]["state"] == "connected")
+        })?;
+        Ok(trial)
+    }
+
+    fn control(&self) -> &Api {
+        &self.sandbox.control
+    }
+
+    fn driver(&self, state: PathBuf) -> anyhow::Result<Driver> {
+        let edge = (&self.sandbox.edge_url, &self.sandbox.edge_root);
+        Driver::start(&mut self.installed.driver(edge.0, edge.1, &state))
+    }
+
+    fn client(&mut self) -> anyhow::Result<&mut Driver> {
+        self.client.as_mut().context("it is not connected")
+    }
+
+    /// The client starts anew with what it remembers, and is connected.
+    fn restart(&mut self) -> anyhow::Result<()> {
+        self.client = None;
+        let mut client = self.driver(self.state.path().into())?;
+        client.tell(&json!({ "do": "connect" }))?;
+        client.wait("open", |_| true)?;
+        self.client = Some(client);
+        Ok(())
+    }
+
+    /// A client that remembers nothing shows its first QR code.
+    fn unlinked(&mut self) -> anyhow::Result<(Driver, String)> {
+        self.client = None;
+        self.state = state_dir()?;
+        let mut client = self.driver(self.state.path().into())?;
+        client.tell(&json!({ "do": "connect" }))?;
+        let (_, qr) = client.wait("qr", |_| true)?;
+        let qr = qr["qr"].as_str().context("a QR code is a text")?.to_owned();
+        Ok((client, qr))
+    }
+
+    fn until(
+        &self,
+        _of: &str,
+        what: &str,
+        is_so: impl Fn(&Self) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let asked = Instant::now();
+        while asked.elapsed() < TIMEOUT {
+            if is_so(self)? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        anyhow::bail!("it did not come about that {what}")
+    }
+
+    fn phone(&self, number: &str) -> anyhow::Result<Value> {
+        self.control().get(&format!("/v1/phones/{number}"))
+    }
+
+    fn send(&self, from: &str, to: &str, text: &str) -> anyhow::Result<Value> {
+        let message = json!({ "to": to, "text": text });
+        self.control().post(&format!("/v1/phones/{from}/send"), &message)
+    }
+
+    fn fault(&self, fault: &Value) -> anyhow::Result<()> {
+        self.control().post("/v1/faults", fault).map(drop)
+    }
+
+    /// The address under which the client writes to somebody.
+    fn address(&self, number: &str) -> anyhow::Result<String> {
+        Ok(match self.installed.client {
+            Client::Baileys => format!("{number}@s.whatsapp.net"),
+            // As the sandbox gives LIDs to everybody.
+            Client::Whatsmeow => format!("{}@lid", 300_000_000_000_000_000 + number.parse::<u64>()?),
+        })
+    }
+
+    /// The last chat state that `number` sent, with which of its attributes were JIDs.
+    fn last_chat_state(&self, number: &str) -> anyhow::Result<(String, Value)> {
+        let journal = self.control().get("/v1/journal")?;
+        let entries = journal["entries"].as_array().context("a journal has entries")?;
+        let of = entries.iter().rev().find(|entry| {
+            let stanza = entry["stanza"].as_str().unwrap_or_default();
+            entry["from"] == number && stanza.starts_with("<chatstate") && stanza.contains("<composing/>")
+        });
+        let entry = of.with_context(|| format!("…{} showed nothing", &number[number.len() - 2..]))?;
+        let stanza = entry["stanza"].as_str().unwrap_or_default().to_owned();
+        Ok((stanza, entry["jids"].clone()))
+    }
+}
+
+/// Memory is faster than a disk for the hundreds of small writes of a pairing.
+fn state_dir() -> anyhow::Result<tempfile::TempDir> {
+    let memory = std::path::Path::new("/dev/shm");
+    Ok(match memory.is_dir() {
+        true => tempfile::tempdir_in(memory)?,
+        false => tempfile::tempdir()?,
+    })
+}
+
+fn scan(control: &Api, number: &str, qr: &str) -> anyhow::Result<()> {
+    control
+        .post(&format!("/v1/phones/{number}/scan"), &json!({ "qr": qr }))
+        .map(drop)
+}
+
+fn text_is(text: &str) -> impl Fn(&Value) -> bool {
+    move |event| event["text"] == text
+}
+
+fn pairs_by_qr(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let (mut client, qr) = trial.unlinked()?;
+    scan(trial.control(), OWN, &qr)?;
+    let (_, paired) = client.wait("paired", |_| true)?;
+    ensure!(
+        paired["jid"] == format!("{OWN}:1@s.whatsapp.net"),
+        "it is paired as {}",
+        paired["jid"]
+    );
+    client.wait("open", |_| true)?;
+    trial.client = Some(client);
+    Ok(())
+}
+
+fn connects_again(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    // What a pairing is followed by may take the client a moment to store.
+    std::thread::sleep(Duration::from_secs(2));
+    if let Some(client) = trial.client.take() {
+        client.quit()?;
+    }
+    trial.until(
+        "",
+        "it is gone",
+        |trial| Ok(trial.phone(OWN)?["connections"] == 0),
+    )?;
+    trial.restart()
+}
+
+fn is_available(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.client()?.tell(&json!({ "do": "available", "on": true }))?;
+    trial.until("", "it is available", |trial| {
+        Ok(trial.phone(OWN)?["available"] == true)
+    })
+}
+
+fn looks_up(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let nobody = "5511900000001";
+    trial
+        .control()
+        .call(
+            "PUT",
+            &format!("/v1/numbers/{nobody}"),
+            Some(&json!({ "canonical": null })),
+        )?
+        .success("numbers")?;
+    let alias = "551177776666";
+    trial
+        .control()
+        .call(
+            "PUT",
+            &format!("/v1/numbers/{alias}"),
+            Some(&json!({ "canonical": FRIEND })),
+        )?
+        .success("numbers")?;
+    for (number, found) in [(FRIEND, Some(FRIEND)), (alias, Some(FRIEND)), (nobody, None)] {
+        let client = trial.client()?;
+        client.tell(&json!({ "do": "look_up", "number": number }))?;
+        let (_, answer) = client.wait("looked_up", |_| true)?;
+        ensure!(answer["exists"] == found.is_some(), "{number}: {answer}");
+        if let Some(found) = found {
+            ensure!(
+                answer["jid"] == format!("{found}@s.whatsapp.net"),
+                "{number}: {answer}"
+            );
+        }
+    }
+    Ok(())
+}
+
+fn shows(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let to = trial.address(FRIEND)?;
+    for state in ["composing", "recording", "paused"] {
+        trial
+            .client()?
+            .tell(&json!({ "do": "show", "to": to, "state": state }))?;
+    }
+    trial.until(
+        "",
+        "the friend's phone shows typing, then recording, then nothing",
+        |trial| {
+            let shown = trial.control().get(&format!("/v1/phones/{FRIEND}/shown"))?;
+            let timeline = shown["timeline"].as_array().cloned().unwrap_or_default();
+            let told: Vec<_> = timeline
+                .iter()
+                .filter(|spell| spell["from"] == OWN)
+                .map(|spell| (spell["state"].clone(), spell["why"].clone()))
+                .collect();
+            Ok(told
+                == [
+                    (json!("typing"), json!("replaced")),
+                    (json!("recording"), json!("paused")),
+                ])
+        },
+    )
+}
+
+fn compares(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    show(trial, FRIEND, "typing")?;
+    show(trial, FRIEND, "pause")?;
+    let (ours, our_jids) = trial.last_chat_state(SERVICE)?;
+    let (theirs, their_jids) = trial.last_chat_state(OWN)?;
+    let to = trial.address(FRIEND)?;
+    ensure!(
+        ours == format!("<chatstate to=\"{FRIEND}@s.whatsapp.net\"><composing/></chatstate>"),
+        "ours: {ours}"
+    );
+    ensure!(our_jids == json!(["chatstate.to"]), "ours: {our_jids}");
+    // Baileys says who it is, which the others leave to the server.
+    let (expected, jids) = match trial.installed.client {
+        Client::Baileys => (
+            format!("<chatstate from=\"{OWN}:1@s.whatsapp.net\" to=\"{to}\"><composing/></chatstate>"),
+            json!(["chatstate.from", "chatstate.to"]),
+        ),
+        Client::Whatsmeow => (
+            format!("<chatstate to=\"{to}\"><composing/></chatstate>"),
+            json!(["chatstate.to"]),
+        ),
+    };
+    ensure!(theirs == expected, "theirs: {theirs}");
+    ensure!(their_jids == jids, "theirs: {their_jids}");
+    Ok(())
+}
+
+/// The service shows something to `number` for [`SHOWN`].
+fn show(trial: &Trial<'_>, number: &str, state: &str) -> anyhow::Result<()> {
+    let request = json!({ "number": number, "state": state, "duration": SHOWN.as_secs() });
+    trial
+        .service
+        .post("/api/chat/presence/clients", &request)
+        .map(drop)
+}
+
+fn is_told(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    for (state, told) in [("typing", "composing"), ("recording", "recording")] {
+        show(trial, OWN, state)?;
+        let client = trial.client()?;
+        let (began, event) = client.wait("presence", |event| event["state"] == told)?;
+        let from = event["from"].as_str().unwrap_or_default();
+        let expected = match trial.installed.client {
+            Client::Baileys => format!("{SERVICE}@s.whatsapp.net"),
+            Client::Whatsmeow => format!("{}@lid", 300_000_000_000_000_000 + SERVICE.parse::<u64>()?),
+        };
+        ensure!(from == expected, "it was told of {from}");
+        // What Baileys calls `available` is a pause.
+        let (ended, _) = trial
+            .client()?
+            .wait("presence", |event| event["state"] == "available")?;
+        let lasted = ended - began;
+        ensure!(
+            lasted.abs_diff(SHOWN) < TOLERANCE,
+            "{state} lasted {lasted:?}, not {SHOWN:?}"
+        );
+    }
+    Ok(())
+}
+
+fn is_told_of_presences(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let to = trial.address(FRIEND)?;
+    let client = trial.client()?;
+    client.tell(&json!({ "do": "subscribe", "to": to }))?;
+    client
+        .wait("presence", |event| event["state"] == "unavailable")
+        .map(drop)
+}
+
+fn reads(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let sent = trial.send(FRIEND, OWN, "hello")?;
+    let (_, message) = trial.client()?.wait("message", text_is("hello"))?;
+    ensure!(message["me"] == false, "it thinks that it wrote it: {message}");
+    trial.until("", "the phone has a receipt", |trial| {
+        let inbox = trial.control().get(&format!("/v1/phones/{FRIEND}/messages"))?;
+        let receipts = inbox["receipts"].as_array().cloned().unwrap_or_default();
+        ensure!(
+            receipts.iter().all(|receipt| receipt["kind"] != "retry"),
+            "it asked again: {receipts:?}"
+        );
+        Ok(receipts
+            .iter()
+            .any(|receipt| receipt["id"] == sent["id"] && receipt["from"] == OWN && receipt["device"] == 1))
+    })
+}
+
+fn reads_its_own(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.send(OWN, FRIEND, "from my phone")?;
+    let (_, message) = trial.client()?.wait("message", text_is("from my phone"))?;
+    ensure!(
+        message["me"] == true,
+        "it thinks that somebody else wrote it: {message}"
+    );
+    Ok(())
+}
+
+fn is_read(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let to = format!("{FRIEND}@s.whatsapp.net");
+    trial
+        .client()?
+        .tell(&json!({ "do": "text", "to": to, "text": "from a device" }))?;
+    trial.client()?.wait("sent", |_| true)?;
+    for number in [FRIEND, OWN] {
+        trial.until("", "both phones have it", |trial| {
+            let inbox = trial.control().get(&format!("/v1/phones/{number}/messages"))?;
+            let messages = inbox["messages"].as_array().cloned().unwrap_or_default();
+            Ok(messages
+                .iter()
+                .any(|message| message["text"] == "from a device" && message["from"] == OWN))
+        })?;
+    }
+    Ok(())
+}
+
+fn reads_in_a_group(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let client = trial.client()?;
+    client.tell(&json!({ "do": "group", "group": format!("{GROUP}@g.us") }))?;
+    let (_, group) = client.wait("group", |_| true)?;
+    ensure!(group["subject"] == "Friends" && group["size"] == 2, "{group}");
+    for text in ["hello all", "again"] {
+        trial.send(FRIEND, &format!("{GROUP}@g.us"), text)?;
+        let (_, message) = trial.client()?.wait("message", text_is(text))?;
+        ensure!(message["chat"] == format!("{GROUP}@g.us"), "{message}");
+    }
+    Ok(())
+}
+
+fn second_device(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let state = state_dir()?;
+    let mut other = trial.driver(state.path().into())?;
+    other.tell(&json!({ "do": "connect" }))?;
+    let (_, qr) = other.wait("qr", |_| true)?;
+    scan(trial.control(), OWN, qr["qr"].as_str().unwrap_or_default())?;
+    other.wait("open", |_| true)?;
+    trial.until("", "two are connected", |trial| {
+        Ok(trial.phone(OWN)?["connections"] == 2)
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
+    trial.send(FRIEND, OWN, "to both")?;
+    other.wait("message", text_is("to both"))?;
+    trial.client()?.wait("message", text_is("to both"))?;
+    // The one writes, the other reads.
+    let to = format!("{FRIEND}@s.whatsapp.net");
+    other.tell(&json!({ "do": "text", "to": to, "text": "from the second" }))?;
+    let (_, message) = trial.client()?.wait("message", text_is("from the second"))?;
+    ensure!(message["me"] == true, "{message}");
+    other.tell(&json!({ "do": "logout" }))?;
+    trial.until("", "one is left", |trial| Ok(trial.phone(OWN)?["devices"] == 1))
+}
+
+fn comes_back(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.control().post_nothing(&format!("/v1/phones/{OWN}/drop"))?;
+    let own_way = trial.installed.client == Client::Whatsmeow;
+    let client = trial.client()?;
+    client.wait("closed", |_| true)?;
+    if !own_way {
+        client.tell(&json!({ "do": "connect" }))?;
+    }
+    client.wait("open", |_| true).map(drop)
+}
+
+fn is_replaced(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.fault(&json!({ "kind": "replaced", "account": OWN }))?;
+    trial.client()?.wait("closed", |event| event["code"] == 440)?;
+    trial.restart()
+}
+
+fn is_banned(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.fault(&json!({ "kind": "ban", "lasts_ms": 60_000, "account": OWN }))?;
+    trial.client()?.wait("closed", |event| event["code"] == 402)?;
+    trial.control().delete("/v1/faults")?;
+    trial.restart()
+}
+
+fn is_unlinked(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial
+        .control()
+        .post_nothing(&format!("/v1/phones/{OWN}/unlink"))?;
+    trial
+        .client()?
+        .wait("closed", |event| event["code"] == 401)
+        .map(drop)
+}
+
+fn pairs_by_code(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let (mut client, _) = trial.unlinked()?;
+    client.tell(&json!({ "do": "code", "number": SECOND }))?;
+    let (_, code) = client.wait("code", |_| true)?;
+    trial.control().post(
+        &format!("/v1/phones/{SECOND}/link"),
+        &json!({ "code": code["code"] }),
+    )?;
+    client.wait("open", |_| true)?;
+    trial.client = Some(client);
+    Ok(())
+}
+
+fn logs_out(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    std::thread::sleep(Duration::from_secs(2));
+    trial.client()?.tell(&json!({ "do": "logout" }))?;
+    trial.until("", "no device is linked", |trial| {
+        Ok(trial.phone(SECOND)?["devices"] == 0)
+    })
+}
+
+/// What the journal says was refused, of all this.
+fn uses_keys_once(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let journal = trial.control().get("/v1/journal")?;
+    let entries = journal["entries"].as_array().cloned().unwrap_or_default();
+    let refused: Vec<_> = entries
+        .iter()
+        .map(|entry| &entry["refused"])
+        .filter(|refused| {
+            **refused == "pre_key_used" || **refused == "wrong_signature" || **refused == "wrong_identity"
+        })
+        .collect();
+    ensure!(refused.is_empty(), "{refused:?}");
+    Ok(())
+}
