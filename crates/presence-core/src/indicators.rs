@@ -161,7 +161,7 @@ impl Indicators {
         let schedule = Schedule::new(now, command, self.command_number, seen, &self.timing);
         self.chats.set(chat.clone(), schedule);
         self.count_shown(old, Some(schedule));
-        if let Some(old) = old.filter(|old| old.is_shown() && !schedule.is_shown()) {
+        if let Some(old) = old.filter(Schedule::is_shown) {
             self.note_ended(now.min(old.end));
         }
         self.last_command = Some(LastCommand {

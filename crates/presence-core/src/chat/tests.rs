@@ -86,7 +86,11 @@ fn everything_else_is_refused() {
         (&format!("{twenty_one}@lid"), Id),
         (&format!("{twenty_one}@g.us"), Id),
         (&format!("1-{twenty_one}@g.us"), Id),
-        (&format!("{}@lid", "1".repeat(200)), InvalidChat::TooLong(204)),
+        (&format!("{}@lid", "1".repeat(MAX_WRITTEN - 4)), Id),
+        (
+            &format!("{}@lid", "1".repeat(MAX_WRITTEN - 3)),
+            InvalidChat::TooLong(MAX_WRITTEN + 1),
+        ),
     ];
     for (text, expected) in rows {
         assert_eq!(text.parse::<ChatJid>(), Err(expected), "{text:?}");

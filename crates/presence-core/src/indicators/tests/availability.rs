@@ -97,3 +97,33 @@ fn the_lingering_ends_with_the_connection() {
         ["0 Available", "0 7 Composing", "5 7 Paused", "8 Unavailable"]
     );
 }
+
+#[test]
+fn nothing_lingers_longer_for_a_name_that_shows_nothing() {
+    let mut session = Session::new();
+    session.show(0.0, "7", TYPING, 5);
+    session.wait_until(12.0);
+    session.indicators.handle_alias(session.now, jid("1"), jid("2"));
+    assert_eq!(
+        session.rest(),
+        ["0 Available", "0 7 Composing", "5 7 Paused", "15 Unavailable"]
+    );
+}
+
+#[test]
+fn an_availability_that_was_lost_is_told_again_while_up() {
+    let mut session = Session::new();
+    assert_eq!(session.indicators.availability(), Some(Availability::Unavailable));
+    session.indicators.handle_availability_lost(session.now);
+    assert_eq!(session.indicators.availability(), None);
+    session.show(1.0, "7", TYPING, 5);
+    session.wait_until(8.0);
+    session.indicators.handle_availability_lost(session.now);
+    session.drain();
+    session.down(9.0);
+    assert_eq!(session.indicators.availability(), None);
+    session.indicators.handle_availability_lost(session.now);
+    session.drain();
+    let expected = ["1 Available", "1 7 Composing", "6 7 Paused", "8 Available"];
+    assert_eq!(session.sent, expected);
+}

@@ -61,6 +61,11 @@ fn there_is_a_limit_to_the_chats_of_a_session() {
         session.indicators.handle_command(session.now, one_more, show),
         Ok(())
     );
+    // A failure that comes too late finds no room for a `paused` that is owed.
+    session.drain();
+    session.indicators.handle_failure(session.now, &jid("0"));
+    assert_eq!(session.indicators.chats.len(), MAX_CHATS);
+    assert_eq!(session.indicators.shown(), MAX_CHATS);
 }
 
 #[test]
