@@ -12,12 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use presence_api::{HttpSettings, Limits};
 use presence_store::TokenKey;
 use presence_wa::{Edge, FleetSettings};
 use tracing_subscriber::EnvFilter;
 
 use self::settings::Setting;
-use crate::rate_limit::Limits;
 
 /// The configuration of `presence-server serve`.
 #[derive(Clone, Debug)]
@@ -45,36 +45,6 @@ pub struct Config {
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
-}
-
-/// How HTTP is served, whatever carries it.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
-    /// Requests a minute.
-    pub limits: Limits,
-    /// Origins whose pages may call, as browsers send them; `*` is every origin.
-    pub cors_origins: Vec<HeaderValue>,
-    /// Whether `GET /metrics` answers.
-    pub metrics: bool,
-    /// The longest a connection waits for the head of its next request. Default 60 s.
-    pub idle_timeout: Duration,
-    /// The longest a request's body may take to arrive. Default 10 s.
-    pub body_timeout: Duration,
-    /// The longest `connect` waits for WhatsApp. Contract: 60 s.
-    pub connect_hold: Duration,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            cors_origins: Vec::new(),
-            metrics: false,
-            idle_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(10),
-            connect_hold: Duration::from_secs(60),
-        }
-    }
 }
 
 /// How log lines look.

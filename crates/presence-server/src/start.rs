@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use presence_api::Server;
 use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
 use presence_wa::{DeviceId, Edge, Keys, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::serve::Server;
 
 /// The service on a data directory, listening. Sessions that were saved there are on their way back.
 pub struct Service {

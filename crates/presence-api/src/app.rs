@@ -11,11 +11,11 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::config::HttpSettings;
 use crate::cors::Cors;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::sessions::Sessions;
+use crate::settings::HttpSettings;
 
 /// The service, as its handlers see it.
 pub(crate) struct App {

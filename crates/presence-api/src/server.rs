@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
-use crate::config::HttpSettings;
+use crate::connection::{self, HttpConnection};
 use crate::http;
-use crate::polite::{self, Polite};
 use crate::sessions::RegistryLedger;
+use crate::settings::HttpSettings;
 
 /// The most a request's head may take: its line and all fields. hyper answers 431 beyond.
 const MAX_HEAD: usize = 16 * 1024;
@@ -77,28 +77,28 @@ impl Server {
             let app = Arc::clone(&self.app);
             async move { Ok::<_, std::convert::Infallible>(http::handle(app, peer, request).await) }
         });
-        let mut connection = http1::Builder::new()
+        let mut serving = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(self.app.settings.idle_timeout)
             .max_buf_size(MAX_HEAD)
             // A client that has nothing more to send still waits for its answer.
             .half_close(true)
-            .serve_connection(TokioIo::new(Polite::new(stream)), service);
+            .serve_connection(TokioIo::new(HttpConnection::new(stream)), service);
         let ended = tokio::select! {
-            ended = &mut connection => ended,
+            ended = &mut serving => ended,
             () = self.app.stopping.cancelled() => {
-                std::pin::Pin::new(&mut connection).graceful_shutdown();
-                (&mut connection).await
+                std::pin::Pin::new(&mut serving).graceful_shutdown();
+                (&mut serving).await
             }
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended early");
-            let parts = connection.into_parts();
+            let parts = serving.into_parts();
             let stream = parts.io.into_inner().into_inner();
             if error.is_timeout() {
-                polite::answer_slow_head(stream, &parts.read_buf).await;
+                connection::answer_slow_head(stream, &parts.read_buf).await;
             } else if error.is_parse() {
-                polite::close(stream).await;
+                connection::close(stream).await;
             }
         }
     }

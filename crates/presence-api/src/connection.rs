@@ -22,7 +22,7 @@ const UNREAD: Duration = Duration::from_secs(30);
 /// A connection on which hyper's own answers to what it cannot parse, which have no body, are replaced by the
 /// contract's. Every answer of ours has a body, so theirs cannot be mistaken. A write fails once the client has
 /// taken nothing for [`UNREAD`].
-pub(crate) struct Polite<S> {
+pub(crate) struct HttpConnection<S> {
     stream: S,
     /// Runs while a write waits for the client.
     unread: Option<Pin<Box<Sleep>>>,
@@ -30,7 +30,7 @@ pub(crate) struct Polite<S> {
     instead: Option<(Bytes, usize)>,
 }
 
-impl<S> Polite<S> {
+impl<S> HttpConnection<S> {
     pub(crate) fn new(stream: S) -> Self {
         Self {
             stream,
@@ -44,7 +44,7 @@ impl<S> Polite<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Polite<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for HttpConnection<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Polite<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Polite<S> {
+impl<S: AsyncWrite + Unpin> HttpConnection<S> {
     fn poll_write_in_time(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         if written.is_ready() {
@@ -70,7 +70,7 @@ impl<S: AsyncWrite + Unpin> Polite<S> {
 }
 
 /// Not vectored, so that a head always comes whole and in one buffer.
-impl<S: AsyncWrite + Unpin> AsyncWrite for Polite<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for HttpConnection<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let (mut answer, stands_for) = match this.instead.take() {
@@ -171,17 +171,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_given_up_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(7);
-        let mut polite = Polite::new(ours);
+        let mut connection = HttpConnection::new(ours);
         let slow_reader = async {
             for _ in 0..4 {
                 sleep(UNREAD - Duration::from_secs(1)).await;
                 theirs.read_exact(&mut [0; 7]).await.unwrap();
             }
         };
-        let (written, ()) = tokio::join!(polite.write_all(&[b'x'; 35]), slow_reader);
+        let (written, ()) = tokio::join!(connection.write_all(&[b'x'; 35]), slow_reader);
         written.unwrap();
 
-        let stuck = timeout(2 * UNREAD, polite.write_all(b"x")).await;
+        let stuck = timeout(2 * UNREAD, connection.write_all(b"x")).await;
         assert_eq!(stuck.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
@@ -190,8 +190,8 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(7);
         let head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
         let writing = async {
-            let mut polite = Polite::new(ours);
-            polite.write_all(head).await.unwrap();
+            let mut connection = HttpConnection::new(ours);
+            connection.write_all(head).await.unwrap();
         };
         let mut text = String::new();
         let (_, read) = tokio::join!(writing, theirs.read_to_string(&mut text));

@@ -45,7 +45,7 @@ async fn head_is_get_without_the_body() {
 #[tokio::test(start_paused = true)]
 async fn the_open_routes_need_no_token_and_count_against_no_limit() {
     let app = TestApp::with(|options| {
-        options.http.limits = presence_server::Limits {
+        options.http.limits = presence_api::Limits {
             requests: 1,
             new_instances: 1,
             failures: 1,

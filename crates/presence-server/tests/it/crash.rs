@@ -9,9 +9,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::PATIENCE;
-use super::program::{Data, Server};
-use crate::app::phone;
+use crate::program::{Data, Server};
+use crate::{PATIENCE, phone};
 
 const ROUNDS: u64 = 8;
 

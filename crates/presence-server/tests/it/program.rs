@@ -20,31 +20,30 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use super::PATIENCE;
-use crate::app::{SHOP, phone};
+use crate::{PATIENCE, SHOP, phone};
 
 /// How often a state is asked for. It bounds no test, it only spaces the questions.
 const POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A data directory, gone with the test, with an account `acme`.
-pub(super) struct Data {
+pub(crate) struct Data {
     dir: TempDir,
     token: Mutex<Option<String>>,
 }
 
 impl Data {
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             dir: TempDir::new().unwrap(),
             token: Mutex::default(),
         })
     }
 
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         self.dir.path().to_str().unwrap()
     }
 
-    pub(super) fn serve_args(&self, sandbox: &Sandbox) -> Vec<String> {
+    pub(crate) fn serve_args(&self, sandbox: &Sandbox) -> Vec<String> {
         let key = STANDARD.encode(sandbox.edge_key());
         let args = [
             "serve",
@@ -69,7 +68,7 @@ impl Data {
         args
     }
 
-    pub(super) async fn serve(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
+    pub(crate) async fn serve(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
         self.ready(Program::start(
             &self.serve_args(sandbox),
             &[("PRESENCE_LOG", "debug")],
@@ -78,7 +77,7 @@ impl Data {
     }
 
     /// The same settings, from the environment alone.
-    pub(super) async fn serve_by_variables(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
+    pub(crate) async fn serve_by_variables(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
         let (url, key) = (sandbox.edge_url().unwrap(), STANDARD.encode(sandbox.edge_key()));
         let variables = [
             ("PRESENCE_LISTEN", "127.0.0.1:0"),
@@ -91,7 +90,7 @@ impl Data {
     }
 
     /// A server whose instance `shop` is connected as [`SHOP`].
-    pub(super) async fn serve_with_shop(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
+    pub(crate) async fn serve_with_shop(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
         let server = self.serve(sandbox).await;
         assert_eq!(
             server.post("/api/instance/new", json!({"name": "shop"})).await.0,
@@ -106,7 +105,7 @@ impl Data {
         server
     }
 
-    pub(super) fn start(&self, args: &[&str]) -> Program {
+    pub(crate) fn start(&self, args: &[&str]) -> Program {
         Program::start(args, &[])
     }
 
@@ -142,7 +141,7 @@ impl Data {
 }
 
 /// A server that is ready.
-pub(super) struct Server {
+pub(crate) struct Server {
     program: Program,
     url: String,
     address: SocketAddr,
@@ -152,28 +151,28 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    pub(super) fn token(&self) -> &str {
+    pub(crate) fn token(&self) -> &str {
         &self.token
     }
 
-    pub(super) async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         self.call("GET", path, &self.token, Value::Null).await.unwrap()
     }
 
-    pub(super) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         self.call("POST", path, &self.token, body).await.unwrap()
     }
 
     /// An error is a connection that broke: the server is gone.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         method: &str,
         path: &str,
@@ -200,7 +199,7 @@ impl Server {
     }
 
     /// Waits until the server knows an account's token: another process may just have written it.
-    pub(super) async fn wait_for_token(&self, token: &str) {
+    pub(crate) async fn wait_for_token(&self, token: &str) {
         let known = async {
             while self
                 .call("GET", "/api/instance/list", token, Value::Null)
@@ -215,7 +214,7 @@ impl Server {
         timeout(PATIENCE, known).await.unwrap();
     }
 
-    pub(super) async fn wait_for_state(&self, name: &str, state: &str) {
+    pub(crate) async fn wait_for_state(&self, name: &str, state: &str) {
         let path = format!("/api/instance/list?instanceName={name}");
         let is_so = async {
             loop {
@@ -235,7 +234,7 @@ impl Server {
     }
 
     /// Waits until a text is in the log.
-    pub(super) async fn wait_for_log(&self, text: &str) {
+    pub(crate) async fn wait_for_log(&self, text: &str) {
         let mut log = self.program.log.clone();
         timeout(PATIENCE, log.wait_for(|log| log.contains(text)))
             .await
@@ -243,17 +242,17 @@ impl Server {
             .unwrap();
     }
 
-    pub(super) fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         self.program.signal(name);
     }
 
-    pub(super) async fn end(self) -> End {
+    pub(crate) async fn end(self) -> End {
         self.program.end().await
     }
 }
 
 /// A running `presence-server`. Killed when dropped.
-pub(super) struct Program {
+pub(crate) struct Program {
     child: Child,
     stdout: BufReader<ChildStdout>,
     log: watch::Receiver<String>,
@@ -262,10 +261,10 @@ pub(super) struct Program {
 
 /// How a process ended, and what it wrote that nobody had read.
 #[derive(Debug)]
-pub(super) struct End {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct End {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Program {
@@ -300,7 +299,7 @@ impl Program {
     }
 
     /// The next line of stdout.
-    pub(super) async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
         timeout(PATIENCE, self.stdout.read_line(&mut line))
             .await
@@ -319,7 +318,7 @@ impl Program {
         assert!(kill.success());
     }
 
-    pub(super) async fn end(mut self) -> End {
+    pub(crate) async fn end(mut self) -> End {
         let mut stdout = String::new();
         let ended = async {
             self.stdout.read_to_string(&mut stdout).await.unwrap();
@@ -337,6 +336,6 @@ impl Program {
 }
 
 /// Runs a command to its end.
-pub(super) async fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> End {
+pub(crate) async fn run<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> End {
     Program::start(args, &[]).end().await
 }

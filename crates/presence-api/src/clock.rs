@@ -1,4 +1,4 @@
-//! The one place of the service that reads the wall clock.
+//! The one place that reads the wall clock.
 
 use std::time::SystemTime;
 
@@ -10,6 +10,7 @@ use chrono::{DateTime, Utc};
     clippy::disallowed_methods,
     reason = "the edge of the service, where the wall clock comes in"
 )]
-pub(crate) fn utc_now() -> DateTime<Utc> {
+#[must_use]
+pub fn utc_now() -> DateTime<Utc> {
     SystemTime::now().into()
 }

@@ -1,6 +1,6 @@
 //! Rate limits: exact counts and headers.
 
-use presence_server::Limits;
+use presence_api::Limits;
 use serde_json::json;
 use tokio::time::sleep;
 

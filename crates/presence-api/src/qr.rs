@@ -1,10 +1,10 @@
 //! QR codes as pictures: a PNG for the API, half blocks for a terminal.
 
+use std::error::Error;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use qrcode::{Color, EcLevel, QrCode};
-
-use crate::error::ApiError;
 
 /// Pixels a module: large enough that a phone reads it from a screen without scaling.
 const SCALE: usize = 8;
@@ -12,7 +12,7 @@ const SCALE: usize = 8;
 const QUIET: usize = 4;
 
 /// A QR code, as a square of modules with its quiet zone.
-pub(crate) struct Picture {
+pub struct Picture {
     modules: Vec<bool>,
     width: usize,
 }
@@ -21,10 +21,10 @@ impl Picture {
     /// Draws `text`.
     ///
     /// # Errors
-    /// [`ApiError::Internal`] when `text` is longer than a QR code holds (about 2900 bytes).
-    pub(crate) fn of(text: &str) -> Result<Self, ApiError> {
+    /// When `text` is longer than a QR code holds (about 2900 bytes).
+    pub fn of(text: &str) -> Result<Self, PictureError> {
         let code = QrCode::with_error_correction_level(text, EcLevel::L)
-            .map_err(|error| ApiError::internal("drawing a QR code", Some(error.into())))?;
+            .map_err(|error| PictureError::Code(error.into()))?;
         let inner = code.width();
         let width = inner + 2 * QUIET;
         let mut modules = vec![false; width * width];
@@ -38,11 +38,9 @@ impl Picture {
     /// `data:image/png;base64,…`, one bit a pixel.
     ///
     /// # Errors
-    /// [`ApiError::Internal`] when the encoder fails.
-    pub(crate) fn to_data_url(&self) -> Result<String, ApiError> {
-        let png = self
-            .to_png()
-            .map_err(|error| ApiError::internal("encoding a PNG", Some(error.into())))?;
+    /// When the encoder fails.
+    pub fn to_data_url(&self) -> Result<String, PictureError> {
+        let png = self.to_png().map_err(|error| PictureError::Png(error.into()))?;
         Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
     }
 
@@ -67,7 +65,8 @@ impl Picture {
     }
 
     /// Two rows of modules a line, dark on light whatever the terminal's colours.
-    pub(crate) fn to_half_blocks(&self) -> String {
+    #[must_use]
+    pub fn to_half_blocks(&self) -> String {
         const BLACK_ON_WHITE: &str = "\x1b[30;107m";
         const RESET: &str = "\x1b[0m";
         let mut text = String::new();
@@ -90,6 +89,18 @@ impl Picture {
     fn is_dark(&self, x: usize, y: usize) -> bool {
         self.modules.get(y * self.width + x).copied().unwrap_or(false)
     }
+}
+
+/// A text that could not be drawn.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// It fits no QR code.
+    #[error("the text cannot be drawn as a QR code")]
+    Code(#[source] Box<dyn Error + Send + Sync>),
+    /// The picture could not be encoded.
+    #[error("the QR code cannot be encoded as a PNG")]
+    Png(#[source] Box<dyn Error + Send + Sync>),
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use presence_store::Caller;
 use tokio::time::Instant;
 
+use crate::settings::Limits;
+
 /// How long a window is. Contract, not configuration.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Most keys counted one by one; those beyond share a window. A key takes about 50 bytes.
@@ -25,27 +27,6 @@ const SHARDS: usize = 16;
 pub(crate) const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 pub(crate) const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 pub(crate) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
-
-/// Requests a minute; 0 is no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// By one token, of any route but `POST /api/instance/new`. Contract: 100.
-    pub requests: u32,
-    /// By one token, of `POST /api/instance/new`. Contract: 20.
-    pub new_instances: u32,
-    /// Without a valid token, by one client address (an IPv6 address stands for its /64). Contract: 60.
-    pub failures: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            requests: 100,
-            new_instances: 20,
-            failures: 60,
-        }
-    }
-}
 
 /// Counts requests.
 #[derive(Debug)]

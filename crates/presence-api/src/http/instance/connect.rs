@@ -12,7 +12,7 @@ use super::Status;
 use crate::app::{App, device};
 use crate::error::ApiError;
 use crate::json::{self, Body};
-use crate::qr::Picture;
+use crate::qr::{Picture, PictureError};
 
 /// The contract's text for a wrong number anywhere.
 const INVALID_NUMBER: ApiError =
@@ -104,6 +104,12 @@ impl From<ConnectError> for ApiError {
             ConnectError::Gone => Self::NoSuchInstance,
             _ => Self::NotConnected,
         }
+    }
+}
+
+impl From<PictureError> for ApiError {
+    fn from(error: PictureError) -> Self {
+        Self::internal("drawing a QR code", Some(error.into()))
     }
 }
 

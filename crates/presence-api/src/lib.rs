@@ -1,0 +1,28 @@
+//! The HTTP of Presence: the contract's routes, from a connection's bytes to the answer.
+//!
+//! [`Server`] serves any registry and any WhatsApp client over any byte stream. `presence-server` hands it
+//! listeners, a data directory and the operator's [`HttpSettings`]; tests hand it pipes.
+//!
+//! What a presence means is decided in `presence-core`, carried out by `presence-wa`, and who may ask for it is
+//! kept by `presence-store`. Here is what a client sees of them.
+
+mod app;
+mod auth;
+mod clock;
+mod connection;
+mod cors;
+mod error;
+mod http;
+mod json;
+mod metrics;
+mod qr;
+mod rate_limit;
+mod routes;
+mod server;
+mod sessions;
+mod settings;
+
+pub use clock::utc_now;
+pub use qr::{Picture, PictureError};
+pub use server::Server;
+pub use settings::{HttpSettings, Limits};
