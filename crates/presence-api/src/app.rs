@@ -1,112 +1,100 @@
 //! What every request shares.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use presence_store::{Instance, Registry};
-use presence_wa::{DeviceId, Fleet, InstanceState};
-use tokio::sync::Mutex;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::connections::Connections;
 use crate::cors::Cors;
+use crate::error::ApiError;
+use crate::health::Health;
+use crate::instances::Instances;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
-use crate::sessions::Sessions;
 use crate::settings::HttpSettings;
 
 /// The service, as its handlers see it.
 pub(crate) struct App {
-    pub(crate) registry: Arc<dyn Registry>,
-    pub(crate) fleet: Fleet,
-    /// Keeps the fleet in step with the registry.
-    pub(crate) sessions: Sessions,
+    /// Empty while the service starts.
+    pub(crate) instances: OnceLock<Instances>,
     pub(crate) limits: RateLimiter,
     pub(crate) cors: Cors,
     pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
+    pub(crate) connections: Arc<Connections>,
+    /// Connections that were accepted from a listener.
+    pub(crate) serving: TaskTracker,
     /// Cancelled when the service begins to stop.
     pub(crate) stopping: CancellationToken,
-    /// What outlives its request.
-    pub(crate) tasks: TaskTracker,
+    /// Cancelled when requests that have not finished are dropped.
+    pub(crate) cut: CancellationToken,
+    /// Cancelled when the service has stopped: until then, probes are answered.
+    pub(crate) stopped: CancellationToken,
     started: Instant,
-    requests: AtomicU64,
-    /// When the store was last looked at, and whether it was well.
-    store_checked: Mutex<Option<(Instant, bool)>>,
 }
 
-/// How long an answer to "is the store well" stands, so that probes cannot keep the disk busy.
-const STORE_CHECK_LASTS: Duration = Duration::from_secs(1);
-/// A store that takes longer is not well.
-const STORE_CHECK_PATIENCE: Duration = Duration::from_secs(2);
+/// Where the service is between its start and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Stores are being opened.
+    Starting,
+    Ready,
+    Stopping,
+}
 
 impl App {
-    pub(crate) fn new(registry: Arc<dyn Registry>, fleet: Fleet, settings: HttpSettings) -> Self {
+    pub(crate) fn new(settings: HttpSettings) -> Self {
+        let (most, per_client) = (settings.max_connections, settings.max_connections_per_client);
         Self {
-            sessions: Sessions::new(Arc::clone(&registry), fleet.clone()),
-            registry,
-            fleet,
+            instances: OnceLock::new(),
             limits: RateLimiter::new(settings.limits),
             cors: Cors::new(settings.cors_origins.clone()),
             metrics: Metrics::default(),
+            health: Health::default(),
             settings,
+            connections: Arc::new(Connections::new(most, per_client)),
+            serving: TaskTracker::new(),
             stopping: CancellationToken::new(),
-            tasks: TaskTracker::new(),
+            cut: CancellationToken::new(),
+            stopped: CancellationToken::new(),
             started: Instant::now(),
-            requests: AtomicU64::new(0),
-            store_checked: Mutex::default(),
         }
     }
 
-    /// Numbers requests in the log, from 1.
-    pub(crate) fn next_request_id(&self) -> u64 {
-        self.requests.fetch_add(1, Ordering::Relaxed) + 1
+    /// The door to the instances.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] while the service has none.
+    pub(crate) fn instances(&self) -> Result<&Instances, ApiError> {
+        self.instances.get().ok_or(ApiError::Starting)
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.stopping.is_cancelled() {
+            Readiness::Stopping
+        } else if self.instances.get().is_none() {
+            Readiness::Starting
+        } else {
+            Readiness::Ready
+        }
     }
 
     pub(crate) fn uptime(&self) -> Duration {
         self.started.elapsed()
     }
-
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.is_cancelled()
-    }
-
-    /// Whether accounts and instances can be read and written. At most a second old.
-    pub(crate) async fn store_is_healthy(&self) -> bool {
-        let mut checked = self.store_checked.lock().await;
-        if let Some((at, well)) = *checked
-            && at.elapsed() < STORE_CHECK_LASTS
-        {
-            return well;
-        }
-        let well = matches!(
-            timeout(STORE_CHECK_PATIENCE, self.registry.refresh()).await,
-            Ok(Ok(()))
-        );
-        *checked = Some((Instant::now(), well));
-        well
-    }
-
-    /// How many instances are in each state.
-    pub(crate) fn instance_states(&self) -> [(InstanceState, usize); 4] {
-        use InstanceState::{Connected, Connecting, Disconnected, LoggedOut};
-        let mut states = [Connected, Connecting, Disconnected, LoggedOut].map(|state| (state, 0));
-        for instance in self.registry.all_instances() {
-            let state = self
-                .fleet
-                .status(device(&instance))
-                .map_or(Disconnected, |status| status.state);
-            for (_, count) in states.iter_mut().filter(|(counted, _)| *counted == state) {
-                *count += 1;
-            }
-        }
-        states
-    }
 }
 
-/// The fleet knows an instance by the number of its device keys.
-pub(crate) fn device(instance: &Instance) -> DeviceId {
-    DeviceId(instance.id.device())
+impl Readiness {
+    /// A word for probes.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ok",
+            Self::Stopping => "stopping",
+        }
+    }
 }

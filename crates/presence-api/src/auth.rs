@@ -1,12 +1,7 @@
-//! Who is calling, and whether the instance in the path is theirs (contract, section 1).
-
-use std::sync::Arc;
+//! Which token a request carries (contract, section 1). Whose it is, the registry knows.
 
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
-use presence_store::{Caller, Instance, Registry};
-
-use crate::error::ApiError;
 
 /// The token a request carries: `token: …`, or else `Authorization: Bearer …`. A `token` field wins even
 /// when it is not valid, so that which of two tokens counts never depends on what the service knows.
@@ -18,22 +13,6 @@ pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
     scheme
         .eq_ignore_ascii_case("bearer")
         .then(|| token.trim_start_matches(' '))
-}
-
-/// The instance that `caller` means by `name`.
-///
-/// # Errors
-/// [`ApiError::OtherInstance`] when an instance token names a sibling; [`ApiError::NoSuchInstance`] for any
-/// other name, so that nothing of another account can be observed.
-pub(crate) fn owned(registry: &dyn Registry, caller: &Caller, name: &str) -> Result<Arc<Instance>, ApiError> {
-    match caller {
-        Caller::Account(account) => registry.instance(*account, name).ok_or(ApiError::NoSuchInstance),
-        Caller::Instance(own) if own.name.as_str() == name => Ok(Arc::clone(own)),
-        Caller::Instance(own) => Err(match registry.instance(own.account, name) {
-            Some(_) => ApiError::OtherInstance,
-            None => ApiError::NoSuchInstance,
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -1,14 +1,22 @@
 //! What hyper leaves to its users: answers in the contract's words to requests that are no HTTP, have too large
-//! a head, or stop in the middle of it; and an end to connections whose client reads nothing.
+//! a head, or stop in the middle of it; an end to connections whose client reads nothing; and word of clients
+//! that hang up.
+
+mod state;
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
+
+use self::state::EndOfStream;
+pub(crate) use self::state::{ConnectionState, RequestGuard};
+use crate::request_id;
 
 /// How long, and how much, is read after the last answer on a connection. Closing it over unread bytes would
 /// reset it, and with it the answer that the client has not read yet.
@@ -21,9 +29,11 @@ const UNREAD: Duration = Duration::from_secs(30);
 
 /// A connection on which hyper's own answers to what it cannot parse, which have no body, are replaced by the
 /// contract's. Every answer of ours has a body, so theirs cannot be mistaken. A write fails once the client has
-/// taken nothing for [`UNREAD`].
+/// taken nothing for [`UNREAD`]. The end of what the client sends is told to the [`ConnectionState`], and hidden
+/// from hyper while a request is being answered.
 pub(crate) struct HttpConnection<S> {
     stream: S,
+    state: Arc<ConnectionState>,
     /// Runs while a write waits for the client.
     unread: Option<Pin<Box<Sleep>>>,
     /// What is written instead, and how many of hyper's bytes it stands for.
@@ -31,9 +41,10 @@ pub(crate) struct HttpConnection<S> {
 }
 
 impl<S> HttpConnection<S> {
-    pub(crate) fn new(stream: S) -> Self {
+    pub(crate) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
         Self {
             stream,
+            state,
             unread: None,
             instead: None,
         }
@@ -50,7 +61,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for HttpConnection<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let ended =
+            matches!(read, Poll::Ready(Ok(()))) && buf.filled().len() == before && buf.remaining() > 0;
+        // hyper asks again when it has answered: the same task wakes it.
+        if ended && (self.unread.is_some() || matches!(self.state.end_of_stream(), EndOfStream::Hold)) {
+            return Poll::Pending;
+        }
+        read
     }
 }
 
@@ -108,19 +127,28 @@ fn answer_instead(head: &[u8]) -> Option<Bytes> {
     const EMPTY: &[u8] = b"\r\ncontent-length: 0\r\n";
     let status = head.strip_prefix(b"HTTP/1.1 ")?.get(..3)?;
     let answer = match status {
-        b"400" => close_with("400 Bad Request", "Malformed HTTP request"),
-        b"431" => close_with("431 Request Header Fields Too Large", "Request header too large"),
+        b"400" => close_with(
+            "400 Bad Request",
+            "x-error-detail: request: it is no HTTP/1.1\r\n",
+            "Malformed HTTP request",
+        ),
+        b"431" => close_with(
+            "431 Request Header Fields Too Large",
+            "",
+            "Request header too large",
+        ),
         _ => return None,
     };
     (head.ends_with(b"\r\n\r\n") && head.windows(EMPTY.len()).any(|part| part == EMPTY)).then_some(answer)
 }
 
-/// The last answer on a connection.
-fn close_with(status: &str, message: &str) -> Bytes {
+/// The last answer on a connection. `fields` are header lines, each with its end.
+fn close_with(status: &str, fields: &str, message: &str) -> Bytes {
+    let id = request_id::new();
     let body = format!(r#"{{"success":false,"error":{{"message":"{message}"}}}}"#);
     let length = body.len();
     Bytes::from(format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nx-request-id: {id}\r\n{fields}connection: close\r\n\r\n{body}"
     ))
 }
 
@@ -130,7 +158,7 @@ pub(crate) async fn answer_slow_head<S: AsyncRead + AsyncWrite + Unpin>(mut stre
     if received.is_empty() {
         return;
     }
-    let answer = close_with("408 Request Timeout", "Request timeout");
+    let answer = close_with("408 Request Timeout", "", "Request timeout");
     if let Ok(Ok(())) = timeout(LINGER, stream.write_all(&answer)).await {
         close(stream).await;
     }
@@ -171,7 +199,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_given_up_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(7);
-        let mut connection = HttpConnection::new(ours);
+        let mut connection = HttpConnection::new(ours, Arc::new(ConnectionState::new()));
         let slow_reader = async {
             for _ in 0..4 {
                 sleep(UNREAD - Duration::from_secs(1)).await;
@@ -190,7 +218,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(7);
         let head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
         let writing = async {
-            let mut connection = HttpConnection::new(ours);
+            let mut connection = HttpConnection::new(ours, Arc::new(ConnectionState::new()));
             connection.write_all(head).await.unwrap();
         };
         let mut text = String::new();

@@ -14,8 +14,9 @@ use crate::json::Body;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, authorization, token");
-const EXPOSED_HEADERS: HeaderValue =
-    HeaderValue::from_static("x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after, x-error-detail, x-request-id",
+);
 /// Seconds for which a browser need not ask again.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 

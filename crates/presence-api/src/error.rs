@@ -1,8 +1,9 @@
 //! What can go wrong with a request, and the one place where it becomes an answer.
 
+use std::borrow::Cow;
 use std::error::Error;
 
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::header::{ALLOW, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use presence_core::InvalidRequest;
 use serde::Serialize;
@@ -18,7 +19,7 @@ pub(crate) enum ApiError {
     NoSuchRoute,
     /// With the methods that the path answers.
     #[error("the route answers {0} only")]
-    MethodNotAllowed(&'static str),
+    MethodNotAllowed(String),
     #[error("no valid token")]
     InvalidToken,
     /// Over a limit; the standing tells the client when to come back.
@@ -32,17 +33,18 @@ pub(crate) enum ApiError {
     BodyTimeout,
     #[error("the body is too large")]
     BodyTooLarge,
-    #[error("the body is not what the route takes")]
-    InvalidBody,
+    /// With what exactly is wrong with it.
+    #[error("the body is not what the route takes: {0}")]
+    InvalidBody(Cow<'static, str>),
     /// The presence request is wrong.
     #[error(transparent)]
     InvalidPresence(#[from] InvalidRequest),
-    /// What a client sent is wrong in this way; the text is for the client.
-    #[error("{0}")]
-    Invalid(&'static str),
-    /// The reference API has the setting, and this service cannot change it.
-    #[error("the setting {0} is constant")]
-    SettingNotSupported(&'static str),
+    /// What a client sent is wrong in this way; both texts are for the client.
+    #[error("{text}")]
+    Invalid {
+        text: &'static str,
+        detail: &'static str,
+    },
     #[error("the account has as many instances as it may")]
     QuotaExceeded,
     #[error("the name is taken")]
@@ -63,8 +65,13 @@ pub(crate) enum ApiError {
     /// WhatsApp refused the session; with what the client may know of why.
     #[error("WhatsApp refused the session: {0}")]
     SessionRefused(String),
+    #[error("the service is starting")]
+    Starting,
     #[error("the service is stopping")]
     Stopping,
+    /// Nobody is left to read the answer.
+    #[error("the client hung up")]
+    ClientGone,
     /// A defect or a broken disk. `doing` and the cause are for the log.
     #[error("{doing}")]
     Internal {
@@ -93,15 +100,9 @@ impl ApiError {
             Self::NoSuchInstance => (StatusCode::NOT_FOUND, "Instance not found"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
-            Self::InvalidBody => (StatusCode::BAD_REQUEST, "Invalid request body"),
+            Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "Invalid request body"),
             Self::InvalidPresence(fault) => return (StatusCode::BAD_REQUEST, fault.to_string()),
-            Self::Invalid(text) => (StatusCode::BAD_REQUEST, *text),
-            Self::SettingNotSupported(name) => {
-                return (
-                    StatusCode::BAD_REQUEST,
-                    format!("Setting '{name}' is not supported"),
-                );
-            }
+            Self::Invalid { text, .. } => (StatusCode::BAD_REQUEST, *text),
             Self::QuotaExceeded => (StatusCode::FORBIDDEN, "Account instance quota exceeded"),
             Self::NameTaken => (StatusCode::CONFLICT, "Instance name already exists"),
             Self::NotConnected => (
@@ -127,10 +128,23 @@ impl ApiError {
                     format!("Instance cannot connect: {why}"),
                 );
             }
+            Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "Service is starting"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "Service is shutting down"),
+            Self::ClientGone => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
         };
         (status, text.to_owned())
+    }
+
+    /// What exactly was wrong, on every 400; never a value that was sent.
+    fn detail(&self) -> Option<Cow<'static, str>> {
+        match self {
+            Self::InvalidBody(detail) => Some(detail.clone()),
+            Self::InvalidPresence(fault) => Some(presence_detail(fault).into()),
+            Self::Invalid { detail, .. } => Some((*detail).into()),
+            Self::NoSavedSession => Some("instance: no phone is linked to it".into()),
+            _ => None,
+        }
     }
 
     /// The answer on the wire: the only way from an error to a response. What is our own fault is logged here.
@@ -140,6 +154,9 @@ impl ApiError {
             tracing::error!(error = cause, "{doing}");
         }
         let (status, message) = self.answer();
+        let detail = self
+            .detail()
+            .and_then(|detail| HeaderValue::from_str(&detail).ok());
         let mut response = json::respond(
             status,
             &Envelope {
@@ -147,16 +164,34 @@ impl ApiError {
                 error: Message { message },
             },
         );
+        if let Some(detail) = detail {
+            response.headers_mut().insert(ERROR_DETAIL, detail);
+        }
         match self {
             Self::MethodNotAllowed(allow) => {
-                response
-                    .headers_mut()
-                    .insert(ALLOW, HeaderValue::from_static(allow));
+                let allow = HeaderValue::from_str(&allow).expect("methods of the table are header text");
+                response.headers_mut().insert(ALLOW, allow);
             }
             Self::RateLimited(standing) => standing.write(response.headers_mut()),
             _ => {}
         }
         response
+    }
+}
+
+/// Carries what exactly was wrong beside the contract's literal text.
+pub(crate) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail");
+
+fn presence_detail(fault: &InvalidRequest) -> &'static str {
+    match fault {
+        InvalidRequest::Body => "body: a JSON object with number, state and duration is needed",
+        InvalidRequest::NumberRequired => "number: it is missing or blank",
+        InvalidRequest::InvalidNumber(_) => {
+            "number: neither a phone number with country code nor a chat's JID"
+        }
+        InvalidRequest::StateRequired => "state: it is missing or blank",
+        InvalidRequest::InvalidState => "state: typing, recording, pause or paused is needed",
+        _ => "body: it is not valid",
     }
 }
 
@@ -183,7 +218,11 @@ mod tests {
     fn every_error_has_its_status_and_text() {
         let table = [
             (ApiError::NoSuchRoute, 404, "Not found"),
-            (ApiError::MethodNotAllowed("GET"), 405, "Method not allowed"),
+            (
+                ApiError::MethodNotAllowed("GET".into()),
+                405,
+                "Method not allowed",
+            ),
             (ApiError::InvalidToken, 401, "Invalid token"),
             (
                 ApiError::OtherInstance,
@@ -193,21 +232,19 @@ mod tests {
             (ApiError::NoSuchInstance, 404, "Instance not found"),
             (ApiError::BodyTimeout, 408, "Request timeout"),
             (ApiError::BodyTooLarge, 413, "Request body too large"),
-            (ApiError::InvalidBody, 400, "Invalid request body"),
+            (ApiError::InvalidBody("x".into()), 400, "Invalid request body"),
             (
                 ApiError::InvalidPresence(InvalidRequest::NumberRequired),
                 400,
                 "Number is required",
             ),
             (
-                ApiError::Invalid("Instance name is required"),
+                ApiError::Invalid {
+                    text: "Instance name is required",
+                    detail: "name: it is missing or blank",
+                },
                 400,
                 "Instance name is required",
-            ),
-            (
-                ApiError::SettingNotSupported("ignoreStatus"),
-                400,
-                "Setting 'ignoreStatus' is not supported",
             ),
             (ApiError::QuotaExceeded, 403, "Account instance quota exceeded"),
             (ApiError::NameTaken, 409, "Instance name already exists"),
@@ -237,7 +274,9 @@ mod tests {
                 503,
                 "Instance cannot connect: banned",
             ),
+            (ApiError::Starting, 503, "Service is starting"),
             (ApiError::Stopping, 503, "Service is shutting down"),
+            (ApiError::ClientGone, 408, "Request timeout"),
             (
                 ApiError::Internal {
                     doing: "reading the moon",
@@ -252,10 +291,9 @@ mod tests {
                 error.answer(),
                 (StatusCode::from_u16(status).unwrap(), text.to_owned())
             );
+            assert_eq!(error.detail().is_some(), status == 400, "{error:?}");
             // Where a text names something, the docs have a placeholder.
-            let documented = text
-                .replace("'ignoreStatus'", "'<name>'")
-                .replace("connect: banned", "connect: …");
+            let documented = text.replace("connect: banned", "connect: …");
             assert!(
                 API_DOCS.contains(&format!("`{documented}`")),
                 "docs/api.md does not tell of {documented:?}"

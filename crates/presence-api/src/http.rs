@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, header};
 use presence_store::{AccountId, Caller, Instance};
@@ -19,29 +20,54 @@ use tracing::Instrument;
 
 use crate::app::App;
 use crate::auth;
+use crate::client_address::client_address;
+use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
 use crate::rate_limit::{Bucket, Standing, Time};
-use crate::routes::{self, Route};
+use crate::request_id::{self, REQUEST_ID};
+use crate::routes::{self, Endpoint, Found};
 
-/// Answers a request that came from `peer`. Nothing in it, whatever it is, makes this fail or panic.
-pub(crate) async fn handle<B>(app: Arc<App>, peer: IpAddr, request: Request<B>) -> Response<Body>
+/// Which routes a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// All; the metrics only if they are switched on.
+    Api,
+    /// Those for probes and monitoring.
+    Probes,
+}
+
+/// Answers a request that came from `peer`, and is on its connection as long as `guard` lives. Nothing in it, whatever it is, makes this fail or panic.
+pub(crate) async fn handle<B>(
+    app: Arc<App>,
+    peer: IpAddr,
+    surface: Surface,
+    guard: RequestGuard,
+    request: Request<B>,
+) -> Response<Body>
 where
     B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let arrived = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let route = routes::route(&parts.method, parts.uri.path());
-    let label = route.as_ref().map_or("none", Route::label);
-    let span = tracing::info_span!("request", id = app.next_request_id(), route = label);
+    let found = find(&app, surface, &parts);
+    let route = found.as_ref().ok().map(Found::route);
+    let index = found.as_ref().ok().map(|found| found.index);
+    let request_id = request_id::of(&parts.headers);
+    let span = tracing::info_span!(
+        "request",
+        id = request_id.to_str().unwrap_or_default(),
+        route = route.map_or("none", |route| route.label)
+    );
 
     let mut call = Call {
         app: &app,
-        peer,
+        client: client_address(peer, &parts.headers, &app.settings.trusted_proxies),
         parts: &parts,
+        guard: &guard,
         standing: None,
     };
-    let answer = AssertUnwindSafe(call.answer(route, &mut body))
+    let answer = AssertUnwindSafe(call.answer(found, &mut body))
         .catch_unwind()
         .instrument(span.clone())
         .await;
@@ -52,26 +78,46 @@ where
     if let Some(standing) = call.standing {
         standing.write(response.headers_mut());
     }
+    if route.is_some_and(|route| route.secret) {
+        const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    }
     app.cors.write(&parts.headers, response.headers_mut());
+    response.headers_mut().insert(REQUEST_ID, request_id);
 
     // A client that waits for `100 Continue` sends nothing after another answer, and one that was too slow had
     // its time.
     let waits =
         parts.headers.contains_key(header::EXPECT) || response.status() == StatusCode::REQUEST_TIMEOUT;
     if !body.is_end_stream() && !waits {
-        tokio::spawn(json::discard(body, app.settings.body_timeout));
+        let discard = json::discard(body, app.settings.body_timeout);
+        // It must not hold up the end.
+        tokio::spawn(app.stopping.clone().run_until_cancelled_owned(discard));
     }
     let elapsed = arrived.elapsed();
-    app.metrics.answered(label, response.status(), elapsed);
+    app.metrics.answered(index, response.status(), elapsed);
     tracing::debug!(parent: &span, status = response.status().as_u16(), elapsed_us = elapsed.as_micros(), "answered");
     response
+}
+
+/// The route that the request names, among those that the listener has.
+fn find<'a>(app: &App, surface: Surface, parts: &'a Parts) -> Result<Found<'a>, ApiError> {
+    let found = routes::find(&parts.method, parts.uri.path())?;
+    let route = found.route();
+    let is_here = match surface {
+        Surface::Api => route.endpoint != Endpoint::Metrics || app.settings.metrics,
+        Surface::Probes => route.probe,
+    };
+    is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
 }
 
 /// One request on its way.
 struct Call<'a> {
     app: &'a Arc<App>,
-    peer: IpAddr,
+    /// Who sent it, past trusted proxies.
+    client: IpAddr,
     parts: &'a Parts,
+    guard: &'a RequestGuard,
     /// The caller's rate limit, once the caller is known. Goes with the answer, whichever it is.
     standing: Option<Standing>,
 }
@@ -79,100 +125,147 @@ struct Call<'a> {
 impl Call<'_> {
     async fn answer<B>(
         &mut self,
-        route: Result<Route<'_>, ApiError>,
+        found: Result<Found<'_>, ApiError>,
         body: &mut B,
     ) -> Result<Response<Body>, ApiError>
     where
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
         let Self { app, parts, .. } = *self;
-        let patience = app.settings.body_timeout;
-        if let Some(preflight) = app.cors.preflight(&parts.method, &parts.headers) {
-            return Ok(preflight);
-        }
-        match route? {
-            Route::ChatPresence(name) => {
-                let instance = self.instance(&name)?;
-                let body = json::read_body(body, patience).await?;
-                presence::chat_presence(app, &instance, &body).await
+        let found = match found {
+            Ok(found) => found,
+            Err(ApiError::NoSuchRoute) => return Err(ApiError::NoSuchRoute),
+            // A preflight asks with a method of its own.
+            Err(error) => return app.cors.preflight(&parts.method, &parts.headers).ok_or(error),
+        };
+        let name = &*found.name;
+        let query = parts.uri.query();
+        match found.route().endpoint {
+            Endpoint::ChatPresence => {
+                let instance = self.instance(name)?;
+                let body = self.read(body).await?;
+                self.unless_given_up(presence::chat_presence(app.instances()?, &instance, &body))
+                    .await
             }
-            Route::InstanceNew => {
+            Endpoint::InstanceNew => {
                 let account = self.account(Bucket::NewInstances)?;
-                let body = json::read_body(body, patience).await?;
-                instance::new(app, account, &body).await
+                let body = self.read(body).await?;
+                instance::new(app.instances()?, account, &body).await
             }
-            Route::InstanceList => instance::list(app, &self.caller(Bucket::Requests)?, parts.uri.query()),
-            Route::InstanceConnect(name) => {
-                instance::connect(app, &*self.instance(&name)?, parts.uri.query()).await
+            Endpoint::InstanceList => {
+                let caller = self.caller(Bucket::Requests)?;
+                instance::list(app.instances()?, &caller, query)
             }
-            Route::InstanceReconnect(name) => instance::reconnect(app, &*self.instance(&name)?).await,
-            Route::InstanceLogout(name) => instance::logout(app, self.instance(&name)?).await,
-            Route::InstanceDelete(name) => {
-                let account = self.account(Bucket::Requests)?;
-                let instance = app
-                    .registry
-                    .instance(account, &name)
-                    .ok_or(ApiError::NoSuchInstance)?;
-                instance::delete(app, instance).await
+            Endpoint::InstanceConnect => {
+                let instance = self.instance(name)?;
+                let hold = app.settings.connect_hold;
+                self.unless_given_up(instance::connect(app.instances()?, &instance, query, hold))
+                    .await
             }
-            Route::InstanceGetSettings(name) => Ok(instance::get_settings(&*self.instance(&name)?)),
-            Route::InstanceSettings(name) => {
-                let instance = self.instance(&name)?;
-                let body = json::read_body(body, patience).await?;
-                instance::change_settings(app, instance, &body).await
+            Endpoint::InstanceReconnect => {
+                let instance = self.instance(name)?;
+                instance::reconnect(app.instances()?, &instance).await
             }
-            Route::Health => Ok(health::health(app).await),
-            Route::Livez => Ok(health::livez()),
-            Route::Readyz => Ok(health::readyz(app)),
-            Route::Metrics => health::metrics(app),
-            Route::OpenApi => Ok(openapi::document()),
+            Endpoint::InstanceLogout => {
+                let instance = self.instance(name)?;
+                instance::logout(app.instances()?, instance).await
+            }
+            Endpoint::InstanceDelete => {
+                let account = Caller::Account(self.account(Bucket::Requests)?);
+                let instances = app.instances()?;
+                instance::delete(instances, instances.find(&account, name)?).await
+            }
+            Endpoint::InstanceGetSettings => Ok(instance::get_settings(&*self.instance(name)?)),
+            Endpoint::InstanceSettings => {
+                let instance = self.instance(name)?;
+                let body = self.read(body).await?;
+                instance::change_settings(app.instances()?, &instance, &body).await
+            }
+            Endpoint::Health => Ok(health::health(app).await),
+            Endpoint::Livez => Ok(health::livez()),
+            Endpoint::Readyz => Ok(health::readyz(app)),
+            Endpoint::Metrics => Ok(health::metrics(app)),
+            Endpoint::OpenApi => Ok(openapi::document()),
+        }
+    }
+
+    async fn read<B>(&self, body: &mut B) -> Result<Bytes, ApiError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+    {
+        let limit = self.app.settings.body_timeout;
+        self.guard.reading_body(json::read_body(body, limit)).await
+    }
+
+    /// Gives an answer up when the service stops, or when nobody is left to read it.
+    async fn unless_given_up(
+        &self,
+        answer: impl Future<Output = Result<Response<Body>, ApiError>>,
+    ) -> Result<Response<Body>, ApiError> {
+        if self.app.stopping.is_cancelled() {
+            return Err(ApiError::Stopping);
+        }
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.guard.hung_up() => Err(ApiError::ClientGone),
+            () = self.app.stopping.cancelled() => Err(ApiError::Stopping),
         }
     }
 
     /// Who calls: the checks of the token and of its rate limit.
     fn caller(&mut self, bucket: Bucket) -> Result<Caller, ApiError> {
-        let caller = self.token().ok_or_else(|| self.refuse())?;
-        self.count(&caller, bucket)?;
-        Ok(caller)
+        self.authenticated(bucket, |_| true)
     }
 
     /// Which account calls. An instance token counts as no valid token.
     fn account(&mut self, bucket: Bucket) -> Result<AccountId, ApiError> {
-        match self.token() {
-            Some(caller @ Caller::Account(account)) => self.count(&caller, bucket).map(|()| account),
-            _ => Err(self.refuse()),
+        match self.authenticated(bucket, |caller| matches!(caller, Caller::Account(_)))? {
+            Caller::Account(account) => Ok(account),
+            Caller::Instance(_) => Err(ApiError::InvalidToken),
         }
     }
 
     /// The caller's instance of this name: all checks before the body.
     fn instance(&mut self, name: &str) -> Result<Arc<Instance>, ApiError> {
         let caller = self.caller(Bucket::Requests)?;
-        auth::owned(&*self.app.registry, &caller, name)
+        Ok(self.app.instances()?.find(&caller, name)?)
     }
 
-    fn token(&self) -> Option<Caller> {
-        self.app
-            .registry
-            .authenticate(auth::presented(&self.parts.headers)?)
-    }
-
-    /// Counts the request in the caller's window.
-    fn count(&mut self, caller: &Caller, bucket: Bucket) -> Result<(), ApiError> {
-        self.standing = self.app.limits.count(caller, bucket, Time::read());
+    fn authenticated(
+        &mut self,
+        bucket: Bucket,
+        is_wanted: impl Fn(&Caller) -> bool,
+    ) -> Result<Caller, ApiError> {
+        let (limits, time) = (&self.app.limits, Time::read());
+        let presented = auth::presented(&self.parts.headers);
+        if let Some(standing) = limits.refuses(self.client, presented, time) {
+            self.app.metrics.failed_authentication();
+            return Err(ApiError::RateLimited(standing));
+        }
+        let instances = self.app.instances()?;
+        let caller = presented.and_then(|token| Some((token, instances.authenticate(token)?)));
+        let Some((token, caller)) = caller.filter(|(_, caller)| is_wanted(caller)) else {
+            return Err(self.refuse(time));
+        };
+        limits.succeeded(self.client, token, time.now);
+        self.standing = limits.count(&caller, bucket, time);
         match self.standing.filter(Standing::is_refused) {
             Some(standing) => Err(ApiError::RateLimited(standing)),
-            None => Ok(()),
+            None => Ok(caller),
         }
     }
 
     /// What a request without a valid token gets; it counts in the window of the client's address.
-    fn refuse(&self) -> ApiError {
-        match self
-            .app
-            .limits
-            .count_failure(self.peer, Time::read())
-            .filter(Standing::is_refused)
-        {
+    fn refuse(&self, time: Time) -> ApiError {
+        self.app.metrics.failed_authentication();
+        let standing = self.app.limits.count_failure(self.client, time);
+        if standing.is_some_and(|standing| standing.is_used_up() && !standing.is_refused()) {
+            tracing::warn!(client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
+        } else {
+            tracing::info!(client = %self.client, "a request had no valid token");
+        }
+        match standing.filter(Standing::is_refused) {
             Some(standing) => ApiError::RateLimited(standing),
             None => ApiError::InvalidToken,
         }

@@ -8,6 +8,8 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_path_to_error::Segment;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -25,16 +27,16 @@ pub(crate) type Body = Full<Bytes>;
 /// Reads a request's body whole.
 ///
 /// # Errors
-/// [`ApiError::BodyTooLarge`] past [`MAX_BODY`], [`ApiError::BodyTimeout`] past `patience`, and
+/// [`ApiError::BodyTooLarge`] past [`MAX_BODY`], [`ApiError::BodyTimeout`] past `limit`, and
 /// [`ApiError::InvalidBody`] when the client stopped in the middle of it.
-pub(crate) async fn read_body<B>(body: &mut B, patience: Duration) -> Result<Bytes, ApiError>
+pub(crate) async fn read_body<B>(body: &mut B, limit: Duration) -> Result<Bytes, ApiError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     if body.size_hint().lower() > MAX_BODY as u64 {
         return Err(ApiError::BodyTooLarge);
     }
-    timeout(patience, collect(body))
+    timeout(limit, collect(body))
         .await
         .map_err(|_| ApiError::BodyTimeout)?
 }
@@ -46,7 +48,10 @@ where
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| ApiError::InvalidBody)?.into_data() else {
+        let Ok(data) = frame
+            .map_err(|_| ApiError::InvalidBody("body: it ended too early".into()))?
+            .into_data()
+        else {
             continue;
         };
         if first.len() + more.len() + data.len() > MAX_BODY {
@@ -70,7 +75,7 @@ where
 
 /// Reads away what is left of a body after its request was answered. Closing the connection over unread bytes
 /// would reset it, and with it the answer that the client has not read yet.
-pub(crate) async fn discard<B>(mut body: B, patience: Duration)
+pub(crate) async fn discard<B>(mut body: B, limit: Duration)
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -84,22 +89,48 @@ where
             }
         }
     };
-    // Past its patience the connection is closed, which is all that is left to do.
-    let _ = timeout(patience, read_away).await;
+    // Past the limit the connection is closed, which is all that is left to do.
+    let _ = timeout(limit, read_away).await;
 }
 
 /// Reads a JSON object.
 ///
 /// # Errors
-/// [`ApiError::InvalidBody`] for anything else.
+/// [`ApiError::InvalidBody`] for anything else. Its detail names the field and the place, never a value.
 pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     // serde_json does not look into the strings of ignored fields, so UTF-8 is checked here.
-    let body = str::from_utf8(body).map_err(|_| ApiError::InvalidBody)?;
+    let body = str::from_utf8(body).map_err(|_| ApiError::InvalidBody("body: it is not UTF-8".into()))?;
     // Serde would read an array into a struct, field by field.
     if !body.trim_ascii_start().starts_with('{') {
-        return Err(ApiError::InvalidBody);
+        return Err(ApiError::InvalidBody("body: a JSON object is needed".into()));
     }
-    serde_json::from_str(body).map_err(|_| ApiError::InvalidBody)
+    let json = &mut serde_json::Deserializer::from_str(body);
+    let read = serde_path_to_error::deserialize(&mut *json).map_err(|error| fault(&error))?;
+    // What follows the object would be taken for a mistake of the client's by no one else.
+    json.end().map_err(|error| not_json(&error))?;
+    Ok(read)
+}
+
+/// What is wrong with a body, in words that hold nothing of it. serde_json's own quote values.
+fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let json = error.inner();
+    match (json.classify(), error.path().iter().next()) {
+        // A field of ours: a name that the client chose has no type to be wrong.
+        (Category::Data, Some(Segment::Map { key })) if key.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            ApiError::InvalidBody(
+                format!("{key}: it is there twice, or a value of another type is needed").into(),
+            )
+        }
+        (Category::Data, _) => {
+            ApiError::InvalidBody("body: a field is there twice, or has a wrong type".into())
+        }
+        _ => not_json(json),
+    }
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    let (line, column) = (error.line(), error.column());
+    ApiError::InvalidBody(format!("body: it is no JSON at line {line}, column {column}").into())
 }
 
 /// `content` as JSON under `status`.
@@ -157,24 +188,55 @@ mod tests {
             b"{\"a\":\"\xff\"}",
         ] {
             assert!(
-                matches!(parse::<Fields>(body), Err(ApiError::InvalidBody)),
+                matches!(parse::<Fields>(body), Err(ApiError::InvalidBody(_))),
                 "{body:?}"
             );
         }
     }
 
+    #[test]
+    fn the_detail_names_the_field_and_never_the_value() {
+        #[derive(Debug, serde::Deserialize)]
+        struct Fields {
+            #[serde(rename = "keepOnlineStatus")]
+            _keep: Option<bool>,
+        }
+        let table = [
+            (
+                r#"{"keepOnlineStatus":"secret"}"#,
+                "keepOnlineStatus: it is there twice, or a value of another type is needed",
+            ),
+            (
+                r#"{"keepOnlineStatus":true,"keepOnlineStatus":true}"#,
+                "body: a field is there twice, or has a wrong type",
+            ),
+            (
+                r#"{"keepOnlineStatus":tru"#,
+                "body: it is no JSON at line 1, column 23",
+            ),
+            ("{} secret", "body: it is no JSON at line 1, column 4"),
+            ("[]", "body: a JSON object is needed"),
+        ];
+        for (body, expected) in table {
+            match parse::<Fields>(body.as_bytes()) {
+                Err(ApiError::InvalidBody(detail)) => assert_eq!(detail, expected, "{body}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_body_is_bounded_in_size_and_in_time() {
-        const PATIENCE: Duration = Duration::from_secs(10);
-        let whole = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY])), PATIENCE)
+        const LIMIT: Duration = Duration::from_secs(10);
+        let whole = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY])), LIMIT)
             .await
             .unwrap();
         assert_eq!(whole.len(), MAX_BODY);
-        let too_large = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY + 1])), PATIENCE).await;
+        let too_large = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY + 1])), LIMIT).await;
         assert!(matches!(too_large, Err(ApiError::BodyTooLarge)));
 
         let never = futures_util::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
-        let stalled = read_body(&mut http_body_util::StreamBody::new(never), PATIENCE).await;
+        let stalled = read_body(&mut http_body_util::StreamBody::new(never), LIMIT).await;
         assert!(matches!(stalled, Err(ApiError::BodyTimeout)));
     }
 }

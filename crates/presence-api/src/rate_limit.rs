@@ -3,9 +3,11 @@
 //! A fixed window of a minute, in memory, for this process alone. Several nodes would share their counts
 //! behind the same two functions.
 
+mod known_tokens;
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +17,8 @@ use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use presence_store::Caller;
 use tokio::time::Instant;
 
+use self::known_tokens::KnownTokens;
+use crate::client_address::subscriber;
 use crate::settings::Limits;
 
 /// How long a window is. Contract, not configuration.
@@ -34,6 +38,7 @@ pub(crate) struct RateLimiter {
     requests: Windows<CallerKey>,
     new_instances: Windows<CallerKey>,
     failures: Windows<IpAddr>,
+    known: KnownTokens,
 }
 
 /// Which of a token's windows a request counts in.
@@ -67,6 +72,7 @@ impl RateLimiter {
             requests: Windows::new(limits.requests),
             new_instances: Windows::new(limits.new_instances),
             failures: Windows::new(limits.failures),
+            known: KnownTokens::new(),
         }
     }
 
@@ -82,12 +88,26 @@ impl RateLimiter {
         }
     }
 
+    /// Whether a token from `address` is not even to be tried, because too many from there were wrong: else the
+    /// one guess that is right would learn so. Tokens that were right from there in the last hour are tried:
+    /// behind one proxy, a client with a wrong token must not lock out those with a right one.
+    pub(crate) fn refuses(&self, address: IpAddr, token: Option<&str>, time: Time) -> Option<Standing> {
+        let address = subscriber(address);
+        let standing = self.failures.refusal(&address, time)?;
+        let is_known = token.is_some_and(|token| self.known.contains(address, token, time.now));
+        (!is_known).then_some(standing)
+    }
+
+    /// Remembers that `token` was right from `address`.
+    pub(crate) fn succeeded(&self, address: IpAddr, token: &str, now: Instant) {
+        if self.failures.limit > 0 {
+            self.known.insert(subscriber(address), token, now);
+        }
+    }
+
     /// Counts a request from `address` without a valid token; `None` when those are not limited.
-    ///
-    /// Only such requests are refused: behind one proxy, a client with a wrong token must not lock out those
-    /// with a right one.
     pub(crate) fn count_failure(&self, address: IpAddr, time: Time) -> Option<Standing> {
-        self.failures.count(network(address), time)
+        self.failures.count(subscriber(address), time)
     }
 }
 
@@ -95,6 +115,11 @@ impl Standing {
     /// Whether this request is one too many.
     pub(crate) fn is_refused(&self) -> bool {
         self.retry_after.is_some()
+    }
+
+    /// Whether the next request will be one too many.
+    pub(crate) fn is_used_up(&self) -> bool {
+        self.remaining == 0
     }
 
     /// Tells the client.
@@ -167,9 +192,28 @@ impl<K: Eq + Hash> Windows<K> {
         if self.limit == 0 {
             return None;
         }
-        let shard = usize::try_from(self.hasher.hash_one(&key) % SHARDS as u64).unwrap_or_default();
-        let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard(&key).lock().unwrap_or_else(PoisonError::into_inner);
         Some(shard.window(key, self.capacity, time).count(self.limit, time.now))
+    }
+
+    /// What `key` would be told now if its window is used up; counts nothing.
+    fn refusal(&self, key: &K, time: Time) -> Option<Standing> {
+        if self.limit == 0 {
+            return None;
+        }
+        let shard = self.shard(key).lock().unwrap_or_else(PoisonError::into_inner);
+        let full = shard.windows.len() >= self.capacity;
+        let window = match shard.windows.get(key) {
+            Some(window) => Some(window),
+            None if full => shard.overflow.as_ref(),
+            None => None,
+        }?;
+        (time.now < window.ends && window.used >= self.limit)
+            .then(|| window.standing(self.limit, time.now, true))
+    }
+
+    fn shard(&self, key: &K) -> &Mutex<Shard<K>> {
+        &self.shards[usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or_default()]
     }
 }
 
@@ -220,6 +264,10 @@ impl Window {
         if !refused {
             self.used += 1;
         }
+        self.standing(limit, now, refused)
+    }
+
+    fn standing(&self, limit: u32, now: Instant, refused: bool) -> Standing {
         let left = self.ends.saturating_duration_since(now);
         Standing {
             limit,
@@ -227,14 +275,6 @@ impl Window {
             reset: self.reset,
             retry_after: refused.then(|| left.as_secs() + u64::from(left.subsec_nanos() > 0)),
         }
-    }
-}
-
-/// One subscriber commonly has a whole IPv6 /64 to try addresses from.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-        v4 => v4,
     }
 }
 
@@ -259,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn remaining_is_nought_exactly_when_the_next_is_refused() {
+    fn remaining_is_zero_exactly_when_the_next_is_refused() {
         let windows = Windows::new(3);
         let time = start();
         let standings: Vec<_> = (0..5).map(|_| windows.count("token", time).unwrap()).collect();
@@ -283,13 +323,42 @@ mod tests {
     }
 
     #[test]
-    fn each_key_has_a_window_of_its_own_and_nought_is_no_limit() {
+    fn each_key_has_a_window_of_its_own_and_zero_is_no_limit() {
         let windows = Windows::new(1);
         let time = start();
         assert!(!windows.count("one", time).unwrap().is_refused());
         assert!(!windows.count("two", time).unwrap().is_refused());
         assert!(windows.count("one", time).unwrap().is_refused());
         assert_eq!(Windows::new(0).count("one", time), None);
+    }
+
+    #[test]
+    fn after_too_many_failures_only_tokens_that_were_right_before_are_tried() {
+        let limits = RateLimiter::new(Limits {
+            failures: 2,
+            ..Limits::default()
+        });
+        let (here, there): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let time = start();
+        limits.succeeded(here, "right", time.now);
+        let refused = |address, token, time| limits.refuses(address, token, time).is_some();
+        limits.count_failure(here, time);
+        assert!(!refused(here, Some("guess"), time));
+        assert!(limits.count_failure(here, time).unwrap().is_used_up());
+        assert!(refused(here, Some("guess"), time) && refused(here, None, time));
+        assert!(!refused(here, Some("right"), time) && !refused(there, Some("guess"), time));
+        // Looking counts nothing, and the minute ends.
+        assert!(!refused(here, Some("guess"), later(time, WINDOW)));
+        // It was right from somewhere else, or long ago.
+        for _ in 0..2 {
+            limits.count_failure(there, time);
+        }
+        assert!(refused(there, Some("right"), time));
+        let long_after = later(time, Duration::from_secs(3601));
+        for _ in 0..2 {
+            limits.count_failure(here, long_after);
+        }
+        assert!(refused(here, Some("right"), long_after));
     }
 
     #[test]
@@ -313,14 +382,5 @@ mod tests {
         let minute_later = later(time, WINDOW);
         // Two have a window of their own in each shard and five share the next: seven fit wherever they fall.
         assert!((10_000..10_007).all(|key| !windows.count(key, minute_later).unwrap().is_refused()));
-    }
-
-    #[test]
-    fn addresses_of_one_subscriber_count_as_one() {
-        let network_of = |address: &str| network(address.parse().unwrap());
-        assert_eq!(network_of("2001:db8:1:2::1"), network_of("2001:db8:1:2:ffff::9"));
-        assert_ne!(network_of("2001:db8:1:2::1"), network_of("2001:db8:1:3::1"));
-        assert_ne!(network_of("192.0.2.1"), network_of("192.0.2.2"));
-        assert_eq!(network_of("::ffff:192.0.2.1"), network_of("192.0.2.1"));
     }
 }

@@ -1,4 +1,5 @@
-//! The route table: which endpoint a method and a path name. Pure; `docs/api.md` describes each row.
+//! The route table: which endpoint a method and a path name, and what holds for its answers. Matching, `Allow`,
+//! the metrics and the tests of `openapi.json` and `docs/api.md` all read it.
 
 use std::borrow::Cow;
 
@@ -7,18 +8,35 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::ApiError;
 
-/// An endpoint, with what its path names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Route<'a> {
-    ChatPresence(Cow<'a, str>),
+/// One row of the table.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) method: Method,
+    /// Its segments; `:instance` stands for a name.
+    pub(crate) path: &'static str,
+    /// Its name in logs and metrics: a word of ours, never a part of the request.
+    pub(crate) label: &'static str,
+    pub(crate) endpoint: Endpoint,
+    /// Whether `HEAD` is answered too, as `GET` without its body. Only where `GET` changes nothing.
+    head: bool,
+    /// Whether its answers show tokens, QR or link codes, which no cache may keep.
+    pub(crate) secret: bool,
+    /// Whether it is for probes and monitoring, and so also on the listener of their own.
+    pub(crate) probe: bool,
+}
+
+/// What answers a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    ChatPresence,
     InstanceNew,
     InstanceList,
-    InstanceConnect(Cow<'a, str>),
-    InstanceReconnect(Cow<'a, str>),
-    InstanceLogout(Cow<'a, str>),
-    InstanceDelete(Cow<'a, str>),
-    InstanceGetSettings(Cow<'a, str>),
-    InstanceSettings(Cow<'a, str>),
+    InstanceConnect,
+    InstanceReconnect,
+    InstanceLogout,
+    InstanceDelete,
+    InstanceGetSettings,
+    InstanceSettings,
     Health,
     Livez,
     Readyz,
@@ -26,94 +44,161 @@ pub(crate) enum Route<'a> {
     OpenApi,
 }
 
-/// Finds the endpoint. One slash at the end of the path is ignored; `HEAD` is `GET` whose answer hyper sends
-/// without its body.
+/// Every route. `connect` is a `GET` that begins a pairing, so it answers no `HEAD`.
+pub(crate) static ROUTES: [Route; 14] = [
+    post(
+        "/api/chat/presence/:instance",
+        "chat_presence",
+        Endpoint::ChatPresence,
+    ),
+    post("/api/instance/new", "instance_new", Endpoint::InstanceNew).secret(),
+    get("/api/instance/list", "instance_list", Endpoint::InstanceList).secret(),
+    route(
+        Method::GET,
+        "/api/instance/connect/:instance",
+        "instance_connect",
+        Endpoint::InstanceConnect,
+    )
+    .secret(),
+    post(
+        "/api/instance/reconnect/:instance",
+        "instance_reconnect",
+        Endpoint::InstanceReconnect,
+    ),
+    delete(
+        "/api/instance/logout/:instance",
+        "instance_logout",
+        Endpoint::InstanceLogout,
+    ),
+    delete(
+        "/api/instance/delete/:instance",
+        "instance_delete",
+        Endpoint::InstanceDelete,
+    ),
+    get(
+        "/api/instance/getSettings/:instance",
+        "instance_get_settings",
+        Endpoint::InstanceGetSettings,
+    ),
+    post(
+        "/api/instance/settings/:instance",
+        "instance_settings",
+        Endpoint::InstanceSettings,
+    ),
+    get("/health", "health", Endpoint::Health).probe(),
+    get("/livez", "livez", Endpoint::Livez).probe(),
+    get("/readyz", "readyz", Endpoint::Readyz).probe(),
+    get("/metrics", "metrics", Endpoint::Metrics).probe(),
+    get("/openapi.json", "openapi", Endpoint::OpenApi),
+];
+
+/// A route that a request named.
+#[derive(Clone, Debug)]
+pub(crate) struct Found<'a> {
+    /// Its place in [`ROUTES`].
+    pub(crate) index: usize,
+    /// What stands in the place of `:instance`, decoded; empty where the path has none.
+    pub(crate) name: Cow<'a, str>,
+}
+
+impl Found<'_> {
+    pub(crate) fn route(&self) -> &'static Route {
+        &ROUTES[self.index]
+    }
+}
+
+/// Finds the route. One slash at the end of the path is ignored.
 ///
 /// # Errors
 /// [`ApiError::NoSuchRoute`], or [`ApiError::MethodNotAllowed`] when the path exists under another method.
-pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Result<Route<'a>, ApiError> {
-    let found = find(path).ok_or(ApiError::NoSuchRoute)?;
-    if found
-        .allowed()
-        .split(", ")
-        .any(|allowed| allowed == method.as_str())
-    {
-        Ok(found)
-    } else {
-        Err(ApiError::MethodNotAllowed(found.allowed()))
-    }
-}
-
-/// What `path` names, whatever the method.
-pub(crate) fn find(path: &str) -> Option<Route<'_>> {
-    let path = path.strip_prefix('/')?;
-    let path = path.strip_suffix('/').unwrap_or(path);
-    let mut segments = path.split('/');
-    let segments: [Option<&str>; 5] = std::array::from_fn(|_| segments.next());
-    Some(match segments {
-        [Some("api"), Some("chat"), Some("presence"), Some(name), None] => Route::ChatPresence(decode(name)?),
-        [Some("api"), Some("instance"), Some("new"), None, None] => Route::InstanceNew,
-        [Some("api"), Some("instance"), Some("list"), None, None] => Route::InstanceList,
-        [Some("api"), Some("instance"), Some(action), Some(name), None] => {
-            let name = decode(name)?;
-            match action {
-                "connect" => Route::InstanceConnect(name),
-                "reconnect" => Route::InstanceReconnect(name),
-                "logout" => Route::InstanceLogout(name),
-                "delete" => Route::InstanceDelete(name),
-                "getSettings" => Route::InstanceGetSettings(name),
-                "settings" => Route::InstanceSettings(name),
-                _ => return None,
+pub(crate) fn find<'a>(method: &Method, path: &'a str) -> Result<Found<'a>, ApiError> {
+    let mut exists = false;
+    for (index, route) in ROUTES.iter().enumerate() {
+        if let Some(name) = name_in(route.path, path) {
+            if route.answers(method) {
+                return Ok(Found { index, name });
             }
+            exists = true;
         }
-        [Some("health"), None, ..] => Route::Health,
-        [Some("livez"), None, ..] => Route::Livez,
-        [Some("readyz"), None, ..] => Route::Readyz,
-        [Some("metrics"), None, ..] => Route::Metrics,
-        [Some("openapi.json"), None, ..] => Route::OpenApi,
-        _ => return None,
+    }
+    Err(if exists {
+        ApiError::MethodNotAllowed(allow(path))
+    } else {
+        ApiError::NoSuchRoute
     })
 }
 
-impl Route<'_> {
-    /// The methods it answers, as an `Allow` header writes them.
-    pub(crate) fn allowed(&self) -> &'static str {
-        match self {
-            Self::ChatPresence(_)
-            | Self::InstanceNew
-            | Self::InstanceReconnect(_)
-            | Self::InstanceSettings(_) => "POST",
-            Self::InstanceLogout(_) | Self::InstanceDelete(_) => "DELETE",
-            Self::InstanceList
-            | Self::InstanceConnect(_)
-            | Self::InstanceGetSettings(_)
-            | Self::Health
-            | Self::Livez
-            | Self::Readyz
-            | Self::Metrics
-            | Self::OpenApi => "GET, HEAD",
-        }
+impl Route {
+    fn answers(&self, method: &Method) -> bool {
+        self.method == *method || (self.head && *method == Method::HEAD)
     }
 
-    /// Its name in logs and metrics: a word of ours, never a part of the request.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::ChatPresence(_) => "chat_presence",
-            Self::InstanceNew => "instance_new",
-            Self::InstanceList => "instance_list",
-            Self::InstanceConnect(_) => "instance_connect",
-            Self::InstanceReconnect(_) => "instance_reconnect",
-            Self::InstanceLogout(_) => "instance_logout",
-            Self::InstanceDelete(_) => "instance_delete",
-            Self::InstanceGetSettings(_) => "instance_get_settings",
-            Self::InstanceSettings(_) => "instance_settings",
-            Self::Health => "health",
-            Self::Livez => "livez",
-            Self::Readyz => "readyz",
-            Self::Metrics => "metrics",
-            Self::OpenApi => "openapi",
+    const fn head(mut self) -> Self {
+        self.head = true;
+        self
+    }
+
+    const fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+
+    const fn probe(mut self) -> Self {
+        self.probe = true;
+        self
+    }
+}
+
+const fn route(method: Method, path: &'static str, label: &'static str, endpoint: Endpoint) -> Route {
+    Route {
+        method,
+        path,
+        label,
+        endpoint,
+        head: false,
+        secret: false,
+        probe: false,
+    }
+}
+
+const fn get(path: &'static str, label: &'static str, endpoint: Endpoint) -> Route {
+    route(Method::GET, path, label, endpoint).head()
+}
+
+const fn post(path: &'static str, label: &'static str, endpoint: Endpoint) -> Route {
+    route(Method::POST, path, label, endpoint)
+}
+
+const fn delete(path: &'static str, label: &'static str, endpoint: Endpoint) -> Route {
+    route(Method::DELETE, path, label, endpoint)
+}
+
+/// The methods that `path` answers, as an `Allow` header writes them.
+fn allow(path: &str) -> String {
+    let mut methods = Vec::new();
+    for route in ROUTES.iter().filter(|route| name_in(route.path, path).is_some()) {
+        methods.push(route.method.as_str());
+        if route.head {
+            methods.push("HEAD");
         }
     }
+    methods.join(", ")
+}
+
+/// The name in `path`, if it is one of `pattern`; empty where the pattern has none.
+fn name_in<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let mut name = Cow::Borrowed("");
+    let mut segments = path.split('/');
+    for expected in pattern.split('/') {
+        let segment = segments.next()?;
+        if expected == ":instance" {
+            name = decode(segment)?;
+        } else if expected != segment {
+            return None;
+        }
+    }
+    segments.next().is_none().then_some(name)
 }
 
 /// The name a path segment spells. `None` for an empty one and for bytes that are no UTF-8: no instance has
@@ -124,86 +209,68 @@ fn decode(segment: &str) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
-    //! Row by row.
+    //! The table itself, and how paths are read.
+
+    use std::collections::BTreeSet;
 
     use super::*;
-    use crate::metrics::ROUTES;
 
-    const METHODS: [Method; 6] = [
+    const METHODS: [Method; 7] = [
         Method::GET,
         Method::HEAD,
         Method::POST,
         Method::PUT,
+        Method::PATCH,
         Method::DELETE,
         Method::OPTIONS,
     ];
 
     #[test]
-    fn every_endpoint_answers_its_own_methods_only() {
-        let name = || Cow::Borrowed("shop");
-        let table: [(&str, &[Method], Route<'_>); 14] = [
-            (
-                "/api/chat/presence/shop",
-                &[Method::POST],
-                Route::ChatPresence(name()),
-            ),
-            ("/api/instance/new", &[Method::POST], Route::InstanceNew),
-            (
-                "/api/instance/list",
-                &[Method::GET, Method::HEAD],
-                Route::InstanceList,
-            ),
-            (
-                "/api/instance/connect/shop",
-                &[Method::GET, Method::HEAD],
-                Route::InstanceConnect(name()),
-            ),
-            (
-                "/api/instance/reconnect/shop",
-                &[Method::POST],
-                Route::InstanceReconnect(name()),
-            ),
-            (
-                "/api/instance/logout/shop",
-                &[Method::DELETE],
-                Route::InstanceLogout(name()),
-            ),
-            (
-                "/api/instance/delete/shop",
-                &[Method::DELETE],
-                Route::InstanceDelete(name()),
-            ),
-            (
-                "/api/instance/getSettings/shop",
-                &[Method::GET, Method::HEAD],
-                Route::InstanceGetSettings(name()),
-            ),
-            (
-                "/api/instance/settings/shop",
-                &[Method::POST],
-                Route::InstanceSettings(name()),
-            ),
-            ("/health", &[Method::GET, Method::HEAD], Route::Health),
-            ("/livez", &[Method::GET, Method::HEAD], Route::Livez),
-            ("/readyz", &[Method::GET, Method::HEAD], Route::Readyz),
-            ("/metrics", &[Method::GET, Method::HEAD], Route::Metrics),
-            ("/openapi.json", &[Method::GET, Method::HEAD], Route::OpenApi),
-        ];
-        for (path, methods, expected) in table {
+    fn every_route_answers_its_own_methods_only_and_allow_names_them() {
+        for (index, route) in ROUTES.iter().enumerate() {
+            let path = route.path.replace(":instance", "shop");
             for method in METHODS {
-                match route(&method, path) {
+                match find(&method, &path) {
                     Ok(found) => {
-                        assert!(methods.contains(&method), "{method} {path}");
-                        assert_eq!(found, expected);
-                        assert!(ROUTES.contains(&found.label()), "{path} has no counters");
+                        assert!(found.route().answers(&method), "{method} {path}");
+                        assert_eq!(found.index, index, "{method} {path}");
+                        assert_eq!(found.name, if path == route.path { "" } else { "shop" });
                     }
                     Err(ApiError::MethodNotAllowed(allow)) => {
-                        assert!(!methods.contains(&method), "{method} {path}");
-                        assert_eq!(allow.split(", ").count(), methods.len());
+                        assert!(!allow.split(", ").any(|allowed| allowed == method.as_str()));
+                        assert!(allow.split(", ").any(|allowed| allowed == route.method.as_str()));
                     }
                     Err(other) => panic!("{method} {path}: {other:?}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn head_is_answered_only_where_get_changes_nothing() {
+        let without: Vec<_> = ROUTES
+            .iter()
+            .filter(|route| route.method == Method::GET && !route.head)
+            .map(|route| route.path)
+            .collect();
+        assert_eq!(without, ["/api/instance/connect/:instance"]);
+        assert!(
+            ROUTES
+                .iter()
+                .all(|route| !route.head || route.method == Method::GET)
+        );
+    }
+
+    #[test]
+    fn no_two_routes_have_one_label_or_one_endpoint() {
+        let labels: BTreeSet<_> = ROUTES.iter().map(|route| route.label).collect();
+        assert_eq!(labels.len(), ROUTES.len());
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(
+                ROUTES[..at]
+                    .iter()
+                    .all(|before| before.endpoint != route.endpoint)
+            );
         }
     }
 
@@ -230,28 +297,33 @@ mod tests {
             "/health/a",
             "/healthz",
         ] {
-            assert!(
-                matches!(route(&Method::GET, path), Err(ApiError::NoSuchRoute)),
-                "{path}"
-            );
+            for method in METHODS {
+                assert!(
+                    matches!(find(&method, path), Err(ApiError::NoSuchRoute)),
+                    "{method} {path}"
+                );
+            }
         }
     }
 
     #[test]
     fn one_slash_at_the_end_changes_nothing() {
-        assert_eq!(route(&Method::GET, "/health/").unwrap(), Route::Health);
         assert_eq!(
-            route(&Method::POST, "/api/chat/presence/shop/").unwrap(),
-            Route::ChatPresence("shop".into())
+            find(&Method::GET, "/health/").unwrap().route().endpoint,
+            Endpoint::Health
+        );
+        let found = find(&Method::POST, "/api/chat/presence/shop/").unwrap();
+        assert_eq!(
+            (found.route().endpoint, &*found.name),
+            (Endpoint::ChatPresence, "shop")
         );
     }
 
     #[test]
     fn a_name_may_be_percent_encoded() {
-        let found = route(&Method::POST, "/api/chat/presence/sh%6Fp%2E1").unwrap();
-        assert_eq!(found, Route::ChatPresence("shop.1".into()));
+        let name = |path| find(&Method::POST, path).unwrap().name;
+        assert_eq!(name("/api/chat/presence/sh%6Fp%2E1"), "shop.1");
         // A decoded slash is a part of the name, which then names no instance; it never adds a segment.
-        let found = route(&Method::POST, "/api/chat/presence/a%2Fb").unwrap();
-        assert_eq!(found, Route::ChatPresence("a/b".into()));
+        assert_eq!(name("/api/chat/presence/a%2Fb"), "a/b");
     }
 }

@@ -7,6 +7,8 @@
 
 pub mod cli;
 mod config;
+mod file_handles;
+mod logging;
 mod start;
 
 pub use config::{Config, ConfigError, LogFormat};

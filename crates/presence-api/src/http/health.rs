@@ -1,5 +1,7 @@
 //! `GET /health`, `/livez`, `/readyz` and `/metrics`: for probes and monitoring, without a token.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use chrono::SecondsFormat;
 use http_body_util::Full;
@@ -7,10 +9,11 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::app::App;
+use crate::app::{App, Readiness};
 use crate::clock::utc_now;
-use crate::error::ApiError;
+use crate::instances::Instances;
 use crate::json::{self, Body};
+use crate::metrics::Gauges;
 
 #[derive(Serialize)]
 struct Health {
@@ -19,31 +22,36 @@ struct Health {
     /// Whole seconds since the start.
     uptime: u64,
     timestamp: String,
-    checks: Checks,
+    /// `ok`, or a few words of what is wrong, by the name of the check.
+    checks: BTreeMap<&'static str, String>,
+    /// How many instances are in each state; absent while the service starts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    instances: Option<BTreeMap<&'static str, usize>>,
 }
 
-#[derive(Serialize)]
-struct Checks {
-    /// Whether accounts and instances can be read and written.
-    store: &'static str,
-    /// Whether requests are taken; not while the service stops.
-    accepting: &'static str,
-}
-
-/// Whether the service does its work. A session that is not connected is no fault of the service: `list` and
-/// the metrics tell.
+/// Whether the service does its work. A session that is not connected is no fault of the service: `instances`
+/// and `list` tell.
 pub(super) async fn health(app: &App) -> Response<Body> {
-    let checks = Checks {
-        store: word(app.store_is_healthy().await),
-        accepting: word(!app.is_stopping()),
+    let readiness = app.readiness();
+    let findings = app.health.findings().await;
+    let healthy = readiness == Readiness::Ready && !findings.iter().any(|(_, found)| found.is_failure());
+    let mut checks: BTreeMap<_, _> = findings
+        .into_iter()
+        .map(|(name, found)| (name, found.as_str().to_owned()))
+        .collect();
+    // Whether requests are taken; not while the service starts or stops.
+    checks.insert("accepting", readiness.as_str().to_owned());
+    let states = |instances: &Instances| {
+        let states = instances.states().into_iter();
+        states.map(|(state, count)| (state.as_str(), count)).collect()
     };
-    let healthy = checks.store == "ok" && checks.accepting == "ok";
     let health = Health {
         status: if healthy { "ok" } else { "degraded" },
         service: "presence",
         uptime: app.uptime().as_secs(),
         timestamp: utc_now().to_rfc3339_opts(SecondsFormat::Millis, true),
         checks,
+        instances: app.instances.get().map(states),
     };
     json::respond(status(healthy), &health)
 }
@@ -58,30 +66,28 @@ pub(super) fn livez() -> Response<Body> {
     json::respond(StatusCode::OK, &Probe { status: "ok" })
 }
 
-/// Whether requests should be sent here. The service listens only when its store is open, so all that can be
-/// in the way is that it stops.
+/// Whether requests should be sent here: not while the stores are being opened, and not while it stops.
 pub(super) fn readyz(app: &App) -> Response<Body> {
-    let ready = !app.is_stopping();
-    json::respond(
-        status(ready),
-        &Probe {
-            status: if ready { "ok" } else { "stopping" },
-        },
-    )
+    let readiness = app.readiness();
+    let probe = Probe {
+        status: readiness.as_str(),
+    };
+    json::respond(status(readiness == Readiness::Ready), &probe)
 }
 
-/// Counters in Prometheus' text format. No such route unless it is switched on: it needs no token, and tells
-/// how busy the service is.
-pub(super) fn metrics(app: &App) -> Result<Response<Body>, ApiError> {
+/// Counters in Prometheus' text format.
+pub(super) fn metrics(app: &App) -> Response<Body> {
     const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    if !app.settings.metrics {
-        return Err(ApiError::NoSuchRoute);
-    }
-    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let text = app.metrics.render(app.uptime(), tasks, app.instance_states());
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let gauges = Gauges {
+        uptime: app.uptime(),
+        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
+        instances: app.instances.get().map(Instances::states),
+        connections: app.connections.counts(),
+        counters: app.health.counters(),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(app.metrics.render(&gauges))));
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
-    Ok(response)
+    response
 }
 
 fn status(good: bool) -> StatusCode {
@@ -90,8 +96,4 @@ fn status(good: bool) -> StatusCode {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     }
-}
-
-fn word(good: bool) -> &'static str {
-    if good { "ok" } else { "failed" }
 }

@@ -7,11 +7,11 @@ mod list;
 mod settings;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use presence_store::StoreError;
 use serde::Serialize;
-use tracing::Instrument;
 
-use crate::app::App;
 use crate::error::ApiError;
+use crate::instances::{ChangeError, NotYours};
 
 pub(super) use connect::connect;
 pub(super) use create::new;
@@ -36,18 +36,27 @@ fn timestamp(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Runs a change to its end even if the client goes away meanwhile: half a logout would be worse than one
-/// that nobody waits for.
-async fn to_its_end<T: Send + 'static>(
-    app: &App,
-    change: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    let task = app.tasks.spawn(change.in_current_span());
-    task.await
-        .unwrap_or_else(|error| Err(ApiError::internal("a change panicked", Some(error.into()))))
+impl From<NotYours> for ApiError {
+    fn from(error: NotYours) -> Self {
+        match error {
+            NotYours::Unknown => Self::NoSuchInstance,
+            NotYours::Sibling => Self::OtherInstance,
+        }
+    }
 }
 
-/// A store that failed, as an answer.
-fn store_failed(doing: &'static str) -> impl FnOnce(presence_store::StoreError) -> ApiError {
-    move |error| ApiError::internal(doing, Some(error.into()))
+impl<E: Into<Self>> From<ChangeError<E>> for ApiError {
+    fn from(error: ChangeError<E>) -> Self {
+        match error {
+            ChangeError::Stopping => Self::Stopping,
+            ChangeError::Panicked(error) => Self::internal("a change panicked", Some(error.into())),
+            ChangeError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal("the registry failed", Some(error.into()))
+    }
 }

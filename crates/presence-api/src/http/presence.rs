@@ -5,18 +5,18 @@ use presence_core::{ChatPresence, ChatPresenceRequest};
 use presence_store::Instance;
 use presence_wa::ShowError;
 
-use crate::app::{App, device};
 use crate::error::ApiError;
+use crate::instances::Instances;
 use crate::json::{self, Body};
 
 /// Shows an indicator, or ends it. Answered once the stanza is written; the driver ends the indicator later.
 pub(super) async fn chat_presence(
-    app: &App,
+    instances: &Instances,
     instance: &Instance,
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let presence = ChatPresence::try_from(ChatPresenceRequest::from_json(body)?)?;
-    let sent = app.fleet.show(device(instance), &presence).await?;
+    let sent = instances.presence(instance, &presence).await?;
     Ok(json::respond(StatusCode::OK, &sent))
 }
 

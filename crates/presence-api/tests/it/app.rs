@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use chrono::DateTime;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
-use presence_api::{HttpSettings, Limits, Server};
+use presence_api::{HttpSettings, Instances, Limits, Server};
 use presence_sandbox::{Number, Sandbox, Spell, World};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
 use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, WhatsApp, WhatsAppConfig};
@@ -36,6 +36,8 @@ pub(crate) struct TestApp {
     pub(crate) registry: Arc<Store>,
     /// The token of the one account there is at first.
     pub(crate) token: String,
+    /// What its instances will be made of.
+    not_open: Mutex<Option<(Arc<dyn Registry>, WhatsApp, FleetSettings)>>,
 }
 
 /// What a test may change before the start.
@@ -101,6 +103,12 @@ impl TestApp {
 
     /// `seen` is what the service sees of `registry`.
     fn between(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
+        let app = Self::not_open(registry, seen, token, options);
+        app.open();
+        app
+    }
+
+    fn not_open(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
         let sandbox = Arc::new(Sandbox::builder().detached());
         let url = "ws://sandbox.invalid/ws/chat".parse().unwrap();
         let edge = Edge::Sandbox {
@@ -109,13 +117,27 @@ impl TestApp {
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
         let whatsapp = whatsapp.with_dial(Arc::new(Pipe(Arc::clone(&sandbox))));
-        let server = Server::new(seen, PinnedEdge::Sandbox, whatsapp, options.fleet, options.http);
         Self {
-            server,
+            server: Server::new(options.http),
             sandbox,
             registry,
             token,
+            not_open: Mutex::new(Some((seen, whatsapp, options.fleet))),
         }
+    }
+
+    /// A service that has only begun to start, until it is [`open`](Self::open).
+    pub(crate) async fn starting() -> Self {
+        let registry = Arc::new(Store::in_memory().unwrap());
+        let token = new_account(&registry, "acme", None).await;
+        Self::not_open(registry.clone(), registry, token, Options::default())
+    }
+
+    /// Gives the service its instances.
+    pub(crate) fn open(&self) {
+        let (registry, whatsapp, fleet) = self.not_open.lock().unwrap().take().expect("it is opened once");
+        self.server
+            .open(Instances::new(registry, PinnedEdge::Sandbox, whatsapp, fleet));
     }
 
     /// Another account's token.

@@ -291,7 +291,7 @@ async fn a_slow_request_is_given_up_with_408() {
         answer.ends_with(r#"{"success":false,"error":{"message":"Request timeout"}}"#),
         "{answer}"
     );
-    assert!(in_the_head.elapsed() < secs(62.0), "{:?}", in_the_head.elapsed());
+    assert_near(in_the_head.elapsed(), secs(10.0));
 
     let idle = tokio::time::Instant::now();
     assert_eq!(
@@ -299,7 +299,7 @@ async fn a_slow_request_is_given_up_with_408() {
         "",
         "an idle connection is closed without a word"
     );
-    assert_near(idle.elapsed(), secs(60.0));
+    assert_near(idle.elapsed(), secs(10.0));
     app.assert_alive().await;
 }
 

@@ -28,11 +28,22 @@ async fn another_method_is_405_and_allow_names_the_right_ones() {
         reply.assert_error(405, "Method not allowed");
         assert_eq!(reply.header("allow"), Some(allow), "{method} {path}");
     }
+    for path in ["/nowhere", "/api/instance"] {
+        app.call("OPTIONS", path)
+            .no_token()
+            .send()
+            .await
+            .assert_error(404, "Not found");
+    }
 }
 
 #[tokio::test(start_paused = true)]
-async fn head_is_get_without_the_body() {
+async fn head_is_get_without_the_body_and_without_effects() {
     let app = TestApp::start().await;
+    app.new_instance("shop").await;
+    let connect = app.call("HEAD", "/api/instance/connect/shop").send().await;
+    assert_eq!((connect.status, connect.header("allow")), (405, Some("GET")));
+    assert_eq!(app.state("shop").await, "disconnected", "no pairing has begun");
     let get = app.get("/api/instance/list").send().await;
     let head = app.call("HEAD", "/api/instance/list").send().await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
@@ -67,8 +78,12 @@ async fn the_open_routes_need_no_token_and_count_against_no_limit() {
         (&json!("ok"), &json!("presence"))
     );
     assert_eq!(
-        (&health["uptime"], &health["checks"]["store"]),
-        (&json!(7), &json!("ok"))
+        (&health["uptime"], &health["checks"]),
+        (&json!(7), &json!({"accepting": "ok", "registry": "ok"}))
+    );
+    assert_eq!(
+        health["instances"],
+        json!({"connected": 0, "connecting": 0, "disconnected": 0, "loggedout": 0})
     );
     chrono::DateTime::parse_from_rfc3339(health["timestamp"].as_str().unwrap()).unwrap();
     app.get("/metrics")
@@ -136,7 +151,11 @@ async fn what_does_not_finish_in_time_is_cut_off_at_the_end() {
         assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
         stop.send(()).unwrap();
     };
-    tokio::join!(app.server.serve(listener, 1, stopped, Duration::ZERO), client);
+    let stop = async {
+        stopped.await;
+        app.server.stop(Duration::ZERO).await;
+    };
+    tokio::join!(app.server.accept(listener), stop, client);
     // Were it still served, it would be told in the end that its body is late.
     let mut rest = String::new();
     stream.read_to_string(&mut rest).await.unwrap();
@@ -147,6 +166,12 @@ async fn what_does_not_finish_in_time_is_cut_off_at_the_end() {
 async fn pages_of_configured_origins_may_call() {
     let app =
         TestApp::with(|options| options.http.cors_origins = vec!["https://a.example".parse().unwrap()]).await;
+    let nowhere = app
+        .call("OPTIONS", "/nowhere")
+        .no_token()
+        .header("origin", "https://a.example")
+        .header("access-control-request-method", "POST");
+    nowhere.send().await.assert_error(404, "Not found");
     let preflight = app
         .call("OPTIONS", "/api/chat/presence/shop")
         .no_token()
@@ -208,7 +233,7 @@ async fn a_client_that_asks_first_is_refused_before_it_sends_its_body() {
 }
 
 #[tokio::test]
-async fn what_is_our_fault_is_500_and_says_no_more() {
+async fn a_token_that_cannot_be_opened_hides_no_other_instance() {
     let directory = tempfile::TempDir::new().unwrap();
     let dir = DataDir::open(directory.path()).unwrap();
     let store = Store::open(&dir, KeySource::File).await.unwrap();
@@ -216,20 +241,118 @@ async fn what_is_our_fault_is_500_and_says_no_more() {
         .create_account("acme".parse().unwrap(), None, DateTime::UNIX_EPOCH)
         .await
         .unwrap();
-    let now = DateTime::UNIX_EPOCH;
-    let new = NewInstance {
-        name: "shop".parse().unwrap(),
-        token: None,
-        keep_online: false,
-        now,
-    };
-    store.create_instance(account.id, new).await.unwrap();
-    // Without its key, the store cannot show the instance's token.
+    for name in ["shop", "branch"] {
+        let new = NewInstance {
+            name: name.parse().unwrap(),
+            token: None,
+            keep_online: false,
+            now: DateTime::UNIX_EPOCH,
+        };
+        store.create_instance(account.id, new).await.unwrap();
+    }
+    // Without its key, the store can open none of them.
     let store = Arc::new(Store::open(&dir, KeySource::Absent).await.unwrap());
     let app = TestApp::over(store, token.expose().to_owned(), Options::default());
-    let reply = app.get("/api/instance/list").send().await;
-    reply.assert_error(500, "Internal server error");
-    app.assert_alive().await;
+    let list = app.get("/api/instance/list").send().await.json();
+    assert_eq!(list["message"], "2 Instances found");
+    for (at, name) in ["shop", "branch"].into_iter().enumerate() {
+        let item = &list["instances"][at];
+        assert_eq!((&item["name"], &item["token"]), (&json!(name), &json!(null)));
+        assert_eq!(
+            item["tokenError"],
+            "The token cannot be opened with the key of this service"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_answer_has_a_request_id_and_takes_over_a_sane_one() {
+    let app = TestApp::start().await;
+    let given = app.get("/livez").header("x-request-id", "trace-17").send().await;
+    assert_eq!(given.header("x-request-id"), Some("trace-17"));
+    for path in ["/livez", "/nowhere", "/api/instance/list", "/openapi.json"] {
+        let insane = app.get(path).header("x-request-id", "a b").send().await;
+        let made = insane.header("x-request-id").unwrap();
+        assert!(made.len() > 16 && !made.contains(' '), "{path}: {made}");
+    }
+    let malformed = app.raw(b"rubbish\r\n\r\n").await;
+    assert!(malformed.contains("\r\nx-request-id: "), "{malformed}");
+    assert!(malformed.contains("\r\nx-error-detail: "), "{malformed}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_cache_keeps_tokens_and_codes() {
+    let app = TestApp::start().await;
+    let new = app.post("/api/instance/new").json(&json!({"name": "shop"}));
+    let secret = [
+        new.send().await,
+        app.get("/api/instance/list").send().await,
+        app.get("/api/instance/connect/shop").send().await,
+        app.get("/api/instance/connect/shop?number=5511988887777&history=true")
+            .send()
+            .await,
+    ];
+    for reply in secret {
+        assert_eq!(reply.header("cache-control"), Some("no-store"), "{}", reply.text);
+        assert!((200..300).contains(&reply.status), "{}", reply.text);
+    }
+    assert!(app.get("/livez").send().await.header("cache-control").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_400_says_what_exactly_was_wrong_and_never_the_value() {
+    let app = TestApp::with_shop().await;
+    let presence = "/api/chat/presence/shop";
+    let (new, settings) = ("/api/instance/new", "/api/instance/settings/shop");
+    let rows = [
+        (presence, "{\"secret", "body: "),
+        (presence, r#"{"state":"typing"}"#, "number: "),
+        (presence, r#"{"number":"secret","state":"typing"}"#, "number: "),
+        (
+            presence,
+            r#"{"number":"14155550123","state":"secret"}"#,
+            "state: ",
+        ),
+        (new, r#"{"name":"secret secret"}"#, "name: "),
+        (new, r#"{"name":"x","token":"secret"}"#, "token: "),
+        (new, r#"{"name":["secret"]}"#, "name: "),
+        (settings, r#"{"keepOnlineStatus":"secret"}"#, "keepOnlineStatus: "),
+        (settings, "secret", "body: "),
+    ];
+    for (path, body, starts) in rows {
+        let reply = app.post(path).body(body).send().await;
+        assert_eq!(reply.status, 400, "{path} {body}");
+        let detail = reply.header("x-error-detail").unwrap();
+        assert!(detail.starts_with(starts), "{path} {body}: {detail}");
+        assert!(!detail.contains("secret"), "{path} {body}: {detail}");
+    }
+    let number = app.get("/api/instance/connect/shop?number=secret").send().await;
+    assert!(number.header("x-error-detail").unwrap().starts_with("number: "));
+    let fine = app.post(settings).body("{}").send().await;
+    assert!(fine.header("x-error-detail").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_it_starts_it_lives_and_is_not_ready() {
+    let app = TestApp::starting().await;
+    assert_eq!(app.get("/livez").send().await.status, 200);
+    let ready = app.get("/readyz").send().await;
+    assert_eq!((ready.status, &ready.json()["status"]), (503, &json!("starting")));
+    let health = app.get("/health").send().await;
+    assert_eq!(
+        (health.status, &health.json()["checks"]["accepting"]),
+        (503, &json!("starting"))
+    );
+    for call in [
+        app.get("/api/instance/list"),
+        app.post("/api/chat/presence/shop").no_token(),
+    ] {
+        call.send().await.assert_error(503, "Service is starting");
+    }
+    app.get("/nowhere").send().await.assert_error(404, "Not found");
+    app.open();
+    assert_eq!(app.get("/readyz").send().await.status, 200);
+    assert_eq!(app.get("/api/instance/list").send().await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]

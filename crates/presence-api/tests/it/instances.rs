@@ -364,12 +364,22 @@ async fn settings_are_shown_and_the_real_one_is_kept() {
         changed,
         json!({"success": true, "message": "Settings updated successfully", "settings": settings(true)})
     );
-    // What is not named stays; what is refused changes nothing.
+    // What is not named stays; another value of what is constant is taken, changes nothing, and is named.
     assert_eq!(change(json!({})).await.json()["settings"], settings(true));
-    let refused = change(json!({"keepOnlineStatus": false, "autoReadMessages": true})).await;
-    refused.assert_error(400, "Setting 'autoReadMessages' is not supported");
+    let changed =
+        change(json!({"keepOnlineStatus": false, "autoReadMessages": true, "ignoreStatus": false})).await;
+    let expected = json!({"success": true, "message": "Settings updated successfully",
+                          "settings": settings(false), "ignored": ["autoReadMessages"]});
+    assert_eq!((changed.status, changed.json()), (200, expected));
+    change(json!({"keepOnlineStatus": true, "autoReadMessages": 1}))
+        .await
+        .assert_error(400, "Invalid request body");
     let shown = app.get("/api/instance/getSettings/shop").send().await.json();
-    assert_eq!(shown["settings"], settings(true));
+    assert_eq!(
+        shown["settings"],
+        settings(false),
+        "what is refused changes nothing"
+    );
 }
 
 #[tokio::test(start_paused = true)]

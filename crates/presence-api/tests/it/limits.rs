@@ -102,8 +102,10 @@ async fn new_instances_and_each_token_have_windows_of_their_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn guessing_is_slowed_down_and_valid_tokens_are_not() {
+async fn after_too_many_guesses_a_right_one_learns_nothing() {
     let app = TestApp::with(|options| options.http.limits = Limits::default()).await;
+    let stranger = app.another_account("globex").await;
+    assert_eq!(app.get("/api/instance/list").send().await.status, 200);
     for guess in 0..60 {
         let reply = app
             .get("/api/instance/list")
@@ -115,8 +117,13 @@ async fn guessing_is_slowed_down_and_valid_tokens_are_not() {
     let refused = app.get("/api/instance/list").no_token().send().await;
     refused.assert_error(429, REFUSED);
     assert_eq!(refused.header("retry-after"), Some("60"));
+    let right = app.get("/api/instance/list").token(&stranger).send().await;
+    right.assert_error(429, REFUSED);
+    // Who came with this token before goes on.
     assert_eq!(app.get("/api/instance/list").send().await.status, 200);
     sleep(secs(60.0)).await;
+    let right = app.get("/api/instance/list").token(&stranger).send().await;
+    assert_eq!(right.status, 200);
     app.get("/api/instance/list")
         .no_token()
         .send()
@@ -125,7 +132,7 @@ async fn guessing_is_slowed_down_and_valid_tokens_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nought_turns_a_limit_off() {
+async fn zero_turns_a_limit_off() {
     let app = TestApp::start().await;
     for _ in 0..150 {
         let reply = app.get("/api/instance/list").send().await;
@@ -137,4 +144,26 @@ async fn nought_turns_a_limit_off() {
             .await
             .assert_error(401, "Invalid token");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_trusted_proxy_each_client_has_its_own_failures() {
+    let app = TestApp::with(|options| {
+        options.http.limits = Limits::default();
+        options.http.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    })
+    .await;
+    let guess = |client: &str| {
+        let call = app.get("/api/instance/list").token("a wrong token");
+        call.header("x-forwarded-for", client).send()
+    };
+    for _ in 0..60 {
+        guess("203.0.113.1, 198.51.100.7")
+            .await
+            .assert_error(401, "Invalid token");
+    }
+    guess("203.0.113.2, 198.51.100.7")
+        .await
+        .assert_error(429, REFUSED);
+    guess("198.51.100.8").await.assert_error(401, "Invalid token");
 }

@@ -13,5 +13,6 @@ mod instances;
 mod limits;
 mod presence;
 mod reconnect;
+mod strain;
 mod timelines;
 mod troubled;

@@ -1,22 +1,27 @@
 //! `GET /api/instance/connect/:instance`.
 
+use std::time::Duration;
+
 use hyper::{Response, StatusCode};
 use presence_core::PhoneNumber;
 use presence_store::Instance;
 use presence_wa::{ConnectError, Connected, PairWith};
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
 use super::Status;
-use crate::app::{App, device};
+use crate::display_status::why;
 use crate::error::ApiError;
+use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::qr::{Picture, PictureError};
 
 /// The contract's text for a wrong number anywhere.
-const INVALID_NUMBER: ApiError =
-    ApiError::Invalid("Invalid number. Use a phone number with country code, or a JID");
+const INVALID_NUMBER: ApiError = ApiError::Invalid {
+    text: "Invalid number. Use a phone number with country code, or a JID",
+    detail: "number: a phone number of at least 7 digits, with country code, is needed",
+};
 
 /// WhatsApp gives no link code to a number with fewer digits.
 const LINK_CODE_DIGITS: usize = 7;
@@ -37,20 +42,17 @@ struct CodeReply<'a> {
 }
 
 /// Opens the saved session, or starts to pair and answers what the phone needs: the current QR code, or with
-/// `?number=` a link code.
+/// `?number=` a link code. Any other parameter, such as the reference API's `history`, means nothing here.
 pub(in crate::http) async fn connect(
-    app: &App,
+    instances: &Instances,
     instance: &Instance,
     query: Option<&str>,
+    hold: Duration,
 ) -> Result<Response<Body>, ApiError> {
     let how = pair_with(query)?;
-    let connected = tokio::select! {
-        connected = timeout(app.settings.connect_hold, app.fleet.connect(device(instance), how)) => {
-            connected.map_err(|_| ApiError::NoAnswer)??
-        }
-        // Who waits for a phone for a minute must not hold up the end of the service.
-        () = app.stopping.cancelled() => return Err(ApiError::Stopping),
-    };
+    let connected = timeout(hold, instances.connect(instance, how))
+        .await
+        .map_err(|_| ApiError::NoAnswer)??;
     match connected {
         Connected::Already => {
             let status = Status { status: "connected" };
@@ -97,7 +99,7 @@ fn pair_with(query: Option<&str>) -> Result<PairWith, ApiError> {
 impl From<ConnectError> for ApiError {
     fn from(error: ConnectError) -> Self {
         match error {
-            ConnectError::Stopped(Some(reason)) => Self::SessionRefused(reason.to_string()),
+            ConnectError::Stopped(Some(reason)) => Self::SessionRefused(why(reason, Instant::now())),
             ConnectError::LinkCodeRefused => Self::LinkCodeRefused,
             ConnectError::Superseded => Self::LinkCodeSuperseded,
             // Removed while this request waited.
@@ -124,6 +126,8 @@ mod tests {
         let code = |number: &str| Some(PairWith::LinkCode(number.parse().unwrap()));
         let table = [
             (None, Some(PairWith::Qr)),
+            (Some("history=true"), Some(PairWith::Qr)),
+            (Some("history=1&number=1234567"), code("1234567")),
             (Some(""), Some(PairWith::Qr)),
             (Some("number="), Some(PairWith::Qr)),
             (Some("number=+"), Some(PairWith::Qr)),

@@ -1,26 +1,30 @@
 //! `POST /api/instance/new`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
 use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, Token};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::{InInstance, timestamp, to_its_end};
-use crate::app::App;
+use super::{InInstance, timestamp};
 use crate::clock::utc_now;
 use crate::error::ApiError;
+use crate::instances::Instances;
 use crate::json::{self, Body};
 
-const NAME_REQUIRED: ApiError = ApiError::Invalid("Instance name is required");
-const INVALID_NAME: ApiError = ApiError::Invalid(
-    "Invalid instance name. Use 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit",
-);
-const INVALID_TOKEN: ApiError = ApiError::Invalid(
-    "Invalid instance token. Use 16 to 128 printable ASCII characters without spaces, not in use anywhere",
-);
+const NAME_REQUIRED: ApiError = ApiError::Invalid {
+    text: "Instance name is required",
+    detail: "name: it is missing or blank",
+};
+const INVALID_NAME: ApiError = ApiError::Invalid {
+    text: "Invalid instance name. Use 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+    detail: "name: it is too long, or has a character that is not allowed there",
+};
+const INVALID_TOKEN: ApiError = ApiError::Invalid {
+    text: "Invalid instance token. Use 16 to 128 printable ASCII characters without spaces, not in use anywhere",
+    detail: "token: 16 to 128 printable ASCII characters, which no other token has, are needed",
+};
 
 /// What the reference API also takes when an instance is created, and this service does not act on.
 const REFERENCE_FIELDS: [&str; 37] = [
@@ -89,20 +93,14 @@ struct Created<'a> {
 
 /// Creates an instance. It is disconnected until a phone links it.
 pub(in crate::http) async fn new(
-    app: &Arc<App>,
+    instances: &Instances,
     account: AccountId,
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let request: NewRequest = json::parse(body)?;
     let ignored = json::parse::<SentFields>(body)?.ignored();
     let new = NewInstance::try_from(request)?;
-    let shared = Arc::clone(app);
-    let creation = async move {
-        let created = shared.registry.create_instance(account, new).await?;
-        shared.sessions.add(&created.0);
-        Ok(created)
-    };
-    let (instance, token) = to_its_end(app, creation).await?;
+    let (instance, token) = instances.create(account, new).await?;
     let created = Created {
         name: instance.name.as_str(),
         token: token.expose(),

@@ -1,21 +1,25 @@
 //! `GET /api/instance/list`.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use hyper::{Response, StatusCode};
-use presence_store::{Caller, Instance};
+use presence_store::Caller;
 use presence_wa::{InstanceState, InstanceStatus};
 use serde::Serialize;
+use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::{store_failed, timestamp};
-use crate::app::{App, device};
+use super::timestamp;
+use crate::display_status::display_status;
 use crate::error::ApiError;
+use crate::instances::{Instances, Listed};
 use crate::json::{self, Body};
 
+/// What is said of a token that the service cannot open, instead of hiding every other instance.
+const TOKEN_ERROR: &str = "The token cannot be opened with the key of this service";
+
 #[derive(Serialize)]
-struct Listed {
+struct List {
     instances: Vec<Item>,
 }
 
@@ -23,9 +27,11 @@ struct Listed {
 #[serde(rename_all = "camelCase")]
 struct Item {
     name: String,
-    /// For the account's owner only.
+    /// For the account's owner only; `null` when it cannot be opened.
     #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<String>,
+    token: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_error: Option<&'static str>,
     created_at: String,
     connection: Connection,
     profile: Profile,
@@ -56,27 +62,20 @@ struct Settings {
 /// Lists what the caller may see: an account its instances, oldest first, or those it names; an instance
 /// itself.
 pub(in crate::http) fn list(
-    app: &App,
+    instances: &Instances,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, ApiError> {
-    let instances = match caller {
-        Caller::Instance(own) => vec![Arc::clone(own)],
-        Caller::Account(account) => select(app.registry.instances(*account), &Filter::of(query))?,
-    };
-    let items = instances
-        .into_iter()
-        .map(|instance| item(app, &instance, matches!(caller, Caller::Account(_))))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut listed = instances.list(caller);
+    if matches!(caller, Caller::Account(_)) {
+        Filter::of(query).apply(&mut listed)?;
+    }
+    let items: Vec<_> = listed.into_iter().map(Item::from).collect();
     let message = match items.len() {
         1 => "1 Instance found".to_owned(),
         count => format!("{count} Instances found"),
     };
-    Ok(json::succeed(
-        StatusCode::OK,
-        &message,
-        Listed { instances: items },
-    ))
+    Ok(json::succeed(StatusCode::OK, &message, List { instances: items }))
 }
 
 /// The names asked for; none is all.
@@ -94,42 +93,52 @@ impl Filter {
             });
         Self(names.filter(|name| !name.is_empty()).collect())
     }
+
+    /// Keeps those that were asked for. One name that is absent is an error; of several, absent ones are
+    /// dropped.
+    fn apply(&self, listed: &mut Vec<Listed>) -> Result<(), ApiError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        listed.retain(|item| self.0.contains(item.instance.name.as_str()));
+        if listed.is_empty() && self.0.len() == 1 {
+            return Err(ApiError::NoSuchInstance);
+        }
+        Ok(())
+    }
 }
 
-fn select(mut instances: Vec<Arc<Instance>>, filter: &Filter) -> Result<Vec<Arc<Instance>>, ApiError> {
-    if filter.0.is_empty() {
-        return Ok(instances);
+impl From<Listed> for Item {
+    fn from(listed: Listed) -> Self {
+        let Listed {
+            instance,
+            token,
+            status,
+        } = listed;
+        let (token, token_error) = match token {
+            None => (None, None),
+            Some(Ok(token)) => (Some(Some(token.expose().to_owned())), None),
+            Some(Err(error)) => {
+                // The other instances must not be hidden by it.
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, instance.id = %instance.id, "a token cannot be opened");
+                (Some(None), Some(TOKEN_ERROR))
+            }
+        };
+        Self {
+            name: instance.name.to_string(),
+            token,
+            token_error,
+            created_at: timestamp(instance.created_at),
+            connection: Connection::of(status.as_ref()),
+            profile: Profile {
+                name: status.and_then(|status| status.push_name).unwrap_or_default(),
+            },
+            settings: Settings {
+                keep_online_status: instance.keep_online,
+            },
+        }
     }
-    instances.retain(|instance| filter.0.contains(instance.name.as_str()));
-    if instances.is_empty() && filter.0.len() == 1 {
-        Err(ApiError::NoSuchInstance)
-    } else {
-        Ok(instances)
-    }
-}
-
-fn item(app: &App, instance: &Instance, with_token: bool) -> Result<Item, ApiError> {
-    let token = match with_token {
-        true => Some(
-            app.registry
-                .instance_token(instance)
-                .map_err(store_failed("unsealing a token"))?,
-        ),
-        false => None,
-    };
-    let status = app.fleet.status(device(instance));
-    Ok(Item {
-        name: instance.name.to_string(),
-        token: token.map(|token| token.expose().to_owned()),
-        created_at: timestamp(instance.created_at),
-        connection: Connection::of(status.as_ref()),
-        profile: Profile {
-            name: status.and_then(|status| status.push_name).unwrap_or_default(),
-        },
-        settings: Settings {
-            keep_online_status: instance.keep_online,
-        },
-    })
 }
 
 impl Connection {
@@ -143,10 +152,7 @@ impl Connection {
                 Some(status) if status.available => "available",
                 _ => "unavailable",
             },
-            display_status: match status.and_then(|status| status.reason) {
-                Some(reason) => format!("{state}: {reason}"),
-                None => state.to_string(),
-            },
+            display_status: display_status(state, status.and_then(|status| status.reason), Instant::now()),
         }
     }
 }

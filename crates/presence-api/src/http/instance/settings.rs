@@ -1,14 +1,11 @@
 //! `GET /api/instance/getSettings/:instance` and `POST /api/instance/settings/:instance`.
 
-use std::sync::Arc;
-
 use hyper::{Response, StatusCode};
 use presence_store::Instance;
 use serde::{Deserialize, Serialize};
 
-use super::{store_failed, to_its_end};
-use crate::app::App;
 use crate::error::ApiError;
+use crate::instances::Instances;
 use crate::json::{self, Body};
 
 /// The settings of the reference API. All but one describe what this service never does.
@@ -27,6 +24,8 @@ struct Settings {
 #[derive(Serialize)]
 struct SettingsReply {
     settings: Settings,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<&'static str>,
 }
 
 /// What to change; what is absent or `null` stays.
@@ -48,38 +47,31 @@ pub(in crate::http) fn get_settings(instance: &Instance) -> Response<Body> {
     json::succeed(
         StatusCode::OK,
         "Settings retrieved successfully",
-        SettingsReply { settings },
+        SettingsReply {
+            settings,
+            ignored: Vec::new(),
+        },
     )
 }
 
 /// Changes the one setting there is. It is durable, and the session acts on it, before this is answered.
 pub(in crate::http) async fn change_settings(
-    app: &Arc<App>,
-    instance: Arc<Instance>,
+    instances: &Instances,
+    instance: &Instance,
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let changes: Changes = json::parse(body)?;
-    changes.check()?;
+    let ignored = changes.ignored();
     let keep_online = match changes.keep_online_status {
         None => instance.keep_online,
-        Some(keep_online) => {
-            let shared = Arc::clone(app);
-            let change = async move {
-                let set = shared.registry.set_keep_online(instance.id, keep_online).await;
-                if !set.map_err(store_failed("changing a setting"))? {
-                    return Err(ApiError::NoSuchInstance);
-                }
-                shared.sessions.apply_settings(instance.id);
-                Ok(keep_online)
-            };
-            to_its_end(app, change).await?
-        }
+        Some(keep) if instances.set_keep_online(instance, keep).await? => keep,
+        Some(_) => return Err(ApiError::NoSuchInstance),
     };
     let settings = Settings::with(keep_online);
     Ok(json::succeed(
         StatusCode::OK,
         "Settings updated successfully",
-        SettingsReply { settings },
+        SettingsReply { settings, ignored },
     ))
 }
 
@@ -98,79 +90,81 @@ impl Settings {
 }
 
 impl Changes {
-    /// Refuses to change what is constant; the first fault in the order of the fields.
-    fn check(&self) -> Result<(), ApiError> {
+    /// What of it asks for another value of a constant: that is taken, and changes nothing.
+    fn ignored(&self) -> Vec<&'static str> {
         const CONSTANT: Settings = Settings::with(false);
-        let same = |change: Option<bool>, constant: bool| change.is_none_or(|value| value == constant);
-        let message_same = self
-            .call_reject_message
-            .as_deref()
-            .is_none_or(|text| text == CONSTANT.call_reject_message);
-        let checks = [
+        let differs = |change: Option<bool>, constant: bool| change.is_some_and(|value| value != constant);
+        let message = self.call_reject_message.as_deref();
+        let table = [
             (
                 "autoRejectCalls",
-                same(self.auto_reject_calls, CONSTANT.auto_reject_calls),
+                differs(self.auto_reject_calls, CONSTANT.auto_reject_calls),
             ),
-            ("callRejectMessage", message_same),
+            (
+                "callRejectMessage",
+                message.is_some_and(|text| text != CONSTANT.call_reject_message),
+            ),
             (
                 "ignoreGroupMessages",
-                same(self.ignore_group_messages, CONSTANT.ignore_group_messages),
+                differs(self.ignore_group_messages, CONSTANT.ignore_group_messages),
             ),
             (
                 "autoReadMessages",
-                same(self.auto_read_messages, CONSTANT.auto_read_messages),
+                differs(self.auto_read_messages, CONSTANT.auto_read_messages),
             ),
             (
                 "disableHistorySync",
-                same(self.disable_history_sync, CONSTANT.disable_history_sync),
+                differs(self.disable_history_sync, CONSTANT.disable_history_sync),
             ),
-            ("ignoreStatus", same(self.ignore_status, CONSTANT.ignore_status)),
+            (
+                "ignoreStatus",
+                differs(self.ignore_status, CONSTANT.ignore_status),
+            ),
         ];
-        match checks.iter().find(|(_, unchanged)| !unchanged) {
-            Some((name, _)) => Err(ApiError::SettingNotSupported(name)),
-            None => Ok(()),
-        }
+        let ignored = table.into_iter().filter(|(_, differs)| *differs);
+        ignored.map(|(name, _)| name).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    //! What may be written.
+    //! What is taken, and what of it has no effect.
 
     use super::*;
 
-    fn check(body: &str) -> Option<String> {
-        json::parse::<Changes>(body.as_bytes())
-            .and_then(|changes| changes.check())
-            .err()
-            .map(|error| error.answer().1)
+    fn ignored(body: &str) -> Vec<&'static str> {
+        json::parse::<Changes>(body.as_bytes()).unwrap().ignored()
     }
 
     #[test]
-    fn writing_a_constant_is_fine_and_another_value_is_not() {
+    fn another_value_of_a_constant_is_taken_and_named() {
         let constants = r#"{"autoRejectCalls":false,"callRejectMessage":"","ignoreGroupMessages":false,
             "autoReadMessages":false,"disableHistorySync":true,"ignoreStatus":false,"other":1}"#;
-        assert_eq!(check(constants), None);
-        assert_eq!(check(r#"{"ignoreStatus":null,"keepOnlineStatus":true}"#), None);
-        for (name, value) in [
+        assert!(ignored(constants).is_empty());
+        assert!(ignored(r#"{"ignoreStatus":null,"keepOnlineStatus":true}"#).is_empty());
+        let all = [
             ("autoRejectCalls", "true"),
             ("callRejectMessage", "\"busy\""),
             ("ignoreGroupMessages", "true"),
             ("autoReadMessages", "true"),
             ("disableHistorySync", "false"),
             ("ignoreStatus", "true"),
-        ] {
-            let expected = format!("Setting '{name}' is not supported");
-            assert_eq!(check(&format!(r#"{{"{name}":{value}}}"#)), Some(expected));
+        ];
+        for (name, value) in all {
+            assert_eq!(ignored(&format!(r#"{{"{name}":{value}}}"#)), [name]);
         }
-        let several = check(r#"{"ignoreStatus":true,"autoRejectCalls":true}"#);
-        assert_eq!(
-            several.as_deref(),
-            Some("Setting 'autoRejectCalls' is not supported")
-        );
-        assert_eq!(
-            check(r#"{"keepOnlineStatus":"yes"}"#).as_deref(),
-            Some("Invalid request body")
-        );
+        let several = ignored(r#"{"ignoreStatus":true,"autoRejectCalls":true}"#);
+        assert_eq!(several, ["autoRejectCalls", "ignoreStatus"]);
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_by_name() {
+        for name in ["keepOnlineStatus", "autoRejectCalls", "ignoreStatus"] {
+            let body = format!(r#"{{"{name}":"yes"}}"#);
+            match json::parse::<Changes>(body.as_bytes()) {
+                Err(ApiError::InvalidBody(detail)) => assert!(detail.starts_with(name), "{detail}"),
+                _ => panic!("{name} was taken"),
+            }
+        }
     }
 }
