@@ -102,9 +102,17 @@ impl Service {
         let watching = tokio::spawn(handles.tell_when_short());
 
         tokio::pin!(stop);
+        // A task of its own too, so that `stop` is heard meanwhile.
+        let mut opening = tokio::spawn(open(config.clone(), server.clone()));
         let opened = tokio::select! {
-            opened = open(&config, &server) => opened.and_then(|lock| ready().map(|()| Some(lock))),
-            () = &mut stop => Ok(None),
+            opened = &mut opening => opened
+                .context("opening the data directory failed")
+                .and_then(|opened| opened)
+                .and_then(|lock| ready().map(|()| Some(lock))),
+            () = &mut stop => {
+                opening.abort();
+                Ok(None)
+            }
         };
         if let Ok(Some(_)) = &opened {
             stop.await;
@@ -124,7 +132,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Locks the data directory, and gives the server what is in it.
-async fn open(config: &Config, server: &Server) -> anyhow::Result<DataLock> {
+async fn open(config: Config, server: Server) -> anyhow::Result<DataLock> {
     let dir = DataDir::open(&config.data_dir)
         .with_context(|| format!("cannot open the data directory {}", config.data_dir.display()))?;
     let lock = dir.lock()?;

@@ -2,10 +2,12 @@
 
 mod crash;
 mod program;
+mod starting;
+mod stopping;
 
 use std::time::Duration;
 
-use presence_sandbox::{Number, Sandbox, State, World};
+use presence_sandbox::{Number, Sandbox, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -34,63 +36,13 @@ async fn wait_for(sandbox: &Sandbox, is_so: impl FnMut(&World) -> bool) {
 #[tokio::test]
 async fn one_line_on_stdout_says_where_it_listens_and_sigterm_ends_it_well() {
     let sandbox = Sandbox::builder().start().await.unwrap();
-    for signal in ["TERM", "INT"] {
+    for signal in ["TERM", "INT", "HUP"] {
         let server = Data::new().serve(&sandbox).await;
         assert_eq!(server.get("/readyz").await.0, 200);
         server.signal(signal);
         let end = server.end().await;
         assert_eq!((end.code, end.stdout.as_str()), (Some(0), ""), "{}", end.stderr);
     }
-}
-
-#[tokio::test]
-async fn sigterm_pauses_what_is_shown_before_the_exit() {
-    let sandbox = Sandbox::builder().start().await.unwrap();
-    let data = Data::new();
-    let server = data.serve_with_shop(&sandbox).await;
-    let shown = server.post(
-        "/api/chat/presence/shop",
-        json!({"number": CUSTOMER, "state": "typing", "duration": 60}),
-    );
-    assert_eq!(shown.await.0, 200);
-    wait_for(&sandbox, |world| {
-        world.shown(phone(CUSTOMER)).states() == [(phone(SHOP), State::Typing)]
-    })
-    .await;
-    server.signal("TERM");
-    assert_eq!(server.end().await.code, Some(0));
-    let pauses = sandbox
-        .journal()
-        .entries
-        .into_iter()
-        .filter(|entry| entry.stanza.contains("<paused/>"));
-    assert_eq!(pauses.count(), 1);
-    assert!(sandbox.shown(phone(CUSTOMER)).now.is_empty());
-}
-
-#[tokio::test]
-async fn a_second_signal_ends_it_at_once_with_a_failing_code() {
-    let sandbox = Sandbox::builder().start().await.unwrap();
-    let server = Data::new().serve(&sandbox).await;
-    // A request that never ends holds up the first one. It is being read once its client is told to go on.
-    let mut stuck = TcpStream::connect(server.address()).await.unwrap();
-    let token = server.token();
-    let head =
-        format!("POST /api/instance/new HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nexpect: 100-continue\r\n");
-    stuck
-        .write_all(format!("{head}content-length: 9\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut go_on = [0; 25];
-    stuck.read_exact(&mut go_on).await.unwrap();
-    assert_eq!(go_on.as_slice(), b"HTTP/1.1 100 Continue\r\n\r\n");
-    let start = Instant::now();
-    server.signal("TERM");
-    server.wait_for_log("another signal ends it at once").await;
-    server.signal("TERM");
-    let end = server.end().await;
-    assert_eq!(end.code, Some(1), "{}", end.stderr);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
 }
 
 #[tokio::test]

@@ -105,7 +105,7 @@ impl Data {
         server
     }
 
-    pub(crate) fn start(&self, args: &[&str]) -> Program {
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(&self, args: &[S]) -> Program {
         Program::start(args, &[])
     }
 
@@ -235,11 +235,16 @@ impl Server {
 
     /// Waits until a text is in the log.
     pub(crate) async fn wait_for_log(&self, text: &str) {
-        let mut log = self.program.log.clone();
-        timeout(PATIENCE, log.wait_for(|log| log.contains(text)))
-            .await
-            .unwrap()
-            .unwrap();
+        self.program.wait_for_log(text).await;
+    }
+
+    /// From here on, the pipe with the log is not read.
+    pub(crate) fn stop_reading_the_log(&self) {
+        self.program.reads_log.send_replace(false);
+    }
+
+    pub(crate) fn read_the_log_again(&self) {
+        self.program.reads_log.send_replace(true);
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -256,6 +261,7 @@ pub(crate) struct Program {
     child: Child,
     stdout: BufReader<ChildStdout>,
     log: watch::Receiver<String>,
+    reads_log: watch::Sender<bool>,
     reader: JoinHandle<()>,
 }
 
@@ -282,8 +288,15 @@ impl Program {
         let stdout = BufReader::new(child.stdout.take().unwrap());
         let mut stderr = BufReader::new(child.stderr.take().unwrap()).lines();
         let (log, watched) = watch::channel(String::new());
+        let (reads_log, mut reads) = watch::channel(true);
         let reader = tokio::spawn(async move {
-            while let Ok(Some(line)) = stderr.next_line().await {
+            loop {
+                if reads.wait_for(|reads| *reads).await.is_err() {
+                    return;
+                }
+                let Ok(Some(line)) = stderr.next_line().await else {
+                    return;
+                };
                 log.send_modify(|log| {
                     log.push_str(&line);
                     log.push('\n');
@@ -294,6 +307,7 @@ impl Program {
             child,
             stdout,
             log: watched,
+            reads_log,
             reader,
         }
     }
@@ -309,7 +323,16 @@ impl Program {
         line
     }
 
-    fn signal(&self, name: &str) {
+    /// Waits until a text is in the log.
+    pub(crate) async fn wait_for_log(&self, text: &str) {
+        let mut log = self.log.clone();
+        timeout(PATIENCE, log.wait_for(|log| log.contains(text)))
+            .await
+            .unwrap()
+            .unwrap();
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().unwrap().to_string();
         let kill = std::process::Command::new("kill")
             .args([&format!("-{name}"), &pid])
