@@ -8,7 +8,7 @@ use hyper::{Response, StatusCode};
 use presence_core::InvalidRequest;
 use serde::Serialize;
 
-use crate::json::{self, Body};
+use crate::json::{self, Body, BodyError};
 use crate::rate_limit::Standing;
 
 /// A request that was refused or failed. What the client reads is fixed text; the causes go to the log.
@@ -176,6 +176,16 @@ impl ApiError {
             _ => {}
         }
         response
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Timeout => Self::BodyTimeout,
+            BodyError::TooLarge => Self::BodyTooLarge,
+            BodyError::Invalid(detail) => Self::InvalidBody(detail),
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Whether the service does its work: named checks, each bounded in time, asked at most once a second.
 
-mod panics;
-
 use std::error::Error;
 use std::sync::RwLock;
 use std::sync::{Arc, PoisonError};
@@ -11,8 +9,6 @@ use async_trait::async_trait;
 use futures_util::future::join_all;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
-
-pub use self::panics::TaskPanics;
 
 /// Something that can be well or not. [`Server::watch`](crate::Server::watch) adds it to `/health`.
 #[async_trait]

@@ -194,7 +194,7 @@ impl Call<'_> {
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
         let limit = self.app.settings.body_timeout;
-        self.guard.reading_body(json::read_body(body, limit)).await
+        Ok(self.guard.reading_body(json::read_body(body, limit)).await?)
     }
 
     /// Gives an answer up when the service stops, or when nobody is left to read it.

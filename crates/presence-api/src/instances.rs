@@ -3,7 +3,6 @@
 //! Handlers come in here and touch neither. Every method is one thing that a client can ask for, done in the
 //! order that leaves nothing wrong behind if the process is killed in the middle of it.
 
-mod check;
 mod pairing_record;
 
 use std::collections::HashMap;
@@ -24,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub(crate) use self::check::RegistryCheck;
 use self::pairing_record::RegistryPairingRecord;
 
 /// Every instance of the service: its record and its session. Cheap to clone.

@@ -1,5 +1,6 @@
 //! Bodies in and out: read up to a limit of size and time, and answered as JSON.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -12,8 +13,6 @@ use serde_json::error::Category;
 use serde_path_to_error::Segment;
 use tokio::time::timeout;
 
-use crate::error::ApiError;
-
 /// The largest body a request may have. The longest that means anything is under a kilobyte.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 /// How much of a body that nobody wants is read away, so that the client gets to read the answer.
@@ -24,24 +23,34 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// What every answer carries.
 pub(crate) type Body = Full<Bytes>;
 
+/// A body that is not what the route takes.
+#[derive(Debug)]
+pub(crate) enum BodyError {
+    /// It did not arrive in time.
+    Timeout,
+    TooLarge,
+    /// With what exactly is wrong with it.
+    Invalid(Cow<'static, str>),
+}
+
 /// Reads a request's body whole.
 ///
 /// # Errors
-/// [`ApiError::BodyTooLarge`] past [`MAX_BODY`], [`ApiError::BodyTimeout`] past `limit`, and
-/// [`ApiError::InvalidBody`] when the client stopped in the middle of it.
-pub(crate) async fn read_body<B>(body: &mut B, limit: Duration) -> Result<Bytes, ApiError>
+/// [`BodyError::TooLarge`] past [`MAX_BODY`], [`BodyError::Timeout`] past `limit`, and
+/// [`BodyError::Invalid`] when the client stopped in the middle of it.
+pub(crate) async fn read_body<B>(body: &mut B, limit: Duration) -> Result<Bytes, BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
     if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(ApiError::BodyTooLarge);
+        return Err(BodyError::TooLarge);
     }
     timeout(limit, collect(body))
         .await
-        .map_err(|_| ApiError::BodyTimeout)?
+        .map_err(|_| BodyError::Timeout)?
 }
 
-async fn collect<B>(body: &mut B) -> Result<Bytes, ApiError>
+async fn collect<B>(body: &mut B) -> Result<Bytes, BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -49,13 +58,13 @@ where
     let mut more = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame
-            .map_err(|_| ApiError::InvalidBody("body: it ended too early".into()))?
+            .map_err(|_| BodyError::Invalid("body: it ended too early".into()))?
             .into_data()
         else {
             continue;
         };
         if first.len() + more.len() + data.len() > MAX_BODY {
-            return Err(ApiError::BodyTooLarge);
+            return Err(BodyError::TooLarge);
         }
         // Nearly every body is one frame, which then is not copied.
         if first.is_empty() {
@@ -96,13 +105,13 @@ where
 /// Reads a JSON object.
 ///
 /// # Errors
-/// [`ApiError::InvalidBody`] for anything else. Its detail names the field and the place, never a value.
-pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+/// [`BodyError::Invalid`] for anything else. Its detail names the field and the place, never a value.
+pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     // serde_json does not look into the strings of ignored fields, so UTF-8 is checked here.
-    let body = str::from_utf8(body).map_err(|_| ApiError::InvalidBody("body: it is not UTF-8".into()))?;
+    let body = str::from_utf8(body).map_err(|_| BodyError::Invalid("body: it is not UTF-8".into()))?;
     // Serde would read an array into a struct, field by field.
     if !body.trim_ascii_start().starts_with('{') {
-        return Err(ApiError::InvalidBody("body: a JSON object is needed".into()));
+        return Err(BodyError::Invalid("body: a JSON object is needed".into()));
     }
     let json = &mut serde_json::Deserializer::from_str(body);
     let read = serde_path_to_error::deserialize(&mut *json).map_err(|error| fault(&error))?;
@@ -112,25 +121,23 @@ pub(crate) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 /// What is wrong with a body, in words that hold nothing of it. serde_json's own quote values.
-fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> BodyError {
     let json = error.inner();
     match (json.classify(), error.path().iter().next()) {
         // A field of ours: a name that the client chose has no type to be wrong.
         (Category::Data, Some(Segment::Map { key })) if key.bytes().all(|b| b.is_ascii_alphanumeric()) => {
-            ApiError::InvalidBody(
+            BodyError::Invalid(
                 format!("{key}: it is there twice, or a value of another type is needed").into(),
             )
         }
-        (Category::Data, _) => {
-            ApiError::InvalidBody("body: a field is there twice, or has a wrong type".into())
-        }
+        (Category::Data, _) => BodyError::Invalid("body: a field is there twice, or has a wrong type".into()),
         _ => not_json(json),
     }
 }
 
-fn not_json(error: &serde_json::Error) -> ApiError {
+fn not_json(error: &serde_json::Error) -> BodyError {
     let (line, column) = (error.line(), error.column());
-    ApiError::InvalidBody(format!("body: it is no JSON at line {line}, column {column}").into())
+    BodyError::Invalid(format!("body: it is no JSON at line {line}, column {column}").into())
 }
 
 /// `content` as JSON under `status`.
@@ -188,7 +195,7 @@ mod tests {
             b"{\"a\":\"\xff\"}",
         ] {
             assert!(
-                matches!(parse::<Fields>(body), Err(ApiError::InvalidBody(_))),
+                matches!(parse::<Fields>(body), Err(BodyError::Invalid(_))),
                 "{body:?}"
             );
         }
@@ -219,7 +226,7 @@ mod tests {
         ];
         for (body, expected) in table {
             match parse::<Fields>(body.as_bytes()) {
-                Err(ApiError::InvalidBody(detail)) => assert_eq!(detail, expected, "{body}"),
+                Err(BodyError::Invalid(detail)) => assert_eq!(detail, expected, "{body}"),
                 other => panic!("{body}: {other:?}"),
             }
         }
@@ -233,10 +240,10 @@ mod tests {
             .unwrap();
         assert_eq!(whole.len(), MAX_BODY);
         let too_large = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY + 1])), LIMIT).await;
-        assert!(matches!(too_large, Err(ApiError::BodyTooLarge)));
+        assert!(matches!(too_large, Err(BodyError::TooLarge)));
 
         let never = futures_util::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
         let stalled = read_body(&mut http_body_util::StreamBody::new(never), LIMIT).await;
-        assert!(matches!(stalled, Err(ApiError::BodyTimeout)));
+        assert!(matches!(stalled, Err(BodyError::Timeout)));
     }
 }

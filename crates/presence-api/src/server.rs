@@ -19,7 +19,8 @@ use crate::connection::{self, ConnectionState, HttpConnection};
 use crate::connections::{Connections, NoPlace, Place};
 use crate::health::HealthCheck;
 use crate::http::{self, Surface};
-use crate::instances::{Instances, RegistryCheck};
+use crate::instances::Instances;
+use crate::registry_check::RegistryCheck;
 use crate::settings::HttpSettings;
 use crate::throttle::Throttle;
 

@@ -147,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_is_raised_as_far_as_the_system_lets_us() {
+        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+        let lowered = Rlimit {
+            current: current.map(|limit| limit.min(1000)),
+            maximum,
+        };
+        setrlimit(Resource::Nofile, lowered).unwrap();
+        assert_eq!(FileHandles::raise(), FileHandles { limit: maximum });
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
+    }
+
+    #[test]
     fn open_handles_are_counted() {
         let before = open_handles().unwrap();
         let files: Vec<_> = (0..50)

@@ -4,11 +4,10 @@ mod connect;
 mod create;
 mod lifecycle;
 mod list;
+mod reply;
 mod settings;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use presence_store::StoreError;
-use serde::Serialize;
 
 use crate::error::ApiError;
 use crate::instances::{ChangeError, NotYours};
@@ -18,23 +17,6 @@ pub(super) use create::new;
 pub(super) use lifecycle::{delete, logout, reconnect};
 pub(super) use list::list;
 pub(super) use settings::{change_settings, get_settings};
-
-/// `"status": …`, beside the message or inside `instance`.
-#[derive(Serialize)]
-struct Status {
-    status: &'static str,
-}
-
-/// `"instance": …`.
-#[derive(Serialize)]
-struct InInstance<T> {
-    instance: T,
-}
-
-/// Times as the API writes them: RFC 3339 in UTC, with milliseconds.
-fn timestamp(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
 
 impl From<NotYours> for ApiError {
     fn from(error: NotYours) -> Self {

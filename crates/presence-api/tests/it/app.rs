@@ -37,8 +37,10 @@ pub(crate) struct TestApp {
     /// The token of the one account there is at first.
     pub(crate) token: String,
     /// What its instances will be made of.
-    not_open: Mutex<Option<(Arc<dyn Registry>, WhatsApp, FleetSettings)>>,
+    not_open: Mutex<Option<Ingredients>>,
 }
+
+type Ingredients = (Arc<dyn Registry>, WhatsApp, FleetSettings);
 
 /// What a test may change before the start.
 pub(crate) struct Options {

@@ -9,7 +9,7 @@ use presence_api::utc_now;
 use presence_store::{Account, DataDir, KeySource, Registry, Store};
 use serde_json::json;
 
-use super::{block_on, say};
+use super::output::{block_on, say};
 use crate::config::settings;
 
 #[derive(Debug, Args)]

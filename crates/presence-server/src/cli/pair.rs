@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use super::api::{Answer, Api};
-use super::say;
+use super::output::say;
 
 /// How often the server is asked for the current code: within its rate limit, and before WhatsApp's shortest
 /// renewal, 20 s.

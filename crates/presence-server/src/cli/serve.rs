@@ -8,7 +8,7 @@ use std::sync::Arc;
 use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Exit, complain, say};
+use super::output::{Exit, complain, say};
 use crate::config::{Config, settings};
 use crate::logging::Log;
 use crate::start::Service;

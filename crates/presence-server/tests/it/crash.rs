@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::program::{Data, Server};
-use crate::{PATIENCE, phone};
+use crate::{TEST_TIMEOUT, phone};
 
 const ROUNDS: u64 = 8;
 
@@ -96,6 +96,9 @@ async fn check(server: &Server, sandbox: &Sandbox, acknowledged: &Acknowledged) 
     }
     for (name, account) in &acknowledged.linked {
         let back = sandbox.wait_for(|world| world.connections(phone(account)) == 1);
-        assert!(timeout(PATIENCE, back).await.is_ok(), "{name} does not come back");
+        assert!(
+            timeout(TEST_TIMEOUT, back).await.is_ok(),
+            "{name} does not come back"
+        );
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use self::program::{Data, run};
 
 /// Much longer than anything here takes, so that only a hang ends a test early.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The account that an instance stands for.
 const SHOP: &str = "5511988887777";
@@ -28,7 +28,7 @@ fn phone(number: &str) -> Number {
 }
 
 async fn wait_for(sandbox: &Sandbox, is_so: impl FnMut(&World) -> bool) {
-    timeout(PATIENCE, sandbox.wait_for(is_so))
+    timeout(TEST_TIMEOUT, sandbox.wait_for(is_so))
         .await
         .expect("it comes to be");
 }

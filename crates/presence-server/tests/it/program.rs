@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use crate::{PATIENCE, SHOP, phone};
+use crate::{SHOP, TEST_TIMEOUT, phone};
 
 /// How often a state is asked for. It bounds no test, it only spaces the questions.
 const POLL: std::time::Duration = std::time::Duration::from_millis(20);
@@ -192,7 +192,7 @@ impl Server {
             .uri(path)
             .header("token", token)
             .body(Full::new(body))?;
-        let response = timeout(PATIENCE, sender.send_request(request)).await??;
+        let response = timeout(TEST_TIMEOUT, sender.send_request(request)).await??;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
         Ok((status, serde_json::from_slice(&body)?))
@@ -211,7 +211,7 @@ impl Server {
                 sleep(POLL).await;
             }
         };
-        timeout(PATIENCE, known).await.unwrap();
+        timeout(TEST_TIMEOUT, known).await.unwrap();
     }
 
     pub(crate) async fn wait_for_state(&self, name: &str, state: &str) {
@@ -225,7 +225,7 @@ impl Server {
                 sleep(POLL).await;
             }
         };
-        let waited = timeout(PATIENCE, is_so).await;
+        let waited = timeout(TEST_TIMEOUT, is_so).await;
         assert!(
             waited.is_ok(),
             "{name} is not {state}:\n{}",
@@ -315,7 +315,7 @@ impl Program {
     /// The next line of stdout.
     pub(crate) async fn line(&mut self) -> String {
         let mut line = String::new();
-        timeout(PATIENCE, self.stdout.read_line(&mut line))
+        timeout(TEST_TIMEOUT, self.stdout.read_line(&mut line))
             .await
             .unwrap()
             .unwrap();
@@ -326,7 +326,7 @@ impl Program {
     /// Waits until a text is in the log.
     pub(crate) async fn wait_for_log(&self, text: &str) {
         let mut log = self.log.clone();
-        timeout(PATIENCE, log.wait_for(|log| log.contains(text)))
+        timeout(TEST_TIMEOUT, log.wait_for(|log| log.contains(text)))
             .await
             .unwrap()
             .unwrap();
@@ -347,7 +347,7 @@ impl Program {
             self.stdout.read_to_string(&mut stdout).await.unwrap();
             self.child.wait().await.unwrap()
         };
-        let status = timeout(PATIENCE, ended).await;
+        let status = timeout(TEST_TIMEOUT, ended).await;
         let status = status.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log.borrow().as_str()));
         self.reader.await.unwrap();
         End {

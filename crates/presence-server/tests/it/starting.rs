@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::TEST_TIMEOUT;
 use crate::program::{Data, run};
 
 /// Locks the registry against writers, for which its opening waits for some seconds.
@@ -82,7 +82,7 @@ async fn it_listens_before_its_stores_are_open_and_says_that_it_starts() {
         );
     }
     drop(lock);
-    timeout(PATIENCE, is_ready).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, is_ready).await.unwrap().unwrap();
     for address in addresses {
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200 "));
     }
@@ -100,7 +100,7 @@ async fn it_listens_before_its_stores_are_open_and_says_that_it_starts() {
     );
     assert!(get(addresses[0], "/metrics").await.starts_with("HTTP/1.1 404 "));
     stop.send(()).unwrap();
-    timeout(PATIENCE, running).await.unwrap().unwrap().unwrap();
+    timeout(TEST_TIMEOUT, running).await.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::program::Data;
-use crate::{CUSTOMER, PATIENCE, SHOP, phone, wait_for};
+use crate::{CUSTOMER, SHOP, TEST_TIMEOUT, phone, wait_for};
 
 #[tokio::test]
 async fn sigterm_pauses_what_is_shown_before_the_exit() {
@@ -85,7 +85,9 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
             assert_ne!(client.read(&mut head).await.unwrap(), 0);
         }
     };
-    timeout(PATIENCE, requests).await.expect("it goes on answering");
+    timeout(TEST_TIMEOUT, requests)
+        .await
+        .expect("it goes on answering");
     assert_eq!(server.get("/health").await.0, 200);
     server.read_the_log_again();
     server.wait_for_log("lines were dropped").await;

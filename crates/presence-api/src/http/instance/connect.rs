@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
 
-use super::Status;
+use super::reply::Status;
 use crate::display_status::why;
 use crate::error::ApiError;
 use crate::instances::Instances;

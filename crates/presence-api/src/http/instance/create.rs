@@ -7,7 +7,7 @@ use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::{InInstance, timestamp};
+use super::reply::{InInstance, timestamp};
 use crate::clock::utc_now;
 use crate::error::ApiError;
 use crate::instances::Instances;

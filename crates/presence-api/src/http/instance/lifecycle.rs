@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode};
 use presence_store::Instance;
 use presence_wa::ReconnectError;
 
-use super::{InInstance, Status};
+use super::reply::{InInstance, Status};
 use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::timestamp;
+use super::reply::timestamp;
 use crate::display_status::display_status;
 use crate::error::ApiError;
 use crate::instances::{Instances, Listed};

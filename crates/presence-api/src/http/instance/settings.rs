@@ -162,7 +162,7 @@ mod tests {
         for name in ["keepOnlineStatus", "autoRejectCalls", "ignoreStatus"] {
             let body = format!(r#"{{"{name}":"yes"}}"#);
             match json::parse::<Changes>(body.as_bytes()) {
-                Err(ApiError::InvalidBody(detail)) => assert!(detail.starts_with(name), "{detail}"),
+                Err(json::BodyError::Invalid(detail)) => assert!(detail.starts_with(name), "{detail}"),
                 _ => panic!("{name} was taken"),
             }
         }

@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 
-use super::Instances;
 use crate::health::{Finding, HealthCheck};
+use crate::instances::Instances;
 
 /// The check `registry`: accounts and instances.
 pub(crate) struct RegistryCheck(pub(crate) Instances);

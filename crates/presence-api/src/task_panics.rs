@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::{Finding, HealthCheck};
+use crate::health::{Finding, HealthCheck};
 
 /// The check `tasks`: warns of panics in the last ten minutes, and fails at [`TOO_MANY`] of them.
 pub struct TaskPanics {
