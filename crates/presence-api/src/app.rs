@@ -26,7 +26,7 @@ pub(crate) struct App {
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
     pub(crate) connections: Arc<Connections>,
-    /// Connections that were accepted from a listener.
+    /// Connections of clients that are being served.
     pub(crate) serving: TaskTracker,
     /// Cancelled when the service begins to stop.
     pub(crate) stopping: CancellationToken,

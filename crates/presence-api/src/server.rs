@@ -66,14 +66,16 @@ impl Server {
         self.app.health.add(check);
     }
 
-    /// Serves one connection of a client at `peer` until it ends, or the server stops.
+    /// Serves one connection of a client at `peer` until it ends, or the server [stops](Self::stop).
     pub async fn serve_connection<S>(&self, stream: S, peer: IpAddr)
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let app = &self.app;
         let state = Arc::new(ConnectionState::new());
-        self.serve_stream(stream, peer, Surface::Api, &state, &self.app.stopping)
-            .await;
+        let serving = self.serve_stream(stream, peer, Surface::Api, &state, &app.stopping);
+        let serving = app.cut.run_until_cancelled(serving);
+        app.serving.track_future(serving).await;
     }
 
     /// Accepts connections until the server stops.

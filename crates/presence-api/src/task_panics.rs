@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::health::{Finding, HealthCheck};
 
-/// The check `tasks`: warns of panics in the last ten minutes, and fails at [`TOO_MANY`] of them.
+/// The check `tasks`: warns of panics in the last ten minutes, and fails when they were five or more.
 pub struct TaskPanics {
     /// How many there were since the start.
     count: Box<dyn Fn() -> u64 + Send + Sync>,

@@ -1,7 +1,5 @@
 //! HTTP under strain: slow heads, many connections, clients that hang up, and the end of the service.
 
-use std::time::Duration;
-
 use presence_sandbox::{Answer, Fault};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -159,41 +157,54 @@ async fn nothing_half_sent_delays_what_the_end_pauses() {
             "POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\ncontent-length: 99\r\n\r\n{{"
         ),
     ];
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let start = Instant::now();
-    let mut stopped_after = Duration::ZERO;
-    let clients = async {
-        let mut clients = Vec::new();
-        for request in &half_sent {
-            let mut client = TcpStream::connect(address).await.unwrap();
-            client.write_all(request.as_bytes()).await.unwrap();
-            clients.push(client);
-        }
-        sleep(secs(1.0)).await;
-        let stop = async {
-            app.server.stop(secs(7.0)).await;
-            stopped_after = start.elapsed() - secs(1.0);
-        };
-        let late = async {
-            sleep(secs(0.1)).await;
-            let late = clients.last_mut().unwrap();
-            late.write_all(&[b' '; 98]).await.unwrap();
-            let mut answer = String::new();
-            late.read_to_string(&mut answer).await.unwrap();
-            assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-            assert!(answer.contains("Service is shutting down"), "{answer}");
-        };
-        tokio::join!(stop, late);
-    };
+    let mut clients = Vec::new();
+    for request in &half_sent {
+        let mut client = app.connect();
+        client.write_all(request.as_bytes()).await.unwrap();
+        clients.push(client);
+    }
+    sleep(secs(1.0)).await;
     let journal_start = app.sandbox.journal().entries.last().unwrap().at;
-    tokio::join!(app.server.accept(listener), clients);
+    let start = Instant::now();
+    let stop = async {
+        app.server.stop(secs(7.0)).await;
+        assert!(start.elapsed() < secs(8.0), "{:?}", start.elapsed());
+    };
+    let late = async {
+        sleep(secs(0.5)).await;
+        // Before anything else has ended.
+        assert_eq!(app.pauses(SHOP).len(), 1, "paused at once");
+        // A presence that is complete only now is refused.
+        let late = clients.last_mut().unwrap();
+        late.write_all(&[b' '; 98]).await.unwrap();
+        let mut answer = String::new();
+        late.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        assert!(answer.contains("Service is shutting down"), "{answer}");
+    };
+    tokio::join!(stop, late);
     let pauses = app.pauses(SHOP);
     assert_eq!(pauses.len(), 1);
-    let after = pauses[0].saturating_sub(journal_start);
     assert!(
-        after < secs(1.5),
-        "paused {after:?} after it was shown, not at once"
+        pauses[0] - journal_start < secs(1.5),
+        "{pauses:?} after {journal_start:?}"
     );
-    assert!(stopped_after <= secs(8.0), "{stopped_after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_takes_its_grace_at_most() {
+    let app = TestApp::with_shop().await;
+    app.show("typing", 60).await;
+    // Neither the session nor this request ends by itself.
+    app.sandbox.fault(Fault::stall().on(phone(SHOP))).unwrap();
+    let head = format!(
+        "POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ntoken: {}\r\ncontent-length: 99\r\n\r\n{{",
+        app.token
+    );
+    let mut client = app.connect();
+    client.write_all(head.as_bytes()).await.unwrap();
+    sleep(secs(1.0)).await;
+    let start = Instant::now();
+    app.server.stop(secs(7.0)).await;
+    assert!(start.elapsed() < secs(7.5), "{:?}", start.elapsed());
 }
