@@ -25,12 +25,16 @@ const TOP_LEVEL: [&str; 7] = [
 ];
 
 /// Which of our crates a crate may depend on, outside its tests.
-const ARROWS: [(&str, &[&str]); 6] = [
+const ARROWS: [(&str, &[&str]); 7] = [
+    (
+        "presence-api",
+        &["presence-core", "presence-store", "presence-wa"],
+    ),
     ("presence-core", &[]),
     ("presence-sandbox", &[]),
     (
         "presence-server",
-        &["presence-core", "presence-store", "presence-wa"],
+        &["presence-api", "presence-store", "presence-wa"],
     ),
     ("presence-store", &[]),
     ("presence-wa", &["presence-core"]),

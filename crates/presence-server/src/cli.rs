@@ -4,14 +4,16 @@ mod account;
 mod api;
 mod healthcheck;
 mod instance;
+mod output;
 mod pair;
 mod serve;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use self::output::{Exit, finish};
 
 /// Shows typing… and recording… on WhatsApp, over HTTP.
 ///
@@ -45,21 +47,6 @@ enum Command {
     Healthcheck(healthcheck::HealthcheckArgs),
 }
 
-/// Why a command failed, as an exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exit {
-    /// What was asked for did not happen.
-    Failure = 1,
-    /// The command line or the configuration is wrong (`EX_USAGE`).
-    Usage = 64,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
-    }
-}
-
 /// Runs the program with the process's arguments and environment.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -85,35 +72,6 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Instance(args) => finish(instance::run(args)),
         Command::Healthcheck(args) => finish(healthcheck::run(args)),
     }
-}
-
-/// Says on stderr why a command failed, with its causes.
-fn finish(result: anyhow::Result<()>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&format!("{error:#}"), Exit::Failure),
-    }
-}
-
-fn complain(text: &str, exit: Exit) -> ExitCode {
-    // Nobody is left to tell when stderr is closed.
-    let _ = writeln!(io::stderr().lock(), "presence-server: {text}");
-    exit.into()
-}
-
-/// Writes a line to stdout: the command's result.
-fn say(line: impl std::fmt::Display) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
-}
-
-/// A runtime for the commands that do one thing after the other.
-fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(command)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 pub(crate) mod settings;
 
 use std::fmt::{self, Display};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
+use presence_api::{HttpSettings, IpNet, Limits};
 use presence_store::TokenKey;
 use presence_wa::{Edge, FleetSettings};
 use tracing_subscriber::EnvFilter;
 
 use self::settings::Setting;
-use crate::rate_limit::Limits;
 
 /// The configuration of `presence-server serve`.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ use crate::rate_limit::Limits;
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Where to listen for probes besides; `None`: nowhere.
+    pub probe_listen: Option<SocketAddr>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// What instance tokens are sealed with; `None`: the key file in the data directory.
@@ -37,44 +39,12 @@ pub struct Config {
     pub fleet: FleetSettings,
     /// How HTTP is served.
     pub http: HttpSettings,
-    /// HTTP connections at the same time, at least 1.
-    pub max_connections: usize,
-    /// How long requests may take to finish at the end, and again sessions to close.
+    /// How long requests may take to finish at the end, and at the same time sessions to close.
     pub stop_grace: Duration,
     /// What to log, in `EnvFilter`'s syntax.
     pub log: String,
     /// How to log.
     pub log_format: LogFormat,
-}
-
-/// How HTTP is served, whatever carries it.
-#[derive(Clone, Debug)]
-pub struct HttpSettings {
-    /// Requests a minute.
-    pub limits: Limits,
-    /// Origins whose pages may call, as browsers send them; `*` is every origin.
-    pub cors_origins: Vec<HeaderValue>,
-    /// Whether `GET /metrics` answers.
-    pub metrics: bool,
-    /// The longest a connection waits for the head of its next request. Default 60 s.
-    pub idle_timeout: Duration,
-    /// The longest a request's body may take to arrive. Default 10 s.
-    pub body_timeout: Duration,
-    /// The longest `connect` waits for WhatsApp. Contract: 60 s.
-    pub connect_hold: Duration,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            cors_origins: Vec::new(),
-            metrics: false,
-            idle_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(10),
-            connect_hold: Duration::from_secs(60),
-        }
-    }
 }
 
 /// How log lines look.
@@ -123,6 +93,7 @@ impl Config {
         };
         let config = Self {
             listen: from.read(&settings::LISTEN, parse::<SocketAddr>),
+            probe_listen: from.read_optional(&settings::PROBE_LISTEN, parse::<SocketAddr>),
             data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
             token_key: from.read_optional(&settings::TOKEN_KEY, |key| {
                 TokenKey::from_base64(key).map_err(|error| error.to_string())
@@ -150,11 +121,16 @@ impl Config {
                     .read_optional(&settings::CORS_ORIGINS, origins)
                     .unwrap_or_default(),
                 metrics: from.read(&settings::METRICS, on_or_off),
+                trusted_proxies: from
+                    .read_optional(&settings::TRUSTED_PROXIES, networks)
+                    .unwrap_or_default(),
+                max_connections: from.number(&settings::MAX_CONNECTIONS, 1, 65_536),
+                max_connections_per_client: from.number(&settings::MAX_CONNECTIONS_PER_CLIENT, 0, 65_536),
+                head_timeout: Duration::from_secs(from.number(&settings::HEAD_TIMEOUT, 1, 3600)),
                 idle_timeout: Duration::from_secs(from.number(&settings::IDLE_TIMEOUT, 1, 3600)),
                 body_timeout: Duration::from_secs(from.number(&settings::BODY_TIMEOUT, 1, 300)),
                 ..HttpSettings::default()
             },
-            max_connections: from.number(&settings::MAX_CONNECTIONS, 1, 65_536),
             stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
             log: from.read(&settings::LOG, |filter| {
                 EnvFilter::try_new(filter)
@@ -268,6 +244,20 @@ fn sandbox_url(text: &str) -> Result<Uri, String> {
         (Some("ws" | "wss"), Some(_)) => Ok(url),
         _ => Err("it is a ws:// or wss:// URL".to_owned()),
     }
+}
+
+/// Networks, or single addresses, separated by commas.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts
+        .map(|text| match text.parse::<IpNet>() {
+            Ok(network) => Ok(network),
+            Err(_) => text
+                .parse::<IpAddr>()
+                .map(IpNet::from)
+                .map_err(|_| format!("{text:?} is no network such as 10.0.0.0/8, and no address")),
+        })
+        .collect()
 }
 
 fn origins(text: &str) -> Result<Vec<HeaderValue>, String> {

@@ -7,63 +7,42 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use presence_api::{Finding, HealthCheck, Instances, Server};
 use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
 use presence_wa::{DeviceId, Edge, Keys, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
 
 use crate::config::Config;
-use crate::serve::Server;
+use crate::file_handles::FileHandles;
 
-/// The service on a data directory, listening. Sessions that were saved there are on their way back.
+/// The service, listening. Nothing of its data directory is touched before it [runs](Self::run).
 pub struct Service {
     server: Server,
     listener: TcpListener,
+    probes: Option<TcpListener>,
     config: Config,
-    /// No other server may use the directory before the last session is closed.
-    _lock: DataLock,
+    handles: FileHandles,
 }
 
 impl Service {
-    /// Locks the data directory, opens what is in it, and listens.
+    /// Listens, so that from here on clients are told how far the start is.
     ///
     /// # Errors
-    /// When another server runs on the directory, it belongs to another WhatsApp than the configured one, it
-    /// cannot be read, or the address cannot be listened on.
-    pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let dir = DataDir::open(&config.data_dir)
-            .with_context(|| format!("cannot open the data directory {}", config.data_dir.display()))?;
-        let lock = dir.lock()?;
-        let key = config.token_key.clone().map_or(KeySource::File, KeySource::Given);
-        let store = Arc::new(Store::open(&dir, key).await.context("cannot open the registry")?);
-        let edge = pinned(&config.edge);
-        edge.check(store.edge())?;
-        // Before any session: a port that is taken must not cost a login.
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
-
-        let keys = dir.device_keys();
-        keys.prepare().context("cannot open the device keys")?;
-        let registry: Arc<dyn Registry> = store.clone();
-        let mut whatsapp =
-            WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(KeyFile(keys.clone()))));
-        whatsapp.device_name.clone_from(&config.device_name);
-        let whatsapp = WhatsApp::new(whatsapp)?;
-        wipe_orphans(&keys, &*registry).await;
-        let server = Server::new(
-            registry,
-            edge,
-            whatsapp,
-            config.fleet.clone(),
-            config.http.clone(),
-        );
-        // What `presence-server account …` writes meanwhile.
-        store.follow();
+    /// When an address cannot be listened on. A port that is taken costs no login.
+    pub async fn bind(mut config: Config) -> anyhow::Result<Self> {
+        let handles = FileHandles::raise();
+        config.http.max_connections = handles.connections(config.http.max_connections);
+        let server = Server::new(config.http.clone());
+        server.watch(Arc::new(handles));
         Ok(Self {
+            listener: listen(config.listen).await?,
+            probes: match config.probe_listen {
+                Some(address) => Some(listen(address).await?),
+                None => None,
+            },
             server,
-            listener,
             config,
-            _lock: lock,
+            handles,
         })
     }
 
@@ -75,15 +54,105 @@ impl Service {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` is done. Then requests finish, indicators are paused and sessions closed, all
-    /// bounded by the configured grace.
-    pub async fn run(self, stop: impl Future<Output = ()>) {
-        let grace = self.config.stop_grace;
-        self.server
-            .serve(self.listener, self.config.max_connections, stop, grace)
-            .await;
-        self.server.stop(grace).await;
+    /// Where it listens for probes, if anywhere of their own.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn probe_address(&self) -> std::io::Result<Option<SocketAddr>> {
+        self.probes.as_ref().map(TcpListener::local_addr).transpose()
     }
+
+    /// Adds a check to `/health`, and its counters to `/metrics`.
+    pub fn watch(&self, check: Arc<dyn HealthCheck>) {
+        self.server.watch(check);
+    }
+
+    /// Answers at once, with what there is; locks the data directory, opens what is in it, and calls `ready`
+    /// when requests are taken. Saved sessions are on their way back then. Serves until `stop` is done, which
+    /// counts from the first moment. Then requests finish, indicators are paused and sessions closed, all at
+    /// the same time and bounded by the configured grace.
+    ///
+    /// # Errors
+    /// When another server runs on the data directory, it belongs to another WhatsApp than the configured one,
+    /// it cannot be read, or `ready` fails.
+    pub async fn run(
+        self,
+        stop: impl Future<Output = ()>,
+        ready: impl FnOnce() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let Self {
+            server,
+            listener,
+            probes,
+            config,
+            handles,
+        } = self;
+        // Apart from what follows: opening a file may hold up its own task.
+        let accepting = tokio::spawn({
+            let server = server.clone();
+            async move {
+                let probes = async {
+                    if let Some(probes) = probes {
+                        server.accept_probes(probes).await;
+                    }
+                };
+                tokio::join!(server.accept(listener), probes);
+            }
+        });
+        let watching = tokio::spawn(handles.tell_when_short());
+
+        tokio::pin!(stop);
+        // A task of its own too, so that `stop` is heard meanwhile.
+        let mut opening = tokio::spawn(open(config.clone(), server.clone()));
+        let opened = tokio::select! {
+            opened = &mut opening => opened
+                .context("opening the data directory failed")
+                .and_then(|opened| opened)
+                .and_then(|lock| ready().map(|()| Some(lock))),
+            () = &mut stop => {
+                opening.abort();
+                Ok(None)
+            }
+        };
+        if let Ok(Some(_)) = &opened {
+            stop.await;
+        }
+        server.stop(config.stop_grace).await;
+        watching.abort();
+        accepting.await.context("accepting connections failed")?;
+        // Until the last session was closed, no other server may use the directory.
+        opened.map(drop)
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}"))
+}
+
+/// Locks the data directory, and gives the server what is in it.
+async fn open(config: Config, server: Server) -> anyhow::Result<DataLock> {
+    let dir = DataDir::open(&config.data_dir)
+        .with_context(|| format!("cannot open the data directory {}", config.data_dir.display()))?;
+    let lock = dir.lock()?;
+    let key = config.token_key.clone().map_or(KeySource::File, KeySource::Given);
+    let store = Arc::new(Store::open(&dir, key).await.context("cannot open the registry")?);
+    let edge = pinned(&config.edge);
+    edge.check(store.edge())?;
+
+    let keys = dir.device_keys();
+    keys.prepare().context("cannot open the device keys")?;
+    let registry: Arc<dyn Registry> = store.clone();
+    let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(KeyFile(keys.clone()))));
+    whatsapp.device_name.clone_from(&config.device_name);
+    let whatsapp = WhatsApp::new(whatsapp)?;
+    wipe_orphans(&keys, &*registry).await;
+    server.watch(Arc::new(DevicesCheck(keys)));
+    server.open(Instances::new(registry, edge, whatsapp, config.fleet.clone()));
+    // What `presence-server account …` writes meanwhile.
+    store.follow();
+    Ok(lock)
 }
 
 fn pinned(edge: &Edge) -> PinnedEdge {
@@ -119,6 +188,20 @@ async fn wipe_orphans(keys: &DeviceKeys, registry: &dyn Registry) {
                 "cannot wipe keys"
             ),
         }
+    }
+}
+
+/// The check `devices`: the file with the keys of all sessions.
+struct DevicesCheck(DeviceKeys);
+
+#[async_trait]
+impl HealthCheck for DevicesCheck {
+    fn name(&self) -> &'static str {
+        "devices"
+    }
+
+    async fn check(&self) -> Finding {
+        Finding::of(self.0.devices().await.map(drop))
     }
 }
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
+use presence_api::utc_now;
 use presence_store::{Account, DataDir, KeySource, Registry, Store};
 use serde_json::json;
 
-use super::{block_on, say};
-use crate::clock::utc_now;
+use super::output::{block_on, say};
 use crate::config::settings;
 
 #[derive(Debug, Args)]

@@ -15,10 +15,10 @@ use serde_json::Value;
 use tokio::time::timeout;
 use url::Url;
 
-use super::say;
+use super::output::say;
 
 /// The longest a call may take. `connect` holds a request for up to 60 s.
-const PATIENCE: Duration = Duration::from_secs(75);
+const CALL_TIMEOUT: Duration = Duration::from_secs(75);
 /// The largest answer that is read. A list of many thousand instances fits.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -117,7 +117,7 @@ impl Api {
         let request = request
             .body(Full::new(body))
             .context("the token cannot be sent")?;
-        timeout(PATIENCE, self.send(request))
+        timeout(CALL_TIMEOUT, self.send(request))
             .await
             .with_context(|| format!("{} did not answer in time", self.base))?
     }

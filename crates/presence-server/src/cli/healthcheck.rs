@@ -4,7 +4,7 @@ use clap::Args;
 use hyper::{Method, StatusCode};
 
 use super::api::{Api, ServerArgs};
-use super::{block_on, say};
+use super::output::{block_on, say};
 
 #[derive(Debug, Args)]
 pub(super) struct HealthcheckArgs {

@@ -5,8 +5,8 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::api::{Api, ServerArgs, TokenArgs};
+use super::output::{block_on, say};
 use super::pair::{self, PairArgs};
-use super::{block_on, say};
 
 #[derive(Debug, Args)]
 pub(super) struct InstanceArgs {

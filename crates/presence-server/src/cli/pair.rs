@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use clap::Args;
 use hyper::{Method, StatusCode};
+use presence_api::Picture;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use super::api::{Answer, Api};
-use super::say;
-use crate::qr::Picture;
+use super::output::say;
 
 /// How often the server is asked for the current code: within its rate limit, and before WhatsApp's shortest
 /// renewal, 20 s.
@@ -90,7 +90,7 @@ impl Step {
             Self::Scan(qr) => {
                 // The code before is void; on a screen, it must not be scanned by mistake.
                 let clear = if io::stdout().is_terminal() { CLEAR } else { "" };
-                let picture = Picture::of(qr).map_err(|_| anyhow::anyhow!("the QR code cannot be drawn"))?;
+                let picture = Picture::of(qr)?;
                 let drawn = picture.to_half_blocks();
                 say(format_args!(
                     "{clear}On the phone: Linked devices, Link a device, and scan\n\n{drawn}"

@@ -1,15 +1,16 @@
 //! `presence-server serve`.
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use super::{Exit, complain, say};
-use crate::config::{Config, LogFormat, settings};
+use super::output::{Exit, complain, say};
+use crate::config::{Config, settings};
+use crate::logging::Log;
 use crate::start::Service;
 
 /// The settings as texts, by their variable; flag, environment or default, in this order.
@@ -54,57 +55,67 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
         Ok(config) => config,
         Err(error) => return complain(&error.to_string(), Exit::Usage),
     };
-    start_logging(&config);
+    let log = Log::start(&config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), Exit::Failure),
     };
-    let exit = runtime.block_on(serve(config));
+    let exit = runtime.block_on(serve(config, &log));
     // Everything of ours has ended; what a library may have left running must not hold up the end.
     runtime.shutdown_background();
     exit
 }
 
-async fn serve(config: Config) -> ExitCode {
-    match try_to_serve(config).await {
+async fn serve(config: Config, log: &Log) -> ExitCode {
+    match try_to_serve(config, log).await {
         Ok(exit) => exit,
         Err(error) => complain(&format!("{error:#}"), Exit::Failure),
     }
 }
 
-async fn try_to_serve(config: Config) -> anyhow::Result<ExitCode> {
-    // Before the ready line: whoever reads it may send a signal at once.
+async fn try_to_serve(config: Config, log: &Log) -> anyhow::Result<ExitCode> {
+    // First of all: from its first moment on, the process can be asked to stop.
     let mut stops = StopSignals::listen()?;
-    let service = Service::start(config).await?;
-    let address = service.address()?;
-    say(format_args!("listening on http://{address}"))?;
-    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+    let service = Service::bind(config).await?;
+    service.watch(Arc::new(log.check()));
+    let (address, probes) = (service.address()?, service.probe_address()?);
+    tracing::info!(%address, probes = probes.map(tracing::field::display), "starting");
+    let ready = || {
+        say(format_args!("listening on http://{address}"))?;
+        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+        Ok(())
+    };
 
     let (stop, stopping) = tokio::sync::oneshot::channel::<()>();
-    let running = service.run(async {
-        let _ = stopping.await;
-    });
+    let running = service.run(
+        async {
+            let _ = stopping.await;
+        },
+        ready,
+    );
     tokio::pin!(running);
     tokio::select! {
-        () = &mut running => {}
+        ended = &mut running => ended?,
         name = stops.next() => {
             tracing::info!(signal = name, "stopping; another signal ends it at once");
             let _ = stop.send(());
             tokio::select! {
-                () = &mut running => {}
+                ended = &mut running => ended?,
                 name = stops.next() => {
                     tracing::warn!(signal = name, "stopped at once: indicators may hang until phones hide them");
                     return Ok(Exit::Failure.into());
                 }
             }
         }
+        () = log.tell_of_losses() => {}
     }
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT, and SIGHUP: that the terminal is gone is no reason to leave indicators hanging.
 struct StopSignals {
+    hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -112,6 +123,7 @@ struct StopSignals {
 impl StopSignals {
     fn listen() -> io::Result<Self> {
         Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
@@ -119,23 +131,9 @@ impl StopSignals {
 
     async fn next(&mut self) -> &'static str {
         tokio::select! {
+            _ = self.hangup.recv() => "SIGHUP",
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
-    }
-}
-
-/// Logs to stderr. The WhatsApp client's own log, which names phone numbers and codes, stays off unless the
-/// operator's filter names its targets.
-fn start_logging(config: &Config) {
-    let filter = EnvFilter::new(format!("{},{}", presence_wa::QUIET_CLIENT, config.log));
-    let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
     }
 }

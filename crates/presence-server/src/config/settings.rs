@@ -24,6 +24,14 @@ pub(crate) const LISTEN: Setting = Setting {
     help: "Where to serve HTTP. Port 0 takes a free one; the line on stdout names it",
     secret: false,
 };
+pub(crate) const PROBE_LISTEN: Setting = Setting {
+    flag: "probe-listen",
+    variable: "PRESENCE_PROBE_LISTEN",
+    value: "IP:PORT",
+    default: None,
+    help: "Where to serve /livez, /readyz, /health and /metrics alone, besides. Unset: nowhere",
+    secret: false,
+};
 pub(crate) const DATA_DIR: Setting = Setting {
     flag: "data-dir",
     variable: "PRESENCE_DATA_DIR",
@@ -118,7 +126,17 @@ pub(crate) const RATE_LIMIT_FAILURES: Setting = Setting {
     variable: "PRESENCE_RATE_LIMIT_FAILURES",
     value: "N",
     default: Some("60"),
-    help: "Requests without a valid token a minute from one address; then 429 instead of 401. 0 is no limit",
+    help: "Requests without a valid token a minute from one address. Then 429, and no token from there is tried \
+           but those that were right in the last hour. 0 is no limit",
+    secret: false,
+};
+pub(crate) const TRUSTED_PROXIES: Setting = Setting {
+    flag: "trusted-proxies",
+    variable: "PRESENCE_TRUSTED_PROXIES",
+    value: "CIDRS",
+    default: None,
+    help: "Networks of proxies, such as 10.0.0.0/8, separated by commas, whose Forwarded or X-Forwarded-For tells \
+           the client's address. Unset: none",
     secret: false,
 };
 pub(crate) const CORS_ORIGINS: Setting = Setting {
@@ -135,7 +153,7 @@ pub(crate) const METRICS: Setting = Setting {
     variable: "PRESENCE_METRICS",
     value: "on|off",
     default: Some("off"),
-    help: "Whether GET /metrics answers counters for Prometheus. It needs no token",
+    help: "Whether GET /metrics answers counters for Prometheus beside the API. It needs no token",
     secret: false,
 };
 pub(crate) const MAX_CONNECTIONS: Setting = Setting {
@@ -143,7 +161,25 @@ pub(crate) const MAX_CONNECTIONS: Setting = Setting {
     variable: "PRESENCE_MAX_CONNECTIONS",
     value: "N",
     default: Some("1024"),
-    help: "HTTP connections at the same time, 1 to 65536; more wait until one ends",
+    help: "HTTP connections at the same time, 1 to 65536, and at most half of the file handles. For more, the \
+           longest idle one is closed",
+    secret: false,
+};
+pub(crate) const MAX_CONNECTIONS_PER_CLIENT: Setting = Setting {
+    flag: "max-connections-per-client",
+    variable: "PRESENCE_MAX_CONNECTIONS_PER_CLIENT",
+    value: "N",
+    default: Some("256"),
+    help: "HTTP connections of one address at the same time, 0 to 65536; not of loopback and trusted proxies. \
+           0 is no limit",
+    secret: false,
+};
+pub(crate) const HEAD_TIMEOUT: Setting = Setting {
+    flag: "head-timeout",
+    variable: "PRESENCE_HEAD_TIMEOUT",
+    value: "S",
+    default: Some("10"),
+    help: "How long a new connection may wait for the head of its first request, in seconds, 1 to 3600",
     secret: false,
 };
 pub(crate) const IDLE_TIMEOUT: Setting = Setting {
@@ -166,9 +202,9 @@ pub(crate) const STOP_GRACE: Setting = Setting {
     flag: "stop-grace",
     variable: "PRESENCE_STOP_GRACE",
     value: "S",
-    default: Some("5"),
-    help: "How long requests may take to finish on SIGTERM or SIGINT, and again sessions to close, in seconds, \
-           0 to 300",
+    default: Some("7"),
+    help: "How long the end may take: on SIGTERM, SIGINT or SIGHUP requests finish, indicators are paused and \
+           sessions closed, all at the same time. In seconds, 0 to 300",
     secret: false,
 };
 pub(crate) const LOG: Setting = Setting {
@@ -190,8 +226,9 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 21] = [
+pub(crate) const ALL: [&Setting; 25] = [
     &LISTEN,
+    &PROBE_LISTEN,
     &DATA_DIR,
     &TOKEN_KEY,
     &EDGE_URL,
@@ -204,9 +241,12 @@ pub(crate) const ALL: [&Setting; 21] = [
     &RATE_LIMIT,
     &RATE_LIMIT_NEW,
     &RATE_LIMIT_FAILURES,
+    &TRUSTED_PROXIES,
     &CORS_ORIGINS,
     &METRICS,
     &MAX_CONNECTIONS,
+    &MAX_CONNECTIONS_PER_CLIENT,
+    &HEAD_TIMEOUT,
     &IDLE_TIMEOUT,
     &BODY_TIMEOUT,
     &STOP_GRACE,

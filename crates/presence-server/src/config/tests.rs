@@ -30,6 +30,11 @@ fn nothing_set_is_the_contract_on_loopback() {
         }
     );
     assert_eq!(config.http.connect_hold, Duration::from_secs(60));
+    assert!(
+        config.stop_grace < Duration::from_secs(8),
+        "the whole stop fits in 8 s"
+    );
+    assert_eq!(config.probe_listen, None);
     assert!(matches!(config.edge, Edge::WhatsApp));
     assert!(config.fleet.raise_availability && config.fleet.resolve_numbers);
     assert!(config.http.cors_origins.is_empty() && !config.http.metrics && config.token_key.is_none());
@@ -111,6 +116,22 @@ fn an_origin_is_what_browsers_send() {
         "HTTPS://a.example",
     ] {
         assert!(origins(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn proxies_are_networks_or_single_addresses() {
+    let proxies =
+        |text| read(&[("PRESENCE_TRUSTED_PROXIES", text)]).map(|config| config.http.trusted_proxies);
+    let expected: Vec<IpNet> = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::1/128"]
+        .map(|network| network.parse().unwrap())
+        .to_vec();
+    assert_eq!(
+        proxies("10.0.0.0/8, 192.0.2.7,2001:db8::/32,::1").unwrap(),
+        expected
+    );
+    for wrong in ["10.0.0.0/33", "proxy.example", "10.0.0"] {
+        assert!(proxies(wrong).is_err(), "{wrong}");
     }
 }
 

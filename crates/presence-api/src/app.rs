@@ -1,0 +1,100 @@
+//! What every request shares.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connections::Connections;
+use crate::cors::Cors;
+use crate::error::ApiError;
+use crate::health::Health;
+use crate::instances::Instances;
+use crate::metrics::Metrics;
+use crate::rate_limit::RateLimiter;
+use crate::settings::HttpSettings;
+
+/// The service, as its handlers see it.
+pub(crate) struct App {
+    /// Empty while the service starts.
+    pub(crate) instances: OnceLock<Instances>,
+    pub(crate) limits: RateLimiter,
+    pub(crate) cors: Cors,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    pub(crate) settings: HttpSettings,
+    pub(crate) connections: Arc<Connections>,
+    /// Connections of clients that are being served.
+    pub(crate) serving: TaskTracker,
+    /// Cancelled when the service begins to stop.
+    pub(crate) stopping: CancellationToken,
+    /// Cancelled when requests that have not finished are dropped.
+    pub(crate) cut: CancellationToken,
+    /// Cancelled when the service has stopped: until then, probes are answered.
+    pub(crate) stopped: CancellationToken,
+    started: Instant,
+}
+
+/// Where the service is between its start and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// Stores are being opened.
+    Starting,
+    Ready,
+    Stopping,
+}
+
+impl App {
+    pub(crate) fn new(settings: HttpSettings) -> Self {
+        let (most, per_client) = (settings.max_connections, settings.max_connections_per_client);
+        Self {
+            instances: OnceLock::new(),
+            limits: RateLimiter::new(settings.limits),
+            cors: Cors::new(settings.cors_origins.clone()),
+            metrics: Metrics::default(),
+            health: Health::default(),
+            settings,
+            connections: Arc::new(Connections::new(most, per_client)),
+            serving: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            stopped: CancellationToken::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// The door to the instances.
+    ///
+    /// # Errors
+    /// [`ApiError::Starting`] while the service has none.
+    pub(crate) fn instances(&self) -> Result<&Instances, ApiError> {
+        self.instances.get().ok_or(ApiError::Starting)
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.stopping.is_cancelled() {
+            Readiness::Stopping
+        } else if self.instances.get().is_none() {
+            Readiness::Starting
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Readiness {
+    /// A word for probes.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ok",
+            Self::Stopping => "stopping",
+        }
+    }
+}

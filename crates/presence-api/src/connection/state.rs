@@ -1,0 +1,100 @@
+//! What one connection is doing, as the requests on it, its stream, and the table of all connections see it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
+
+/// Shared by all who have to do with one connection.
+#[derive(Debug)]
+pub(crate) struct ConnectionState {
+    phase: Mutex<Phase>,
+    /// Cancelled when the client has hung up while its request was being answered.
+    hung_up: CancellationToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Accepted at this time; no request has come yet.
+    New(Instant),
+    /// The last request was answered at this time.
+    Idle(Instant),
+    /// A request is on its way, and its body is being read.
+    ReadingBody,
+    /// A request is on its way, and nothing more of it is wanted.
+    Answering,
+}
+
+/// A request on a connection, until it is dropped.
+pub(crate) struct RequestGuard(Arc<ConnectionState>);
+
+impl ConnectionState {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Mutex::new(Phase::New(Instant::now())),
+            hung_up: CancellationToken::new(),
+        }
+    }
+
+    /// A request's head has come.
+    pub(crate) fn begin_request(self: &Arc<Self>) -> RequestGuard {
+        *self.lock() = Phase::Answering;
+        RequestGuard(Arc::clone(self))
+    }
+
+    /// Whether no request has come yet.
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(*self.lock(), Phase::New(_))
+    }
+
+    /// Since when no request is on its way; `None` while one is.
+    pub(crate) fn idle_since(&self) -> Option<Instant> {
+        match *self.lock() {
+            Phase::New(at) | Phase::Idle(at) => Some(at),
+            Phase::ReadingBody | Phase::Answering => None,
+        }
+    }
+
+    /// Tells of the end of what the client sends. Whether hyper may know: it ends a connection, and drops the
+    /// request on it, where a client that has nothing more to send still waits for its answer.
+    pub(super) fn end_of_stream(&self) -> EndOfStream {
+        if matches!(*self.lock(), Phase::Answering) {
+            self.hung_up.cancel();
+            EndOfStream::Hold
+        } else {
+            EndOfStream::Pass
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to do at the end of what the client sends.
+pub(super) enum EndOfStream {
+    Pass,
+    Hold,
+}
+
+impl RequestGuard {
+    /// Done when the client has hung up. Also who only says that it will send nothing more has hung up: the two
+    /// look alike.
+    pub(crate) fn hung_up(&self) -> WaitForCancellationFuture<'_> {
+        self.0.hung_up.cancelled()
+    }
+
+    /// Runs `reading` as what reads the request's body: a client that stops in the middle of it is noticed.
+    pub(crate) async fn reading_body<T>(&self, reading: impl Future<Output = T>) -> T {
+        *self.0.lock() = Phase::ReadingBody;
+        let read = reading.await;
+        *self.0.lock() = Phase::Answering;
+        read
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        *self.0.lock() = Phase::Idle(Instant::now());
+    }
+}

@@ -1,0 +1,134 @@
+//! What `displayStatus` says: the state of an instance and why, in words for people. The words of an answer
+//! about a refused session are the same.
+
+use std::fmt;
+use std::time::Duration;
+
+use presence_wa::{InstanceState, Reason};
+use tokio::time::Instant;
+
+/// The state in words, with its reason: `disconnected: banned, next attempt in 2 h 5 min`.
+pub(crate) fn display_status(state: InstanceState, reason: Option<Reason>, now: Instant) -> String {
+    match reason {
+        Some(reason) => format!("{state}: {}", why(reason, now)),
+        None => state.to_string(),
+    }
+}
+
+/// A reason in words. It holds no number, name or code of a person.
+pub(crate) fn why(reason: Reason, now: Instant) -> String {
+    let text = match reason {
+        Reason::WaitingForPhone => "waiting for a phone to link this device",
+        Reason::Retrying(at) => {
+            return format!("connection lost, next attempt in {}", Remaining::until(at, now));
+        }
+        Reason::Banned(until) => return format!("banned, next attempt in {}", Remaining::until(until, now)),
+        Reason::PairingExpired => "no phone linked this device in time",
+        Reason::PairingFailed => "pairing failed",
+        Reason::Unlinked => "unlinked from the account",
+        Reason::Replaced => "replaced by another connection of the same device",
+        Reason::Outdated => "client version no longer accepted by WhatsApp",
+        Reason::Refused(code) => return format!("refused by WhatsApp with code {code}"),
+        Reason::NotRecorded => "pairing not begun: the registry could not be written",
+        _ => "not connected",
+    };
+    text.to_owned()
+}
+
+/// A wait in its two largest units: `2 h 5 min`, `40 s`.
+struct Remaining(u64);
+
+impl Remaining {
+    fn until(instant: Instant, now: Instant) -> Self {
+        let left = instant.saturating_duration_since(now);
+        Self(left.saturating_add(Duration::from_millis(999)).as_secs())
+    }
+}
+
+impl fmt::Display for Remaining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(seconds) = *self;
+        let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+        match (days, hours, minutes) {
+            (0, 0, 0) => write!(f, "{seconds} s"),
+            (0, 0, _) => write!(f, "{minutes} min {} s", seconds % 60),
+            (0, ..) => write!(f, "{hours} h {minutes} min"),
+            _ => write!(f, "{days} d {hours} h"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The words, reason by reason.
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_its_words() {
+        let now = Instant::now();
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let rows = [
+            (None, "connecting"),
+            (
+                Some(Reason::WaitingForPhone),
+                "connecting: waiting for a phone to link this device",
+            ),
+            (
+                Some(Reason::Retrying(later(4))),
+                "connecting: connection lost, next attempt in 4 s",
+            ),
+            (
+                Some(Reason::Banned(later(7500))),
+                "connecting: banned, next attempt in 2 h 5 min",
+            ),
+            (
+                Some(Reason::PairingExpired),
+                "connecting: no phone linked this device in time",
+            ),
+            (Some(Reason::PairingFailed), "connecting: pairing failed"),
+            (Some(Reason::Unlinked), "connecting: unlinked from the account"),
+            (
+                Some(Reason::Replaced),
+                "connecting: replaced by another connection of the same device",
+            ),
+            (
+                Some(Reason::Outdated),
+                "connecting: client version no longer accepted by WhatsApp",
+            ),
+            (
+                Some(Reason::Refused(409)),
+                "connecting: refused by WhatsApp with code 409",
+            ),
+            (
+                Some(Reason::NotRecorded),
+                "connecting: pairing not begun: the registry could not be written",
+            ),
+        ];
+        for (reason, text) in rows {
+            assert_eq!(display_status(InstanceState::Connecting, reason, now), text);
+        }
+        assert_eq!(display_status(InstanceState::LoggedOut, None, now), "loggedout");
+    }
+
+    #[test]
+    fn a_wait_reads_in_its_two_largest_units_and_never_too_short() {
+        let now = Instant::now();
+        let rows = [
+            (0, "0 s"),
+            (1, "1 s"),
+            (58_001, "59 s"),
+            (61_000, "1 min 1 s"),
+            (7_500_000, "2 h 5 min"),
+            (90_000_000, "1 d 1 h"),
+        ];
+        for (ms, text) in rows {
+            let until = now + Duration::from_millis(ms);
+            assert_eq!(Remaining::until(until, now).to_string(), text);
+        }
+        assert_eq!(
+            Remaining::until(now, now + Duration::from_secs(9)).to_string(),
+            "0 s"
+        );
+    }
+}

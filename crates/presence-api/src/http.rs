@@ -1,0 +1,273 @@
+//! A request's way through the service, in the contract's order of checks, and its answer.
+
+mod health;
+mod instance;
+mod openapi;
+mod presence;
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use hyper::header::HeaderValue;
+use hyper::http::request::Parts;
+use hyper::{Request, Response, StatusCode, header};
+use presence_store::{AccountId, Caller, Instance};
+use tokio::time::Instant;
+use tracing::Instrument;
+
+use crate::app::App;
+use crate::auth;
+use crate::client_address::client_address;
+use crate::connection::RequestGuard;
+use crate::error::ApiError;
+use crate::json::{self, Body};
+use crate::rate_limit::{Bucket, Standing, Time};
+use crate::request_id::{self, REQUEST_ID};
+use crate::routes::{self, Endpoint, Found};
+
+/// Which routes a listener has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// All; the metrics only if they are switched on.
+    Api,
+    /// Those for probes and monitoring.
+    Probes,
+}
+
+/// Answers a request that came from `peer`, and is on its connection as long as `guard` lives. Nothing in it, whatever it is, makes this fail or panic.
+pub(crate) async fn handle<B>(
+    app: Arc<App>,
+    peer: IpAddr,
+    surface: Surface,
+    guard: RequestGuard,
+    request: Request<B>,
+) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let arrived = Instant::now();
+    let (parts, mut body) = request.into_parts();
+    let found = find(&app, surface, &parts);
+    let route = found.as_ref().ok().map(Found::route);
+    let index = found.as_ref().ok().map(|found| found.index);
+    let request_id = request_id::of(&parts.headers);
+    let span = tracing::info_span!(
+        "request",
+        id = request_id.to_str().unwrap_or_default(),
+        route = route.map_or("none", |route| route.label)
+    );
+
+    let mut call = Call {
+        app: &app,
+        client: client_address(peer, &parts.headers, &app.settings.trusted_proxies),
+        parts: &parts,
+        guard: &guard,
+        standing: None,
+    };
+    let answer = AssertUnwindSafe(call.answer(found, &mut body))
+        .catch_unwind()
+        .instrument(span.clone())
+        .await;
+    let mut response = span.in_scope(|| {
+        let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked", None)));
+        answer.unwrap_or_else(ApiError::into_response)
+    });
+    if let Some(standing) = call.standing {
+        standing.write(response.headers_mut());
+    }
+    if route.is_some_and(|route| route.secret) {
+        const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+        response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    }
+    app.cors.write(&parts.headers, response.headers_mut());
+    response.headers_mut().insert(REQUEST_ID, request_id);
+
+    // A client that waits for `100 Continue` sends nothing after another answer, and one that was too slow had
+    // its time.
+    let waits =
+        parts.headers.contains_key(header::EXPECT) || response.status() == StatusCode::REQUEST_TIMEOUT;
+    if !body.is_end_stream() && !waits {
+        let discard = json::discard(body, app.settings.body_timeout);
+        // It must not hold up the end.
+        tokio::spawn(app.stopping.clone().run_until_cancelled_owned(discard));
+    }
+    let elapsed = arrived.elapsed();
+    app.metrics.answered(index, response.status(), elapsed);
+    tracing::debug!(parent: &span, status = response.status().as_u16(), elapsed_us = elapsed.as_micros(), "answered");
+    response
+}
+
+/// The route that the request names, among those that the listener has.
+fn find<'a>(app: &App, surface: Surface, parts: &'a Parts) -> Result<Found<'a>, ApiError> {
+    let found = routes::find(&parts.method, parts.uri.path())?;
+    let route = found.route();
+    let is_here = match surface {
+        Surface::Api => route.endpoint != Endpoint::Metrics || app.settings.metrics,
+        Surface::Probes => route.probe,
+    };
+    is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
+}
+
+/// One request on its way.
+struct Call<'a> {
+    app: &'a Arc<App>,
+    /// Who sent it, past trusted proxies.
+    client: IpAddr,
+    parts: &'a Parts,
+    guard: &'a RequestGuard,
+    /// The caller's rate limit, once the caller is known. Goes with the answer, whichever it is.
+    standing: Option<Standing>,
+}
+
+impl Call<'_> {
+    async fn answer<B>(
+        &mut self,
+        found: Result<Found<'_>, ApiError>,
+        body: &mut B,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+    {
+        let Self { app, parts, .. } = *self;
+        let found = match found {
+            Ok(found) => found,
+            Err(ApiError::NoSuchRoute) => return Err(ApiError::NoSuchRoute),
+            // A preflight asks with a method of its own.
+            Err(error) => return app.cors.preflight(&parts.method, &parts.headers).ok_or(error),
+        };
+        let name = &*found.name;
+        let query = parts.uri.query();
+        match found.route().endpoint {
+            Endpoint::ChatPresence => {
+                let instance = self.instance(name)?;
+                let body = self.read(body).await?;
+                self.unless_given_up(presence::chat_presence(app.instances()?, &instance, &body))
+                    .await
+            }
+            Endpoint::InstanceNew => {
+                let account = self.account(Bucket::NewInstances)?;
+                let body = self.read(body).await?;
+                instance::new(app.instances()?, account, &body).await
+            }
+            Endpoint::InstanceList => {
+                let caller = self.caller(Bucket::Requests)?;
+                instance::list(app.instances()?, &caller, query)
+            }
+            Endpoint::InstanceConnect => {
+                let instance = self.instance(name)?;
+                let hold = app.settings.connect_hold;
+                self.unless_given_up(instance::connect(app.instances()?, &instance, query, hold))
+                    .await
+            }
+            Endpoint::InstanceReconnect => {
+                let instance = self.instance(name)?;
+                instance::reconnect(app.instances()?, &instance).await
+            }
+            Endpoint::InstanceLogout => {
+                let instance = self.instance(name)?;
+                instance::logout(app.instances()?, instance).await
+            }
+            Endpoint::InstanceDelete => {
+                let account = Caller::Account(self.account(Bucket::Requests)?);
+                let instances = app.instances()?;
+                instance::delete(instances, instances.find(&account, name)?).await
+            }
+            Endpoint::InstanceGetSettings => Ok(instance::get_settings(&*self.instance(name)?)),
+            Endpoint::InstanceSettings => {
+                let instance = self.instance(name)?;
+                let body = self.read(body).await?;
+                instance::change_settings(app.instances()?, &instance, &body).await
+            }
+            Endpoint::Health => Ok(health::health(app).await),
+            Endpoint::Livez => Ok(health::livez()),
+            Endpoint::Readyz => Ok(health::readyz(app)),
+            Endpoint::Metrics => Ok(health::metrics(app)),
+            Endpoint::OpenApi => Ok(openapi::document()),
+        }
+    }
+
+    async fn read<B>(&self, body: &mut B) -> Result<Bytes, ApiError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+    {
+        let limit = self.app.settings.body_timeout;
+        Ok(self.guard.reading_body(json::read_body(body, limit)).await?)
+    }
+
+    /// Gives an answer up when the service stops, or when nobody is left to read it.
+    async fn unless_given_up(
+        &self,
+        answer: impl Future<Output = Result<Response<Body>, ApiError>>,
+    ) -> Result<Response<Body>, ApiError> {
+        if self.app.stopping.is_cancelled() {
+            return Err(ApiError::Stopping);
+        }
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            () = self.guard.hung_up() => Err(ApiError::ClientGone),
+            () = self.app.stopping.cancelled() => Err(ApiError::Stopping),
+        }
+    }
+
+    /// Who calls: the checks of the token and of its rate limit.
+    fn caller(&mut self, bucket: Bucket) -> Result<Caller, ApiError> {
+        self.authenticated(bucket, |_| true)
+    }
+
+    /// Which account calls. An instance token counts as no valid token.
+    fn account(&mut self, bucket: Bucket) -> Result<AccountId, ApiError> {
+        match self.authenticated(bucket, |caller| matches!(caller, Caller::Account(_)))? {
+            Caller::Account(account) => Ok(account),
+            Caller::Instance(_) => Err(ApiError::InvalidToken),
+        }
+    }
+
+    /// The caller's instance of this name: all checks before the body.
+    fn instance(&mut self, name: &str) -> Result<Arc<Instance>, ApiError> {
+        let caller = self.caller(Bucket::Requests)?;
+        Ok(self.app.instances()?.find(&caller, name)?)
+    }
+
+    fn authenticated(
+        &mut self,
+        bucket: Bucket,
+        is_wanted: impl Fn(&Caller) -> bool,
+    ) -> Result<Caller, ApiError> {
+        let (limits, time) = (&self.app.limits, Time::read());
+        let presented = auth::presented(&self.parts.headers);
+        if let Some(standing) = limits.refuses(self.client, presented, time) {
+            self.app.metrics.failed_authentication();
+            return Err(ApiError::RateLimited(standing));
+        }
+        let instances = self.app.instances()?;
+        let caller = presented.and_then(|token| Some((token, instances.authenticate(token)?)));
+        let Some((token, caller)) = caller.filter(|(_, caller)| is_wanted(caller)) else {
+            return Err(self.refuse(time));
+        };
+        limits.succeeded(self.client, token, time.now);
+        self.standing = limits.count(&caller, bucket, time);
+        match self.standing.filter(Standing::is_refused) {
+            Some(standing) => Err(ApiError::RateLimited(standing)),
+            None => Ok(caller),
+        }
+    }
+
+    /// What a request without a valid token gets; it counts in the window of the client's address.
+    fn refuse(&self, time: Time) -> ApiError {
+        self.app.metrics.failed_authentication();
+        let standing = self.app.limits.count_failure(self.client, time);
+        if standing.is_some_and(|standing| standing.is_used_up() && !standing.is_refused()) {
+            tracing::warn!(client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
+        } else {
+            tracing::info!(client = %self.client, "a request had no valid token");
+        }
+        match standing.filter(Standing::is_refused) {
+            Some(standing) => ApiError::RateLimited(standing),
+            None => ApiError::InvalidToken,
+        }
+    }
+}

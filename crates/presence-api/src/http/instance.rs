@@ -1,0 +1,44 @@
+//! `/api/instance/…`: a WhatsApp session's record, its link to a phone, and its settings.
+
+mod connect;
+mod create;
+mod lifecycle;
+mod list;
+mod reply;
+mod settings;
+
+use presence_store::StoreError;
+
+use crate::error::ApiError;
+use crate::instances::{ChangeError, NotYours};
+
+pub(super) use connect::connect;
+pub(super) use create::new;
+pub(super) use lifecycle::{delete, logout, reconnect};
+pub(super) use list::list;
+pub(super) use settings::{change_settings, get_settings};
+
+impl From<NotYours> for ApiError {
+    fn from(error: NotYours) -> Self {
+        match error {
+            NotYours::Unknown => Self::NoSuchInstance,
+            NotYours::Sibling => Self::OtherInstance,
+        }
+    }
+}
+
+impl<E: Into<Self>> From<ChangeError<E>> for ApiError {
+    fn from(error: ChangeError<E>) -> Self {
+        match error {
+            ChangeError::Stopping => Self::Stopping,
+            ChangeError::Panicked(error) => Self::internal("a change panicked", Some(error.into())),
+            ChangeError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::internal("the registry failed", Some(error.into()))
+    }
+}

@@ -1,0 +1,160 @@
+//! `POST /api/instance/new`.
+
+use std::collections::HashMap;
+
+use hyper::{Response, StatusCode};
+use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, Token};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::reply::{InInstance, timestamp};
+use crate::clock::utc_now;
+use crate::error::ApiError;
+use crate::instances::Instances;
+use crate::json::{self, Body};
+
+const NAME_REQUIRED: ApiError = ApiError::Invalid {
+    text: "Instance name is required",
+    detail: "name: it is missing or blank",
+};
+const INVALID_NAME: ApiError = ApiError::Invalid {
+    text: "Invalid instance name. Use 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+    detail: "name: it is too long, or has a character that is not allowed there",
+};
+const INVALID_TOKEN: ApiError = ApiError::Invalid {
+    text: "Invalid instance token. Use 16 to 128 printable ASCII characters without spaces, not in use anywhere",
+    detail: "token: 16 to 128 printable ASCII characters, which no other token has, are needed",
+};
+
+/// What the reference API also takes when an instance is created, and this service does not act on.
+const REFERENCE_FIELDS: [&str; 37] = [
+    "proxyEnabled",
+    "proxyHost",
+    "proxyPort",
+    "proxyProtocol",
+    "proxyUsername",
+    "proxyPassword",
+    "webhookEnabled",
+    "webhookURL",
+    "webhookAuthorization",
+    "webhookByEvents",
+    "webhookEvents",
+    "webhookMediaBase64",
+    "websocketEnabled",
+    "websocketEvents",
+    "websocketMediaBase64",
+    "chatwootEnabled",
+    "chatwootBaseUrl",
+    "chatwootAccountId",
+    "chatwootApiToken",
+    "chatwootInboxName",
+    "chatwootSignMessages",
+    "chatwootIgnoreGroups",
+    "chatwootStartAsPending",
+    "chatwootReopenResolved",
+    "autoRejectCalls",
+    "callRejectMessage",
+    "ignoreGroupMessages",
+    "autoReadMessages",
+    "disableHistorySync",
+    "ignoreStatus",
+    "s3Enabled",
+    "s3Region",
+    "s3Bucket",
+    "s3AccessKey",
+    "s3SecretKey",
+    "s3Endpoint",
+    "s3PathPrefix",
+];
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NewRequest {
+    name: Option<String>,
+    token: Option<String>,
+    keep_online_status: Option<bool>,
+}
+
+/// Every field that was sent, whatever its value. Read apart from [`NewRequest`]: `serde(flatten)` would take
+/// all values into memory, and refuse nesting that the other routes ignore.
+#[derive(Deserialize)]
+struct SentFields(HashMap<String, Option<IgnoredAny>>);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created<'a> {
+    name: &'a str,
+    token: &'a str,
+    status: &'static str,
+    created_at: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignored: Vec<&'static str>,
+}
+
+/// Creates an instance. It is disconnected until a phone links it.
+pub(in crate::http) async fn new(
+    instances: &Instances,
+    account: AccountId,
+    body: &[u8],
+) -> Result<Response<Body>, ApiError> {
+    let request: NewRequest = json::parse(body)?;
+    let ignored = json::parse::<SentFields>(body)?.ignored();
+    let new = NewInstance::try_from(request)?;
+    let (instance, token) = instances.create(account, new).await?;
+    let created = Created {
+        name: instance.name.as_str(),
+        token: token.expose(),
+        status: "disconnected",
+        created_at: timestamp(instance.created_at),
+        ignored,
+    };
+    Ok(json::succeed(
+        StatusCode::CREATED,
+        "Instance created",
+        InInstance { instance: created },
+    ))
+}
+
+impl SentFields {
+    /// Those of the reference API that have no effect. A `null` was not sent.
+    fn ignored(&self) -> Vec<&'static str> {
+        let sent = |name: &&&str| matches!(self.0.get(**name), Some(Some(_)));
+        REFERENCE_FIELDS.iter().filter(sent).copied().collect()
+    }
+}
+
+impl TryFrom<NewRequest> for NewInstance {
+    type Error = ApiError;
+
+    fn try_from(request: NewRequest) -> Result<Self, ApiError> {
+        let name = request
+            .name
+            .filter(|name| !name.trim().is_empty())
+            .ok_or(NAME_REQUIRED)?;
+        let name: InstanceName = name.parse().map_err(|_| INVALID_NAME)?;
+        let token = request
+            .token
+            .map(|token| token.parse::<Token>())
+            .transpose()
+            .map_err(|_| INVALID_TOKEN)?;
+        Ok(Self {
+            name,
+            token,
+            keep_online: request.keep_online_status.unwrap_or(false),
+            now: utc_now(),
+        })
+    }
+}
+
+impl From<CreateInstanceError> for ApiError {
+    fn from(error: CreateInstanceError) -> Self {
+        match error {
+            CreateInstanceError::NameTaken => Self::NameTaken,
+            CreateInstanceError::QuotaExceeded => Self::QuotaExceeded,
+            CreateInstanceError::TokenTaken => INVALID_TOKEN,
+            // The account was deleted after its token was checked.
+            CreateInstanceError::NoAccount => Self::InvalidToken,
+            error => Self::internal("creating an instance", Some(error.into())),
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! `GET /api/instance/list`.
+
+use std::collections::HashSet;
+
+use hyper::{Response, StatusCode};
+use presence_store::Caller;
+use presence_wa::{InstanceState, InstanceStatus};
+use serde::Serialize;
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use super::reply::timestamp;
+use crate::display_status::display_status;
+use crate::error::ApiError;
+use crate::instances::{Instances, Listed};
+use crate::json::{self, Body};
+
+/// What is said of a token that the service cannot open, instead of hiding every other instance.
+const TOKEN_ERROR: &str = "The token cannot be opened with the key of this service";
+
+#[derive(Serialize)]
+struct List {
+    instances: Vec<Item>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    name: String,
+    /// For the account's owner only; `null` when it cannot be opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_error: Option<&'static str>,
+    created_at: String,
+    connection: Connection,
+    profile: Profile,
+    settings: Settings,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Connection {
+    state: &'static str,
+    number_jid: Option<String>,
+    presence_status: &'static str,
+    /// The state in words, with its reason. For people; programs read `state`.
+    display_status: String,
+}
+
+#[derive(Serialize)]
+struct Profile {
+    name: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Settings {
+    keep_online_status: bool,
+}
+
+/// Lists what the caller may see: an account its instances, oldest first, or those it names; an instance
+/// itself.
+pub(in crate::http) fn list(
+    instances: &Instances,
+    caller: &Caller,
+    query: Option<&str>,
+) -> Result<Response<Body>, ApiError> {
+    let mut listed = instances.list(caller);
+    if matches!(caller, Caller::Account(_)) {
+        Filter::of(query).apply(&mut listed)?;
+    }
+    let items: Vec<_> = listed.into_iter().map(Item::from).collect();
+    let message = match items.len() {
+        1 => "1 Instance found".to_owned(),
+        count => format!("{count} Instances found"),
+    };
+    Ok(json::succeed(StatusCode::OK, &message, List { instances: items }))
+}
+
+/// The names asked for; none is all.
+struct Filter(HashSet<String>);
+
+impl Filter {
+    fn of(query: Option<&str>) -> Self {
+        let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+            .filter(|(key, _)| key == "instanceName")
+            .flat_map(|(_, value)| {
+                value
+                    .split(',')
+                    .map(|name| name.trim().to_owned())
+                    .collect::<Vec<_>>()
+            });
+        Self(names.filter(|name| !name.is_empty()).collect())
+    }
+
+    /// Keeps those that were asked for. One name that is absent is an error; of several, absent ones are
+    /// dropped.
+    fn apply(&self, listed: &mut Vec<Listed>) -> Result<(), ApiError> {
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        listed.retain(|item| self.0.contains(item.instance.name.as_str()));
+        if listed.is_empty() && self.0.len() == 1 {
+            return Err(ApiError::NoSuchInstance);
+        }
+        Ok(())
+    }
+}
+
+impl From<Listed> for Item {
+    fn from(listed: Listed) -> Self {
+        let Listed {
+            instance,
+            token,
+            status,
+        } = listed;
+        let (token, token_error) = match token {
+            None => (None, None),
+            Some(Ok(token)) => (Some(Some(token.expose().to_owned())), None),
+            Some(Err(error)) => {
+                // The other instances must not be hidden by it.
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, instance.id = %instance.id, "a token cannot be opened");
+                (Some(None), Some(TOKEN_ERROR))
+            }
+        };
+        Self {
+            name: instance.name.to_string(),
+            token,
+            token_error,
+            created_at: timestamp(instance.created_at),
+            connection: Connection::of(status.as_ref()),
+            profile: Profile {
+                name: status.and_then(|status| status.push_name).unwrap_or_default(),
+            },
+            settings: Settings {
+                keep_online_status: instance.keep_online,
+            },
+        }
+    }
+}
+
+impl Connection {
+    /// An instance that the fleet does not know yet, or no longer, is not connected.
+    fn of(status: Option<&InstanceStatus>) -> Self {
+        let state = status.map_or(InstanceState::Disconnected, |status| status.state);
+        Self {
+            state: state.as_str(),
+            number_jid: status.and_then(|status| status.jid.clone()),
+            presence_status: match status {
+                Some(status) if status.available => "available",
+                _ => "unavailable",
+            },
+            display_status: display_status(state, status.and_then(|status| status.reason), Instant::now()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which names a query asks for.
+
+    use super::*;
+
+    #[test]
+    fn a_query_names_instances_by_commas_and_an_empty_one_names_none() {
+        let table: [(Option<&str>, &[&str]); 8] = [
+            (None, &[]),
+            (Some(""), &[]),
+            (Some("instanceName="), &[]),
+            (Some("other=a"), &[]),
+            (Some("instanceName=a"), &["a"]),
+            (Some("instanceName=a,b%2Cc,,+d+"), &["a", "b", "c", "d"]),
+            (Some("instanceName=a&instanceName=b"), &["a", "b"]),
+            (Some("x=1&instanceName=a,a"), &["a"]),
+        ];
+        for (query, names) in table {
+            let expected: HashSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            assert_eq!(Filter::of(query).0, expected, "{query:?}");
+        }
+    }
+}

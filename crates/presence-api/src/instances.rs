@@ -1,0 +1,352 @@
+//! The one door to the instances: what the registry remembers of them, and the sessions that the fleet keeps.
+//!
+//! Handlers come in here and touch neither. Every method is one thing that a client can ask for, done in the
+//! order that leaves nothing wrong behind if the process is killed in the middle of it.
+
+mod pairing_record;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use presence_core::{ChatPresence, PresenceSent};
+use presence_store::{
+    AccountId, Caller, CreateInstanceError, Edge, Instance, InstanceId, NewInstance, Registry, StoreError,
+    Token,
+};
+use presence_wa::{
+    ConnectError, Connected, Connector, DeviceId, Fleet, FleetSettings, InstanceOptions, InstanceState,
+    InstanceStatus, PairWith, ReconnectError, ShowError,
+};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use self::pairing_record::RegistryPairingRecord;
+
+/// Every instance of the service: its record and its session. Cheap to clone.
+#[derive(Clone)]
+pub struct Instances {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Arc<dyn Registry>,
+    fleet: Fleet,
+    /// What is in the fleet.
+    known: Mutex<HashMap<InstanceId, DeviceId>>,
+    /// Changes under way, which are finished even if nobody waits for them.
+    changes: TaskTracker,
+    /// Cancelled when the service begins to stop.
+    stopping: CancellationToken,
+}
+
+/// An instance as its owner sees it.
+pub(crate) struct Listed {
+    pub(crate) instance: Arc<Instance>,
+    /// To the owner of its account only. An error is a token that cannot be opened.
+    pub(crate) token: Option<Result<Token, StoreError>>,
+    /// `None` while the fleet does not know it yet, or no longer.
+    pub(crate) status: Option<InstanceStatus>,
+}
+
+/// An instance that a caller may not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotYours {
+    /// It is no instance of the caller's account.
+    Unknown,
+    /// The caller is a sibling of it.
+    Sibling,
+}
+
+/// A change that was not made.
+#[derive(Debug)]
+pub(crate) enum ChangeError<E> {
+    /// The service stops.
+    Stopping,
+    /// A defect; the cause is for the log.
+    Panicked(tokio::task::JoinError),
+    Failed(E),
+}
+
+impl Instances {
+    /// The instances of `registry`, whose sessions `connector` opens. Saved ones are reopened in the
+    /// background; from here on, sessions and registry are kept in step, whoever changes the registry.
+    /// `edge` is what the connector's pairings are made with, for the registry to remember.
+    ///
+    /// Must be called in a tokio runtime.
+    #[must_use]
+    pub fn new<C: Connector>(
+        registry: Arc<dyn Registry>,
+        edge: Edge,
+        connector: C,
+        settings: FleetSettings,
+    ) -> Self {
+        let record = RegistryPairingRecord {
+            registry: Arc::clone(&registry),
+            edge,
+        };
+        let instances = Self {
+            inner: Arc::new(Inner {
+                registry,
+                fleet: Fleet::new(connector, record, settings),
+                known: Mutex::default(),
+                changes: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+            }),
+        };
+        for instance in instances.inner.registry.all_instances() {
+            instances.inner.add(&instance, true);
+        }
+        let inner = Arc::clone(&instances.inner);
+        instances.inner.changes.spawn(async move {
+            inner.stopping.run_until_cancelled(inner.follow()).await;
+        });
+        instances
+    }
+
+    /// Whose `token` is.
+    pub(crate) fn authenticate(&self, token: &str) -> Option<Caller> {
+        self.inner.registry.authenticate(token)
+    }
+
+    /// The instance that `caller` means by `name`. Nothing of another account can be observed.
+    pub(crate) fn find(&self, caller: &Caller, name: &str) -> Result<Arc<Instance>, NotYours> {
+        let registry = &self.inner.registry;
+        match caller {
+            Caller::Account(account) => registry.instance(*account, name).ok_or(NotYours::Unknown),
+            Caller::Instance(own) if own.name.as_str() == name => Ok(Arc::clone(own)),
+            Caller::Instance(own) => Err(match registry.instance(own.account, name) {
+                Some(_) => NotYours::Sibling,
+                None => NotYours::Unknown,
+            }),
+        }
+    }
+
+    /// What `caller` may see: an account its instances, oldest first; an instance itself.
+    pub(crate) fn list(&self, caller: &Caller) -> Vec<Listed> {
+        let (instances, with_tokens) = match caller {
+            Caller::Instance(own) => (vec![Arc::clone(own)], false),
+            Caller::Account(account) => (self.inner.registry.instances(*account), true),
+        };
+        let listed = |instance: Arc<Instance>| Listed {
+            token: with_tokens.then(|| self.inner.registry.instance_token(&instance)),
+            status: self.inner.fleet.status(device(&instance)),
+            instance,
+        };
+        instances.into_iter().map(listed).collect()
+    }
+
+    /// Creates an instance. It is disconnected until a phone links it.
+    pub(crate) async fn create(
+        &self,
+        account: AccountId,
+        new: NewInstance,
+    ) -> Result<(Arc<Instance>, Token), ChangeError<CreateInstanceError>> {
+        self.change(async move |inner| {
+            let created = inner.registry.create_instance(account, new).await?;
+            inner.add(&created.0, false);
+            Ok(created)
+        })
+        .await
+    }
+
+    /// Unlinks the device and deletes the instance with its keys and token; `false` when it is gone already.
+    /// The session ends first: were the process killed in between, the instance is still there, and can be
+    /// deleted again.
+    pub(crate) async fn remove(&self, instance: Arc<Instance>) -> Result<bool, ChangeError<StoreError>> {
+        self.change(async move |inner| {
+            inner.end(instance.id, device(&instance)).await;
+            let deleted = inner.registry.delete_instance(instance.id).await;
+            if deleted.is_err() {
+                // It is still there, without keys: a phone can link it again.
+                inner.add(&instance, false);
+            }
+            deleted
+        })
+        .await
+    }
+
+    /// Gets the instance online, or what a phone needs to link it. The caller bounds the wait and may give up
+    /// at any time.
+    pub(crate) async fn connect(
+        &self,
+        instance: &Instance,
+        how: PairWith,
+    ) -> Result<Connected, ConnectError> {
+        self.inner.fleet.connect(device(instance), how).await
+    }
+
+    /// Opens the saved session again. Returns when that has begun.
+    pub(crate) async fn reconnect(&self, instance: &Instance) -> Result<(), ReconnectError> {
+        self.inner.fleet.reconnect(device(instance)).await
+    }
+
+    /// Unlinks the device and wipes its keys. The instance and its token stay; doing it again is no error.
+    pub(crate) async fn logout(&self, instance: Arc<Instance>) -> Result<(), ChangeError<StoreError>> {
+        self.change(async move |inner| {
+            // Before anything is done, so that what was answered with 200 is still true after a restart.
+            inner.registry.set_logged_out(instance.id, true).await?;
+            inner.fleet.logout(device(&instance)).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether WhatsApp takes the account for online all the time; `false` when the instance is gone. It is
+    /// durable, and the session acts on it, when this returns.
+    pub(crate) async fn set_keep_online(
+        &self,
+        instance: &Instance,
+        keep: bool,
+    ) -> Result<bool, ChangeError<StoreError>> {
+        let id = instance.id;
+        self.change(async move |inner| {
+            let set = inner.registry.set_keep_online(id, keep).await?;
+            if set {
+                inner.apply_settings(id);
+            }
+            Ok(set)
+        })
+        .await
+    }
+
+    /// Shows or ends an indicator. Dropped before the stanza is written, nothing is sent.
+    pub(crate) async fn presence(
+        &self,
+        instance: &Instance,
+        presence: &ChatPresence,
+    ) -> Result<PresenceSent, ShowError> {
+        self.inner.fleet.show(device(instance), presence).await
+    }
+
+    /// How many instances are in each state.
+    pub(crate) fn states(&self) -> [(InstanceState, usize); 4] {
+        use InstanceState::{Connected, Connecting, Disconnected, LoggedOut};
+        let mut states = [Connected, Connecting, Disconnected, LoggedOut].map(|state| (state, 0));
+        for instance in self.inner.registry.all_instances() {
+            let status = self.inner.fleet.status(device(&instance));
+            let state = status.map_or(Disconnected, |status| status.state);
+            for (_, count) in states.iter_mut().filter(|(counted, _)| *counted == state) {
+                *count += 1;
+            }
+        }
+        states
+    }
+
+    /// Whether the registry can be read.
+    pub(crate) async fn check_registry(&self) -> Result<(), StoreError> {
+        self.inner.registry.refresh().await
+    }
+
+    /// Pauses every indicator that is shown, closes every session, and lets changes that have begun finish;
+    /// all at the same time, and within `grace`.
+    pub(crate) async fn shutdown(&self, grace: Duration) {
+        let inner = &self.inner;
+        inner.stopping.cancel();
+        inner.changes.close();
+        let changes = async {
+            if timeout(grace, inner.changes.wait()).await.is_err() {
+                tracing::warn!(changes = inner.changes.len(), "changes did not finish in time");
+            }
+        };
+        tokio::join!(inner.fleet.shutdown(grace), changes);
+    }
+
+    /// Runs a change to its end even if the client goes away meanwhile: half a logout would be worse than one
+    /// that nobody waits for.
+    async fn change<T, E, F>(&self, change: impl FnOnce(Arc<Inner>) -> F) -> Result<T, ChangeError<E>>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        if self.inner.stopping.is_cancelled() {
+            return Err(ChangeError::Stopping);
+        }
+        let change = change(Arc::clone(&self.inner)).in_current_span();
+        match self.inner.changes.spawn(change).await {
+            Ok(done) => done.map_err(ChangeError::Failed),
+            Err(error) => Err(ChangeError::Panicked(error)),
+        }
+    }
+}
+
+impl Inner {
+    /// Puts an instance into the fleet, unless it is there. `resume`: it may have a saved session, which then
+    /// is reopened in the background.
+    fn add(&self, instance: &Instance, resume: bool) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(instance.id).or_insert_with(|| {
+            let options = InstanceOptions {
+                keep_online: instance.keep_online,
+                resume: resume && !instance.logged_out,
+                logged_out: instance.logged_out,
+            };
+            let device = device(instance);
+            self.fleet.add(device, options);
+            device
+        });
+    }
+
+    /// Pauses what the instance shows, unlinks its device, wipes the keys, and takes it out of the fleet.
+    async fn end(&self, id: InstanceId, device: DeviceId) {
+        self.fleet.remove(device).await;
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+    }
+
+    /// Hands the session the settings that the registry holds now. One hand-over at a time: of two changes at
+    /// once, the session ends with the one that the registry ends with, whichever of them is answered last.
+    fn apply_settings(&self, id: InstanceId) {
+        let _turn = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(instance) = self.registry.instance_by_id(id) {
+            self.fleet
+                .set_keep_online(device(&instance), instance.keep_online);
+        }
+    }
+
+    /// Follows what other processes change in the registry, such as `presence-server account delete`. Ends
+    /// with the registry.
+    async fn follow(&self) {
+        let mut changes = self.registry.changes();
+        loop {
+            self.reconcile().await;
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn reconcile(&self) {
+        let instances = self.registry.all_instances();
+        for instance in &instances {
+            self.add(instance, false);
+        }
+        // An instance that was created after the snapshot was taken is not gone.
+        let gone = self.known_beyond(&instances).into_iter();
+        let gone = gone.filter(|(id, _)| self.registry.instance_by_id(*id).is_none());
+        // Together: each takes as long as WhatsApp takes to confirm, or to be given up.
+        let removals = gone.map(|(id, device)| async move {
+            tracing::info!(instance.id = %id, "the instance was deleted; its session ends");
+            self.end(id, device).await;
+        });
+        futures_util::future::join_all(removals).await;
+    }
+
+    fn known_beyond(&self, instances: &[Arc<Instance>]) -> HashMap<InstanceId, DeviceId> {
+        let mut beyond = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for instance in instances {
+            beyond.remove(&instance.id);
+        }
+        beyond
+    }
+}
+
+/// The fleet knows an instance by the number of its device keys.
+fn device(instance: &Instance) -> DeviceId {
+    DeviceId(instance.id.device())
+}

@@ -1,0 +1,59 @@
+//! The HTTP of Presence: the contract's routes, from a connection's bytes to the answer.
+//!
+//! [`Server`] serves [`Instances`], which are any registry and any WhatsApp client, over any byte stream.
+//! `presence-server` hands it listeners, a data directory and the operator's [`HttpSettings`]; tests hand it pipes.
+//!
+//! ```
+//! use presence_api::{HttpSettings, Server};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::io::Result<()> {
+//! let server = Server::new(HttpSettings::default());
+//! let (mut client, connection) = tokio::io::duplex(1024);
+//! tokio::spawn(async move { server.serve_connection(connection, [127, 0, 0, 1].into()).await });
+//!
+//! // It has no instances yet, and says so.
+//! client.write_all(b"GET /readyz HTTP/1.1\r\nconnection: close\r\n\r\n").await?;
+//! let mut answer = String::new();
+//! client.read_to_string(&mut answer).await?;
+//! assert!(answer.ends_with(r#"{"status":"starting"}"#));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a presence means is decided in `presence-core`, carried out by `presence-wa`, and who may ask for it is
+//! kept by `presence-store`. Here is what a client sees of them.
+
+mod app;
+mod auth;
+mod client_address;
+mod clock;
+mod connection;
+mod connections;
+mod cors;
+mod display_status;
+mod error;
+mod health;
+mod http;
+mod instances;
+mod json;
+mod metrics;
+mod qr;
+mod rate_limit;
+mod registry_check;
+mod request_id;
+mod routes;
+mod server;
+mod settings;
+mod task_panics;
+mod throttle;
+
+pub use clock::utc_now;
+pub use health::{Finding, HealthCheck};
+pub use instances::Instances;
+pub use ipnet::IpNet;
+pub use qr::{Picture, PictureError};
+pub use server::Server;
+pub use settings::{HttpSettings, Limits};
+pub use task_panics::TaskPanics;

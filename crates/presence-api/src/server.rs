@@ -1,0 +1,284 @@
+//! Connections: accepted, served, and ended in good order.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::client_address::is_in;
+use crate::connection::{self, ConnectionState, HttpConnection};
+use crate::connections::{Connections, NoPlace, Place};
+use crate::health::HealthCheck;
+use crate::http::{self, Surface};
+use crate::instances::Instances;
+use crate::registry_check::RegistryCheck;
+use crate::settings::HttpSettings;
+use crate::throttle::Throttle;
+
+/// The most a request's head may take: its line and all fields. hyper answers 431 beyond.
+const MAX_HEAD: usize = 16 * 1024;
+/// How long to wait before accepting again after accepting failed, which is when the process has no file
+/// handle left: trying at once would only burn a core.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// How often a new client looks for a connection that has become idle, while requests are on all of them.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a connection that has to go, and on which no request is, may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Connections of probes at the same time. They are few and short.
+const MAX_PROBES: usize = 64;
+
+/// The service over HTTP. Cheap to clone.
+///
+/// It answers from the first moment: `/livez` that it lives, and everything that needs an instance 503, until
+/// [`open`](Self::open) has given it the instances.
+#[derive(Clone)]
+pub struct Server {
+    app: Arc<App>,
+}
+
+impl Server {
+    /// A server that starts.
+    #[must_use]
+    pub fn new(settings: HttpSettings) -> Self {
+        Self {
+            app: Arc::new(App::new(settings)),
+        }
+    }
+
+    /// Gives the server its instances: from here on it is ready. Once; later calls change nothing.
+    pub fn open(&self, instances: Instances) {
+        if self.app.instances.set(instances.clone()).is_ok() {
+            self.watch(Arc::new(RegistryCheck(instances)));
+        }
+    }
+
+    /// Adds a check to `/health`, and its counters to `/metrics`.
+    pub fn watch(&self, check: Arc<dyn HealthCheck>) {
+        self.app.health.add(check);
+    }
+
+    /// Serves one connection of a client at `peer` until it ends, or the server [stops](Self::stop).
+    pub async fn serve_connection<S>(&self, stream: S, peer: IpAddr)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let app = &self.app;
+        let state = Arc::new(ConnectionState::new());
+        let serving = self.serve_stream(stream, peer, Surface::Api, &state, &app.stopping);
+        let serving = app.cut.run_until_cancelled(serving);
+        app.serving.track_future(serving).await;
+    }
+
+    /// Accepts connections until the server stops.
+    pub async fn accept(&self, listener: TcpListener) {
+        let stopping = &self.app.stopping;
+        stopping
+            .run_until_cancelled(self.accept_on(&listener, &self.app.connections, Surface::Api))
+            .await;
+    }
+
+    /// Accepts connections of probes: `/livez`, `/readyz`, `/health` and `/metrics` alone, with no part in the
+    /// limits of the others. They are answered until [`stop`](Self::stop) has ended.
+    pub async fn accept_probes(&self, listener: TcpListener) {
+        let connections = Arc::new(Connections::new(MAX_PROBES, 0));
+        let stopped = &self.app.stopped;
+        stopped
+            .run_until_cancelled(self.accept_on(&listener, &connections, Surface::Probes))
+            .await;
+    }
+
+    /// Ends it: no new connection is accepted and no new presence taken. Requests finish; at the same time
+    /// every indicator is paused and every session closed. What is not done after `grace` is cut off.
+    pub async fn stop(&self, grace: Duration) {
+        let app = &self.app;
+        app.stopping.cancel();
+        app.serving.close();
+        tracing::info!(connections = app.serving.len(), "stopping: no new requests");
+        let requests = async {
+            if timeout(grace, app.serving.wait()).await.is_err() {
+                tracing::warn!(
+                    connections = app.serving.len(),
+                    "requests did not finish in time and are dropped"
+                );
+            }
+            app.cut.cancel();
+            app.serving.wait().await;
+        };
+        let sessions = async {
+            if let Some(instances) = app.instances.get() {
+                instances.shutdown(grace).await;
+            }
+        };
+        tokio::join!(requests, sessions);
+        app.stopped.cancel();
+    }
+
+    async fn accept_on(&self, listener: &TcpListener, connections: &Arc<Connections>, surface: Surface) {
+        let (failures, refusals) = (Throttle::default(), Throttle::default());
+        loop {
+            let (stream, peer) = match listener.accept().await {
+                Ok((stream, peer)) => (stream, peer.ip()),
+                Err(error) => {
+                    if failures.lets_through() {
+                        tracing::warn!(%error, "accepting connections fails: few file handles are left, perhaps");
+                    }
+                    sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            match self.place(connections, peer).await {
+                Some(place) => self.spawn(stream, peer, place, surface),
+                None if refusals.lets_through() => {
+                    tracing::warn!(client = %peer, "a client has requests on all connections it may have");
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// A place for a connection from `peer`; `None` when the client has all that it may.
+    async fn place(&self, connections: &Arc<Connections>, peer: IpAddr) -> Option<Place> {
+        // Many clients come from there.
+        let is_many = peer.to_canonical().is_loopback() || is_in(peer, &self.app.settings.trusted_proxies);
+        let client = (!is_many).then_some(peer);
+        loop {
+            match connections.admit(client) {
+                Ok(place) => return Some(place),
+                Err(NoPlace::ClientHasAll) => return None,
+                Err(NoPlace::AllBusy) => {
+                    let _ = timeout(LOOK_AGAIN, connections.freed()).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, peer: IpAddr, place: Place, surface: Surface) {
+        // Answers are small and written whole: waiting to fill a packet only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection is gone already");
+        }
+        let server = self.clone();
+        let serve = async move {
+            let app = &server.app;
+            let end = match surface {
+                Surface::Api => &app.stopping,
+                Surface::Probes => &app.stopped,
+            };
+            let leaving = end.child_token();
+            let evicted = async {
+                place.evicted.cancelled().await;
+                leaving.cancel();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = server.serve_stream(stream, peer, surface, &place.state, &leaving) => {}
+                () = evicted => {}
+                () = app.cut.cancelled(), if surface == Surface::Api => {}
+            }
+        };
+        match surface {
+            Surface::Api => drop(self.app.serving.spawn(serve)),
+            Surface::Probes => drop(tokio::spawn(serve)),
+        }
+    }
+
+    /// Serves a connection until it ends. Once `leaving` is cancelled, it goes as soon as no request is on it.
+    async fn serve_stream<S>(
+        &self,
+        stream: S,
+        peer: IpAddr,
+        surface: Surface,
+        state: &Arc<ConnectionState>,
+        leaving: &CancellationToken,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let service = service_fn(|request: hyper::Request<Incoming>| {
+            let (app, guard) = (Arc::clone(&self.app), state.begin_request());
+            async move {
+                Ok::<_, std::convert::Infallible>(http::handle(app, peer, surface, guard, request).await)
+            }
+        });
+        let mut serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.app.settings.idle_timeout)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(
+                TokioIo::new(HttpConnection::new(stream, Arc::clone(state))),
+                service,
+            );
+        let mut first_head = Some(Instant::now() + self.app.settings.head_timeout);
+        let mut last_words = None;
+        let end = loop {
+            tokio::select! {
+                biased;
+                ended = &mut serving => break ended.map_or_else(End::of, |()| End::Complete),
+                () = sleep_until(first_head) => {
+                    first_head = None;
+                    if state.is_new() {
+                        break End::SlowHead;
+                    }
+                }
+                () = leaving.cancelled(), if last_words.is_none() => {
+                    std::pin::Pin::new(&mut serving).graceful_shutdown();
+                    last_words = Some(Instant::now() + LAST_WORDS);
+                }
+                () = sleep_until(last_words) => {
+                    if state.idle_since().is_some() {
+                        break End::Complete;
+                    }
+                    last_words = Some(Instant::now() + LAST_WORDS);
+                }
+            }
+        };
+        if matches!(end, End::Complete) {
+            return;
+        }
+        let parts = serving.into_parts();
+        let stream = parts.io.into_inner().into_inner();
+        match end {
+            End::SlowHead => connection::answer_slow_head(stream, &parts.read_buf).await,
+            End::Malformed => connection::close(stream).await,
+            End::Complete | End::Broken => {}
+        }
+    }
+}
+
+/// How a connection ended.
+enum End {
+    Complete,
+    /// A request's head did not arrive in time.
+    SlowHead,
+    /// What came is no HTTP, and that was said.
+    Malformed,
+    Broken,
+}
+
+impl End {
+    fn of(error: hyper::Error) -> Self {
+        tracing::debug!(%error, "a connection ended early");
+        if error.is_timeout() {
+            Self::SlowHead
+        } else if error.is_parse() {
+            Self::Malformed
+        } else {
+            Self::Broken
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

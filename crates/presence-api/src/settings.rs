@@ -1,0 +1,70 @@
+//! What the operator may say of how HTTP is served. Where it is read from is the server's concern.
+
+use std::time::Duration;
+
+use hyper::header::HeaderValue;
+use ipnet::IpNet;
+
+/// How HTTP is served, whatever carries it.
+#[derive(Clone, Debug)]
+pub struct HttpSettings {
+    /// Requests a minute.
+    pub limits: Limits,
+    /// Origins whose pages may call, as browsers send them; `*` is every origin.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether `GET /metrics` answers beside the API. On a listener for probes it always does.
+    pub metrics: bool,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at the same time, at least 1. Default 1024.
+    pub max_connections: usize,
+    /// Connections of one client address (an IPv6 address stands for its /64) at the same time; 0 is no limit.
+    /// Not counted for loopback and for trusted proxies. Default 256.
+    pub max_connections_per_client: usize,
+    /// The longest a new connection waits for the head of its first request. Default 10 s.
+    pub head_timeout: Duration,
+    /// The longest a connection waits for the head of its next request. Default 60 s.
+    pub idle_timeout: Duration,
+    /// The longest a request's body may take to arrive. Default 10 s.
+    pub body_timeout: Duration,
+    /// The longest `connect` waits for WhatsApp. Contract: 60 s.
+    pub connect_hold: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            cors_origins: Vec::new(),
+            metrics: false,
+            trusted_proxies: Vec::new(),
+            max_connections: 1024,
+            max_connections_per_client: 256,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(10),
+            connect_hold: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Requests a minute; 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// By one token, of any route but `POST /api/instance/new`. Contract: 100.
+    pub requests: u32,
+    /// By one token, of `POST /api/instance/new`. Contract: 20.
+    pub new_instances: u32,
+    /// Without a valid token, by one client address (an IPv6 address stands for its /64). Contract: 60.
+    pub failures: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            requests: 100,
+            new_instances: 20,
+            failures: 60,
+        }
+    }
+}

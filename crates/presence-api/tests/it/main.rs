@@ -1,0 +1,18 @@
+//! The service through real HTTP, with the real WhatsApp client, against the sandbox.
+//!
+//! Most of it runs in one process over pipes, on a paused clock: a minute of "typing…" takes none, and times
+//! are exact. What needs the program itself is tested in presence-server.
+
+mod app;
+mod auth;
+mod bad_input;
+mod chaos;
+mod faults;
+mod http;
+mod instances;
+mod limits;
+mod presence;
+mod reconnect;
+mod strain;
+mod timelines;
+mod troubled;

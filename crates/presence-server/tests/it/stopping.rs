@@ -1,0 +1,126 @@
+//! The end of the program: what a signal, a stuck client or a stuck log may do to it.
+
+use std::time::Duration;
+
+use presence_sandbox::{Sandbox, State};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::program::Data;
+use crate::{CUSTOMER, SHOP, TEST_TIMEOUT, phone, wait_for};
+
+#[tokio::test]
+async fn sigterm_pauses_what_is_shown_before_the_exit() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve_with_shop(&sandbox).await;
+    let shown = server.post(
+        "/api/chat/presence/shop",
+        json!({"number": CUSTOMER, "state": "typing", "duration": 60}),
+    );
+    assert_eq!(shown.await.0, 200);
+    wait_for(&sandbox, |world| {
+        world.shown(phone(CUSTOMER)).states() == [(phone(SHOP), State::Typing)]
+    })
+    .await;
+    server.signal("TERM");
+    assert_eq!(server.end().await.code, Some(0));
+    assert_eq!(pauses(&sandbox), 1);
+    assert!(sandbox.shown(phone(CUSTOMER)).now.is_empty());
+}
+
+#[tokio::test]
+async fn half_sent_requests_delay_no_pause_and_hold_the_end_up_for_its_grace_at_most() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve_with_shop(&sandbox).await;
+    let shown = server.post(
+        "/api/chat/presence/shop",
+        json!({"number": CUSTOMER, "state": "typing", "duration": 60}),
+    );
+    assert_eq!(shown.await.0, 200);
+    let token = server.token();
+    let anonymous =
+        "POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{".to_owned();
+    let ours = format!(
+        "POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nexpect: 100-continue\r\ncontent-length: 99\r\n\r\n"
+    );
+    let mut stuck = Vec::new();
+    for request in [anonymous, ours] {
+        let mut client = TcpStream::connect(server.address()).await.unwrap();
+        client.write_all(request.as_bytes()).await.unwrap();
+        // It is on its way: refused, or told to go on.
+        client.read_exact(&mut [0; 12]).await.unwrap();
+        stuck.push(client);
+    }
+    let start = Instant::now();
+    server.signal("TERM");
+    wait_for(&sandbox, |world| world.shown(phone(CUSTOMER)).states().is_empty()).await;
+    let paused = start.elapsed();
+    assert_eq!(server.end().await.code, Some(0));
+    assert_eq!(pauses(&sandbox), 1);
+    // The one that is still to come has its grace; what is shown does not wait for it.
+    assert!(paused < Duration::from_secs(3), "{paused:?}");
+    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve(&sandbox).await;
+    server.stop_reading_the_log();
+    let request = format!(
+        "GET /api/instance/list HTTP/1.1\r\nhost: x\r\ntoken: {}\r\n\r\n",
+        server.token()
+    );
+    let mut client = TcpStream::connect(server.address()).await.unwrap();
+    // Each has a line at debug: the pipe is full after some hundreds, and what waits for it after some thousands.
+    let requests = async {
+        for _ in 0..10_000 {
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut head = [0; 1024];
+            assert_ne!(client.read(&mut head).await.unwrap(), 0);
+        }
+    };
+    timeout(TEST_TIMEOUT, requests)
+        .await
+        .expect("it goes on answering");
+    assert_eq!(server.get("/health").await.0, 200);
+    server.read_the_log_again();
+    server.wait_for_log("lines were dropped").await;
+    server.signal("TERM");
+    assert_eq!(server.end().await.code, Some(0));
+}
+
+fn pauses(sandbox: &Sandbox) -> usize {
+    let entries = sandbox.journal().entries.into_iter();
+    entries.filter(|entry| entry.stanza.contains("<paused/>")).count()
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once_with_a_failing_code() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let server = Data::new().serve(&sandbox).await;
+    // A request that never ends holds up the first one. It is being read once its client is told to go on.
+    let mut stuck = TcpStream::connect(server.address()).await.unwrap();
+    let token = server.token();
+    let head =
+        format!("POST /api/instance/new HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nexpect: 100-continue\r\n");
+    stuck
+        .write_all(format!("{head}content-length: 9\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut go_on = [0; 25];
+    stuck.read_exact(&mut go_on).await.unwrap();
+    assert_eq!(go_on.as_slice(), b"HTTP/1.1 100 Continue\r\n\r\n");
+    let start = Instant::now();
+    server.signal("TERM");
+    server.wait_for_log("another signal ends it at once").await;
+    server.signal("TERM");
+    let end = server.end().await;
+    assert_eq!(end.code, Some(1), "{}", end.stderr);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+}
