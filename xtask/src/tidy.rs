@@ -32,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 6] = [
         "presence-server",
         &["presence-core", "presence-store", "presence-wa"],
     ),
-    ("presence-store", &[]),
+    ("presence-store", &["presence-core"]),
     ("presence-wa", &["presence-core"]),
     ("xtask", &[]),
 ];
