@@ -82,7 +82,7 @@ impl App {
             return well;
         }
         let well = matches!(
-            timeout(STORE_CHECK_PATIENCE, self.registry.refresh()).await,
+            timeout(STORE_CHECK_PATIENCE, self.registry.check()).await,
             Ok(Ok(()))
         );
         *checked = Some((Instant::now(), well));
@@ -108,5 +108,5 @@ impl App {
 
 /// The fleet knows an instance by the number of its device keys.
 pub(crate) fn device(instance: &Instance) -> DeviceId {
-    DeviceId(instance.id.device())
+    DeviceId(instance.id.get())
 }

@@ -130,7 +130,7 @@ impl Ledger for RegistryLedger {
 
 impl RegistryLedger {
     async fn write(&self, device: DeviceId, logged_out: bool) -> Result<(), LedgerError> {
-        let Some(id) = InstanceId::from_device(device.0) else {
+        let Some(id) = InstanceId::new(device.0) else {
             return Ok(());
         };
         // One that was deleted meanwhile needs no line.

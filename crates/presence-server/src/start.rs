@@ -1,15 +1,16 @@
 //! From a configuration to a running service, and back to nothing.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
+use presence_core::InstanceId;
 use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
 use presence_wa::{DeviceId, Edge, Keys, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::serve::Server;
@@ -19,6 +20,8 @@ pub struct Service {
     server: Server,
     listener: TcpListener,
     config: Config,
+    /// It ends with the service, at the latest; the next one goes on where it ended.
+    _wiping: AbortOnDropHandle<()>,
     /// No other server may use the directory before the last session is closed.
     _lock: DataLock,
 }
@@ -28,13 +31,22 @@ impl Service {
     ///
     /// # Errors
     /// When another server runs on the directory, it belongs to another WhatsApp than the configured one, it
-    /// cannot be read, or the address cannot be listened on.
+    /// holds device keys of which the registry knows nothing, it cannot be read, or the address cannot be
+    /// listened on.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
         let dir = DataDir::open(&config.data_dir)
             .with_context(|| format!("cannot open the data directory {}", config.data_dir.display()))?;
         let lock = dir.lock()?;
         let key = config.token_key.clone().map_or(KeySource::File, KeySource::Given);
-        let store = Arc::new(Store::open(&dir, key).await.context("cannot open the registry")?);
+        let store = Store::open(&dir, key).await.context("cannot open the registry")?;
+        let keys = dir.device_keys();
+        keys.prepare().context("cannot open the device keys")?;
+        if let Err(unfit) = store.check_keys(&keys).await {
+            // Whoever restores presence.db now must not find a log of this one beside it.
+            let _ = store.close().await;
+            return Err(unfit.into());
+        }
+        let store = Arc::new(store);
         let edge = pinned(&config.edge);
         edge.check(store.edge())?;
         // Before any session: a port that is taken must not cost a login.
@@ -42,14 +54,16 @@ impl Service {
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
 
-        let keys = dir.device_keys();
-        keys.prepare().context("cannot open the device keys")?;
         let registry: Arc<dyn Registry> = store.clone();
-        let mut whatsapp =
-            WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(KeyFile(keys.clone()))));
+        let file = KeyFile {
+            keys: keys.clone(),
+            registry: registry.clone(),
+        };
+        let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(file)));
         whatsapp.device_name.clone_from(&config.device_name);
         let whatsapp = WhatsApp::new(whatsapp)?;
-        wipe_orphans(&keys, &*registry).await;
+        // Of these no session is opened any more. What is deleted from now on, its session wipes.
+        let wiping = tokio::spawn(wipe_deleted(keys, registry.clone(), registry.deleted_unwiped()));
         let server = Server::new(
             registry,
             edge,
@@ -63,6 +77,7 @@ impl Service {
             server,
             listener,
             config,
+            _wiping: AbortOnDropHandle::new(wiping),
             _lock: lock,
         })
     }
@@ -93,45 +108,53 @@ fn pinned(edge: &Edge) -> PinnedEdge {
     }
 }
 
-/// Wipes keys whose instance is gone: it was deleted while no server ran, or by one that was killed halfway.
-async fn wipe_orphans(keys: &DeviceKeys, registry: &dyn Registry) {
-    let devices = match keys.devices().await {
-        Ok(devices) => devices,
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn Error,
-                "cannot look for keys of deleted instances"
-            );
-            return;
-        }
-    };
-    let instances: BTreeSet<i32> = registry
-        .all_instances()
-        .iter()
-        .map(|instance| instance.id.device())
-        .collect();
-    for device in devices.difference(&instances) {
-        match keys.wipe(*device).await {
-            Ok(()) => tracing::info!(device.id = device, "wiped the keys of a deleted instance"),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn Error,
-                device.id = device,
-                "cannot wipe keys"
-            ),
-        }
+/// Wipes what is left of instances that were deleted while no server ran, or by one that was killed halfway.
+async fn wipe_deleted(keys: DeviceKeys, registry: Arc<dyn Registry>, deleted: Vec<InstanceId>) {
+    if let Err(error) = try_to_wipe_deleted(&keys, &*registry, deleted).await {
+        tracing::warn!(
+            error = &*error as &dyn Error,
+            "cannot wipe the keys of deleted instances; the next start tries again"
+        );
     }
 }
 
+async fn try_to_wipe_deleted(
+    keys: &DeviceKeys,
+    registry: &dyn Registry,
+    deleted: Vec<InstanceId>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let devices = keys.devices().await?;
+    let (left, gone): (Vec<_>, Vec<_>) = deleted.into_iter().partition(|id| devices.contains(id));
+    registry.mark_wiped(&gone).await?;
+    for id in left {
+        keys.wipe(id).await?;
+        registry.mark_wiped(&[id]).await?;
+        tracing::info!(device.id = %id, "wiped the keys of a deleted instance");
+    }
+    Ok(())
+}
+
 /// The store's key file, as the client's adapter asks for it.
-struct KeyFile(DeviceKeys);
+struct KeyFile {
+    keys: DeviceKeys,
+    registry: Arc<dyn Registry>,
+}
 
 #[async_trait]
 impl presence_wa::DeviceKeys for KeyFile {
     fn url(&self) -> String {
-        self.0.path().display().to_string()
+        self.keys.path().display().to_string()
     }
 
     async fn wipe(&self, device: DeviceId) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.0.wipe(device.0).await?)
+        let Some(id) = InstanceId::new(device.0) else {
+            return Ok(());
+        };
+        self.keys.wipe(id).await?;
+        // If it was deleted, nothing is left to be done about it.
+        Ok(self.registry.mark_wiped(&[id]).await?)
     }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::token;
+use crate::random::random;
 
 /// Creates `path` and its missing parents, for the owner only. Leaves one that exists as it is.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
@@ -48,7 +48,7 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
 /// Makes a file with `content` appear at `path`, complete and durable. `false`, and nothing changed, when
 /// there is one already.
 pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
-    let suffix = token::random::<8>().map_err(io::Error::other)?;
+    let suffix = random::<8>().map_err(io::Error::other)?;
     let draft = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(*suffix)));
     let mut file = private_options().create_new(true).open(&draft)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
@@ -60,6 +60,12 @@ pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Puts the file at `from` in the place of the one at `to`, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
 }
 
 /// How files are opened for writing, so that only their owner may read what is created.

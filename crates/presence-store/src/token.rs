@@ -5,12 +5,11 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::registry::StoreError;
+use crate::error::StoreError;
+use crate::random::random;
 
 /// A secret by which a client is known. It is wiped from memory when dropped, and no log can show it: its
 /// `Debug` is redacted, and it has no `Display`.
@@ -90,15 +89,6 @@ impl TokenHash {
         let plausible = token.len() <= Token::MAX_LENGTH && token.iter().all(u8::is_ascii_graphic);
         plausible.then(|| Self(Sha256::digest(token).into()))
     }
-}
-
-/// Bytes that nobody can guess.
-pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, StoreError> {
-    let mut bytes = Zeroizing::new([0; N]);
-    SysRng
-        .try_fill_bytes(bytes.as_mut_slice())
-        .map_err(|error| StoreError::Random(Box::new(error)))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

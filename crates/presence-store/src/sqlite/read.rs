@@ -1,133 +1,198 @@
-//! Accounts and instances as rows.
+//! From rows to accounts and instances.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use presence_core::InstanceId;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::failed;
+use super::connection::failed;
 use crate::account::{Account, AccountId};
+use crate::backend::Refreshed;
 use crate::directory::{Change, Directory};
 use crate::edge::Edge;
-use crate::instance::{Instance, InstanceId};
+use crate::error::StoreError;
+use crate::instance::Instance;
 use crate::key::SealedToken;
-use crate::registry::StoreError;
 use crate::token::TokenHash;
 
-/// Tells how many rows `change` touched.
-pub(super) async fn write(connection: &mut SqliteConnection, change: &Change) -> sqlx::Result<u64> {
-    let query = match change {
-        Change::PutAccount(account) => sqlx::query(
-            "INSERT INTO account (id, name, token_hash, quota, created_at) VALUES (?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, quota = excluded.quota
-             WHERE name = excluded.name",
-        )
-        .bind(account.id.0)
-        .bind(account.name.as_str())
-        .bind(&account.token.0[..])
-        .bind(account.quota)
-        .bind(account.created_at.timestamp_millis()),
-        Change::DropAccount(id) => sqlx::query("DELETE FROM account WHERE id = ?").bind(id.0),
-        Change::PutInstance(instance) => sqlx::query(
-            "INSERT INTO instance
-                 (id, account_id, name, token_hash, sealed_token, keep_online, logged_out, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT (id) DO UPDATE SET keep_online = excluded.keep_online, logged_out = excluded.logged_out
-             WHERE token_hash = excluded.token_hash",
-        )
-        .bind(instance.id.device())
-        .bind(instance.account.0)
-        .bind(instance.name.as_str())
-        .bind(&instance.token.0[..])
-        .bind(&instance.sealed_token.0[..])
-        .bind(instance.keep_online)
-        .bind(instance.logged_out)
-        .bind(instance.created_at.timestamp_millis()),
-        Change::DropInstance(account, id) => sqlx::query("DELETE FROM instance WHERE id = ? AND account_id = ?")
-            .bind(id.device())
-            .bind(account.0),
-        Change::PinEdge(edge) => sqlx::query("INSERT INTO meta (key, value) VALUES ('edge', ?)")
-            .bind(edge.as_str().as_bytes()),
-    };
-    Ok(query.execute(connection).await?.rows_affected())
-}
-
 /// Everything, which must be read in one transaction to be of one moment.
-pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Directory, StoreError> {
-    let doing = "read the registry";
+pub(super) async fn everything(connection: &mut SqliteConnection) -> Result<Refreshed, StoreError> {
     let mut directory = Directory::default();
-    let accounts = sqlx::query("SELECT id, name, token_hash, quota, created_at FROM account ORDER BY id")
+    let accounts = sqlx::query("SELECT * FROM account ORDER BY id")
         .fetch_all(&mut *connection)
         .await
-        .map_err(failed(doing))?;
+        .map_err(failed(DOING))?;
     for row in &accounts {
-        let account = account(row).map_err(corrupt("account"))?;
-        directory.apply(&Change::PutAccount(Arc::new(account)));
+        directory.apply(&Change::PutAccount(Arc::new(account(row)?)));
     }
     let instances = sqlx::query("SELECT * FROM instance ORDER BY id")
         .fetch_all(&mut *connection)
         .await
-        .map_err(failed(doing))?;
+        .map_err(failed(DOING))?;
     for row in &instances {
-        let instance = instance(row).map_err(corrupt("instance"))?;
-        directory.apply(&Change::PutInstance(Arc::new(instance)));
+        directory.apply(&Change::PutInstance(Arc::new(instance(row)?)));
     }
-    let edge: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'edge'")
-        .fetch_optional(&mut *connection)
-        .await
-        .map_err(failed(doing))?;
-    if let Some(edge) = edge {
-        let edge = Edge::from_bytes(&edge).ok_or(StoreError::Corrupt { what: "edge" })?;
+    if let Some(edge) = edge(connection).await? {
         directory.apply(&Change::PinEdge(edge));
     }
+    let unwiped = sqlx::query_scalar("SELECT instance_id FROM deleted WHERE wiped_at IS NULL")
+        .fetch_all(&mut *connection)
+        .await
+        .map_err(failed(DOING))?;
+    directory.apply(&Change::RememberDeleted(ids(unwiped)));
     // The highest numbers ever given, those of deleted records included.
     let last: (i64, i32) = sqlx::query_as(
         "SELECT coalesce(max(seq) FILTER (WHERE name = 'account'), 0),
-                coalesce(max(seq) FILTER (WHERE name = 'instance'), 0) FROM sqlite_sequence",
+                max(coalesce(max(seq) FILTER (WHERE name = 'instance'), 0),
+                    (SELECT coalesce(max(instance_id), 0) FROM deleted)) FROM sqlite_sequence",
     )
     .fetch_one(&mut *connection)
     .await
-    .map_err(failed(doing))?;
+    .map_err(failed(DOING))?;
     directory.never_again(last.0, last.1);
-    Ok(directory)
+    Ok(Refreshed::Everything(Box::new(directory)))
+}
+
+/// The number of the last change that the file tells of; 0 before the first.
+pub(super) async fn last_change(connection: &mut SqliteConnection) -> Result<i64, StoreError> {
+    sqlx::query_scalar("SELECT coalesce(max(seq), 0) FROM change")
+        .fetch_one(connection)
+        .await
+        .map_err(failed(DOING))
+}
+
+/// What changed after the change numbered `seen`, up to the last one; everything when it tells no longer.
+pub(super) async fn changes_since(
+    connection: &mut SqliteConnection,
+    seen: i64,
+    last: i64,
+) -> Result<Refreshed, StoreError> {
+    let touched: Vec<(i64, Option<i64>, Option<i32>)> =
+        sqlx::query_as("SELECT seq, account_id, instance_id FROM change WHERE seq > ? ORDER BY seq")
+            .bind(seen)
+            .fetch_all(&mut *connection)
+            .await
+            .map_err(failed(DOING))?;
+    match touched.first() {
+        None if seen == last => return Ok(Refreshed::Nothing),
+        Some((first, ..)) if *first == seen + 1 => {}
+        _ => return everything(connection).await,
+    }
+    let accounts: BTreeSet<i64> = touched.iter().filter_map(|(_, account, _)| *account).collect();
+    let instances: BTreeSet<i32> = touched.iter().filter_map(|(.., instance)| *instance).collect();
+    // What is gone comes first, since what is new may have its name or token.
+    let (mut gone, mut there) = (Vec::new(), Vec::new());
+    for id in accounts {
+        let row = sqlx::query("SELECT * FROM account WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed(DOING))?;
+        match row {
+            Some(row) => there.push(Change::PutAccount(Arc::new(account(&row)?))),
+            None => gone.push(Change::DropAccount(AccountId(id))),
+        }
+    }
+    for id in instances {
+        let row = sqlx::query("SELECT * FROM instance WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(failed(DOING))?;
+        match row {
+            Some(row) => there.push(Change::PutInstance(Arc::new(instance(&row)?))),
+            None => gone.extend(InstanceId::new(id).map(Change::DropInstance)),
+        }
+    }
+    there.extend(edge(connection).await?.map(Change::PinEdge));
+    gone.append(&mut there);
+    Ok(Refreshed::Changes(gone))
+}
+
+/// Every instance that is remembered as deleted.
+pub(super) async fn deleted(connection: &mut SqliteConnection) -> Result<BTreeSet<InstanceId>, StoreError> {
+    let deleted = sqlx::query_scalar("SELECT instance_id FROM deleted")
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read which instances were deleted"))?;
+    Ok(ids(deleted).into_iter().collect())
+}
+
+pub(super) async fn sealed_tokens(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(InstanceId, SealedToken)>, StoreError> {
+    let rows: Vec<(i32, Vec<u8>)> = sqlx::query_as("SELECT id, sealed_token FROM instance")
+        .fetch_all(connection)
+        .await
+        .map_err(failed("read the sealed tokens"))?;
+    let sealed = rows
+        .into_iter()
+        .filter_map(|(id, sealed)| Some((InstanceId::new(id)?, SealedToken(sealed.into()))));
+    Ok(sealed.collect())
+}
+
+/// The schema has none that is not positive.
+fn ids(numbers: Vec<i32>) -> Vec<InstanceId> {
+    numbers.into_iter().filter_map(InstanceId::new).collect()
+}
+
+async fn edge(connection: &mut SqliteConnection) -> Result<Option<Edge>, StoreError> {
+    let edge: Option<Vec<u8>> = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'edge'")
+        .fetch_optional(connection)
+        .await
+        .map_err(failed(DOING))?;
+    edge.map(|edge| Edge::from_bytes(&edge).ok_or(StoreError::Corrupt { what: "edge" }))
+        .transpose()
+}
+
+fn account(row: &SqliteRow) -> Result<Account, StoreError> {
+    read_account(row).map_err(|_| StoreError::Corrupt { what: "account" })
+}
+
+fn instance(row: &SqliteRow) -> Result<Instance, StoreError> {
+    read_instance(row).map_err(|_| StoreError::Corrupt { what: "instance" })
 }
 
 /// What a row cannot be read for; not shown, since it may repeat the row.
 type Unreadable = Box<dyn Error + Send + Sync>;
 
-fn account(row: &SqliteRow) -> Result<Account, Unreadable> {
+fn read_account(row: &SqliteRow) -> Result<Account, Unreadable> {
     Ok(Account {
         id: AccountId(row.try_get("id")?),
         name: row.try_get::<&str, _>("name")?.parse()?,
         quota: row.try_get("quota")?,
-        created_at: time(row)?,
+        created_at: time(row.try_get("created_at")?)?,
         token: hash(row)?,
     })
 }
 
-fn instance(row: &SqliteRow) -> Result<Instance, Unreadable> {
+fn read_instance(row: &SqliteRow) -> Result<Instance, Unreadable> {
+    let optional_time = |column| row.try_get::<Option<i64>, _>(column)?.map(time).transpose();
     Ok(Instance {
-        id: InstanceId::from_device(row.try_get("id")?).ok_or("not positive")?,
+        id: InstanceId::new(row.try_get("id")?).ok_or("not positive")?,
         account: AccountId(row.try_get("account_id")?),
         name: row.try_get::<&str, _>("name")?.parse()?,
         keep_online: row.try_get("keep_online")?,
         logged_out: row.try_get("logged_out")?,
-        created_at: time(row)?,
+        banned_until: optional_time("banned_until")?,
+        last_used: optional_time("last_used")?,
+        created_at: time(row.try_get("created_at")?)?,
+        pairing_number: row.try_get("pairing_number")?,
         token: hash(row)?,
         sealed_token: SealedToken(row.try_get::<&[u8], _>("sealed_token")?.into()),
     })
 }
 
-fn time(row: &SqliteRow) -> Result<DateTime<Utc>, Unreadable> {
-    Ok(DateTime::from_timestamp_millis(row.try_get("created_at")?).ok_or("out of range")?)
+fn time(millis: i64) -> Result<DateTime<Utc>, Unreadable> {
+    Ok(DateTime::from_timestamp_millis(millis).ok_or("out of range")?)
 }
 
 fn hash(row: &SqliteRow) -> Result<TokenHash, Unreadable> {
     Ok(TokenHash(row.try_get::<&[u8], _>("token_hash")?.try_into()?))
 }
 
-fn corrupt(what: &'static str) -> impl FnOnce(Unreadable) -> StoreError {
-    move |_| StoreError::Corrupt { what }
-}
+const DOING: &str = "read the registry";

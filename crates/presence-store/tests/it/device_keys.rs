@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use presence_store::DeviceKeys;
+use presence_store::{DeviceKeys, InstanceId};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use crate::support::data_dir;
+use crate::support::{data_dir, id};
 
 /// Tables as the client makes them: keys of a device under `device_id`, alone or as part of a key, one with a
 /// reference; the device itself under `id`; its own bookkeeping without either. And one with an odd name.
@@ -59,6 +59,12 @@ async fn pair(client: &mut SqliteConnection, device: i32, secret: &[u8]) {
     transaction.commit().await.unwrap();
 }
 
+/// The numbers of all devices that have keys.
+async fn devices(keys: &DeviceKeys) -> Vec<i32> {
+    let devices = keys.devices().await.unwrap();
+    devices.into_iter().map(InstanceId::get).collect()
+}
+
 async fn rows(client: &mut SqliteConnection, device: i32) -> i64 {
     sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM device WHERE id = ?1)
@@ -81,23 +87,17 @@ async fn every_key_of_a_device_is_wiped_and_no_other() {
     for device in [1, 2, 30] {
         pair(&mut client, device, b"secret").await;
     }
-    assert_eq!(
-        keys.devices().await.unwrap().into_iter().collect::<Vec<_>>(),
-        [1, 2, 30]
-    );
-    keys.wipe(2).await.unwrap();
-    keys.wipe(2).await.unwrap();
-    keys.wipe(3).await.unwrap();
+    assert_eq!(devices(&keys).await, [1, 2, 30]);
+    keys.wipe(id(2)).await.unwrap();
+    keys.wipe(id(2)).await.unwrap();
+    keys.wipe(id(3)).await.unwrap();
     let left = [
         rows(&mut client, 1).await,
         rows(&mut client, 2).await,
         rows(&mut client, 30).await,
     ];
     assert_eq!(left, [6, 0, 6]);
-    assert_eq!(
-        keys.devices().await.unwrap().into_iter().collect::<Vec<_>>(),
-        [1, 30]
-    );
+    assert_eq!(devices(&keys).await, [1, 30]);
     let migrations: i64 = sqlx::query_scalar("SELECT count(*) FROM __diesel_schema_migrations")
         .fetch_one(&mut client)
         .await
@@ -114,8 +114,8 @@ async fn a_device_of_which_only_scraps_are_left_is_listed_and_wiped() {
         .execute(&mut client)
         .await
         .unwrap();
-    assert_eq!(keys.devices().await.unwrap().into_iter().collect::<Vec<_>>(), [7]);
-    keys.wipe(7).await.unwrap();
+    assert_eq!(devices(&keys).await, [7]);
+    keys.wipe(id(7)).await.unwrap();
     assert!(keys.devices().await.unwrap().is_empty());
 }
 
@@ -132,7 +132,7 @@ async fn wiped_keys_are_nowhere_on_disk() {
     };
     pair(&mut client, 1, &SECRET).await;
     assert!(on_disk());
-    keys.wipe(1).await.unwrap();
+    keys.wipe(id(1)).await.unwrap();
     assert!(!on_disk());
 }
 
@@ -140,11 +140,11 @@ async fn wiped_keys_are_nowhere_on_disk() {
 async fn a_missing_or_empty_file_holds_no_keys() {
     let (_temporary, dir) = data_dir();
     let keys = dir.device_keys();
-    keys.wipe(1).await.unwrap();
+    keys.wipe(id(1)).await.unwrap();
     assert!(keys.devices().await.unwrap().is_empty());
     assert!(!keys.path().exists(), "and is not made by looking");
     keys.prepare().unwrap();
-    keys.wipe(1).await.unwrap();
+    keys.wipe(id(1)).await.unwrap();
     assert!(keys.devices().await.unwrap().is_empty());
 }
 
@@ -153,7 +153,7 @@ async fn a_damaged_file_is_an_error() {
     let (_temporary, dir) = data_dir();
     let keys = dir.device_keys();
     fs::write(keys.path(), "certainly not a database ".repeat(100)).unwrap();
-    assert!(keys.wipe(1).await.is_err());
+    assert!(keys.wipe(id(1)).await.is_err());
     assert!(keys.devices().await.is_err());
 }
 
@@ -168,17 +168,14 @@ async fn many_wipes_at_once_all_succeed_while_the_client_writes() {
     let wipes: tokio::task::JoinSet<_> = (1..=20)
         .map(|device| {
             let keys = keys.clone();
-            async move { keys.wipe(device).await }
+            async move { keys.wipe(id(device)).await }
         })
         .collect();
     pair(&mut client, 21, b"secret").await;
     for wiped in wipes.join_all().await {
         wiped.unwrap();
     }
-    assert_eq!(
-        keys.devices().await.unwrap().into_iter().collect::<Vec<_>>(),
-        [21]
-    );
+    assert_eq!(devices(&keys).await, [21]);
 }
 
 #[tokio::test]

@@ -255,8 +255,8 @@ async fn numbers_are_never_given_again(registry: &dyn Registry) {
     let mut last = 0;
     for _ in 0..3 {
         let (one, _) = instance(registry, &acme, "one").await;
-        assert!(one.id.device() > last);
-        last = one.id.device();
+        assert!(one.id.get() > last);
+        last = one.id.get();
         registry.delete_instance(one.id).await.unwrap();
     }
 }

@@ -5,7 +5,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use presence_store::{Account, DataDir, Instance, KeySource, NewInstance, Registry, Store, Token};
+use presence_store::{
+    Account, DataDir, Instance, InstanceId, KeySource, NewInstance, Registry, Store, Token,
+};
 
 /// A moment with a fraction of a millisecond, which no store keeps.
 pub(crate) fn now() -> DateTime<Utc> {
@@ -14,6 +16,10 @@ pub(crate) fn now() -> DateTime<Utc> {
 
 pub(crate) fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a valid value")
+}
+
+pub(crate) fn id(number: i32) -> InstanceId {
+    InstanceId::new(number).expect("a positive number")
 }
 
 pub(crate) fn new_instance(name: &str) -> NewInstance {
