@@ -24,7 +24,7 @@ SELECT id, CAST(unixepoch('subsec') * 1000 AS INTEGER) FROM given
 WHERE id NOT IN (SELECT id FROM instance);
 
 -- Which records changed last, in order, so that other processes read these instead of everything. `NULL, NULL`
--- is the edge. AUTOINCREMENT: whoever has seen a number has seen all below it.
+-- is the edge or the last number that was given. AUTOINCREMENT: whoever has seen a number has seen all below it.
 CREATE TABLE change (
     seq         INTEGER PRIMARY KEY AUTOINCREMENT,
     account_id  INTEGER,

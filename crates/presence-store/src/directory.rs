@@ -286,6 +286,8 @@ impl Directory {
     }
 
     fn drop_account(&mut self, id: AccountId) {
+        // It may have been created and deleted between two looks of this process; so may an instance.
+        self.never_again(id.0, 0);
         let Some(holding) = self.accounts.get(&id).cloned() else {
             return;
         };
@@ -316,7 +318,6 @@ impl Directory {
     }
 
     fn drop_instance(&mut self, id: InstanceId) {
-        // Remembered even if it was created and deleted between two looks of this process.
         self.unwiped.insert_mut(id);
         self.never_again(0, id.get());
         let Some(instance) = self.instances.get(&id).cloned() else {

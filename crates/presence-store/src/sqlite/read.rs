@@ -44,17 +44,21 @@ pub(super) async fn everything(connection: &mut SqliteConnection) -> Result<Refr
         .await
         .map_err(failed(DOING))?;
     directory.apply(&Change::RememberDeleted(ids(unwiped)));
-    // The highest numbers ever given, those of deleted records included.
-    let last: (i64, i32) = sqlx::query_as(
+    let (last_account, last_instance) = last_numbers(connection).await?;
+    directory.never_again(last_account, last_instance);
+    Ok(Refreshed::Everything(Box::new(directory)))
+}
+
+/// The highest numbers of an account and of an instance that were ever given, or are never to be.
+async fn last_numbers(connection: &mut SqliteConnection) -> Result<(i64, i32), StoreError> {
+    sqlx::query_as(
         "SELECT coalesce(max(seq) FILTER (WHERE name = 'account'), 0),
                 max(coalesce(max(seq) FILTER (WHERE name = 'instance'), 0),
                     (SELECT coalesce(max(instance_id), 0) FROM deleted)) FROM sqlite_sequence",
     )
-    .fetch_one(&mut *connection)
+    .fetch_one(connection)
     .await
-    .map_err(failed(DOING))?;
-    directory.never_again(last.0, last.1);
-    Ok(Refreshed::Everything(Box::new(directory)))
+    .map_err(failed(DOING))
 }
 
 /// The number of the last change that the file tells of; 0 before the first.
@@ -109,6 +113,8 @@ pub(super) async fn changes_since(
         }
     }
     there.extend(edge(connection).await?.map(Change::PinEdge));
+    let (_, last_instance) = last_numbers(connection).await?;
+    there.extend(InstanceId::new(last_instance).map(Change::ReserveIds));
     gone.append(&mut there);
     Ok(Refreshed::Changes(gone))
 }

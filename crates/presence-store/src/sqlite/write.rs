@@ -154,6 +154,7 @@ async fn remember_deleted(connection: &mut SqliteConnection, ids: &[InstanceId])
         .bind(id.get())
         .execute(&mut *connection)
         .await?;
+        tell_others(connection, Some(*id)).await?;
     }
     Ok(Rows::Any)
 }
@@ -170,5 +171,15 @@ async fn reserve_ids(connection: &mut SqliteConnection, id: InstanceId) -> sqlx:
         .bind(id.get())
         .execute(&mut *connection)
         .await?;
+    tell_others(connection, None).await?;
     Ok(Rows::Any)
+}
+
+/// Of what no trigger tells them.
+async fn tell_others(connection: &mut SqliteConnection, id: Option<InstanceId>) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO change (instance_id) VALUES (?)")
+        .bind(id.map(InstanceId::get))
+        .execute(connection)
+        .await?;
+    Ok(())
 }

@@ -102,7 +102,7 @@ async fn an_older_registry_over_fuller_keys_refuses_to_start_and_wipes_nothing()
 #[tokio::test]
 async fn a_lost_registry_refuses_to_start_until_the_keys_are_given_up() {
     let (_temporary, dir) = data_dir();
-    let (store, _client) = two_paired(&dir).await;
+    let (store, mut client) = two_paired(&dir).await;
     store.close().await.unwrap();
     restore(&dir, "presence.db", &BTreeMap::new());
 
@@ -116,13 +116,24 @@ async fn a_lost_registry_refuses_to_start_until_the_keys_are_given_up() {
     let given_up = store.give_up_unknown_keys(&keys).await.unwrap();
     assert_eq!(given_up.into_iter().collect::<Vec<_>>(), [id(1), id(2)]);
     assert_eq!(store.deleted_unwiped(), [id(1), id(2)]);
+
+    // Another process learns of it by the change, as by reading everything.
+    let beside = open(&dir).await;
+    let number = 7;
+    pair(&mut client, number, b"secret").await;
+    beside.give_up_unknown_keys(&keys).await.unwrap();
+    store.refresh().await.unwrap();
+    assert_eq!(store.deleted_unwiped(), [id(1), id(2), id(number)]);
+    let (acme, _) = account(&store, "acme", None).await;
+    assert_eq!(instance(&store, &acme, "new").await.0.id, id(8));
     store.close().await.unwrap();
+    drop(beside);
 
     // Cut off here: the start goes on with them, and no new instance gets their numbers.
     let (store, _) = start(&dir).await.expect("nothing is unknown any more");
-    assert_eq!(store.deleted_unwiped(), [id(1), id(2)]);
-    let (acme, _) = account(&store, "acme", None).await;
-    assert_eq!(instance(&store, &acme, "new").await.0.id, id(3));
+    assert_eq!(store.deleted_unwiped(), [id(1), id(2), id(7)]);
+    let acme = store.account_named("acme").unwrap();
+    assert_eq!(instance(&store, &acme, "newer").await.0.id, id(9));
     assert!(store.give_up_unknown_keys(&keys).await.unwrap().is_empty());
 }
 
