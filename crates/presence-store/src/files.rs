@@ -89,3 +89,70 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         Ok(())
     }
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_rights_of_others_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "").unwrap();
+        for (before, after) in [(0o644, 0o600), (0o601, 0o600), (0o600, 0o600), (0o400, 0o400)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+            make_private(&path).unwrap();
+            assert_eq!(mode(&path), after, "{before:o}");
+        }
+        assert!(make_private(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_created_for_its_owner_and_never_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        create_private(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        fs::write(&path, "content").unwrap();
+        create_private(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        assert!(create_private(&path.join("below")).is_err());
+    }
+
+    #[test]
+    fn of_two_that_publish_one_wins_and_no_draft_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(publish_private(&path, b"first").unwrap());
+        assert!(!publish_private(&path, b"second").unwrap());
+        assert_eq!(
+            (fs::read(&path).unwrap().as_slice(), mode(&path)),
+            (&b"first"[..], 0o600)
+        );
+        // The draft can be written, but no file can have this name.
+        let impossible = dir.path().join(format!("file.{}", "x".repeat(300)));
+        assert!(publish_private(&impossible, b"third").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_directory_of_a_name_is_what_is_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(sync_parent(&dir.path().join("file")).is_ok());
+        assert!(sync_parent(Path::new("file")).is_ok(), "in the working directory");
+        assert!(sync_parent(&dir.path().join("none/file")).is_err());
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "old").unwrap();
+        rename(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+        assert!(!from.exists());
+        assert!(rename(&from, &to).is_err());
+    }
+}

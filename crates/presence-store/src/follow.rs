@@ -66,4 +66,26 @@ mod tests {
             assert_eq!(news(&mut failing, well), reported, "step {step}");
         }
     }
+
+    /// What is logged while `f` runs.
+    fn logged(f: impl FnOnce()) -> String {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(std::sync::Mutex::new(writer))
+            .with_ansi(false)
+            .finish();
+        tracing::subscriber::with_default(subscriber, f);
+        std::io::read_to_string(reader).unwrap()
+    }
+
+    #[test]
+    fn the_log_says_what_fails_and_why_and_when_it_is_over() {
+        let failed = Err(StoreError::Corrupt { what: "edge" });
+        let log = logged(|| report(failed));
+        for words in ["WARN", "cannot read the registry", "invalid edge"] {
+            assert!(log.contains(words), "{words} is not in {log}");
+        }
+        let log = logged(|| report(Ok(())));
+        assert!(log.contains("INFO") && log.contains("can be read again"), "{log}");
+    }
 }

@@ -135,3 +135,23 @@ pub enum CheckKeysError {
 
 /// How many of the unknown devices are named.
 const NAMED: usize = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_unknown_devices_are_named_and_no_more_hinted_at() {
+        let words = |count| {
+            let unknown = UnknownKeys {
+                dir: "data".into(),
+                devices: (1..=count).filter_map(InstanceId::new).collect(),
+                instances: 3,
+            };
+            unknown.to_string()
+        };
+        assert!(words(1).starts_with("devices.db in data holds the WhatsApp keys of 1 devices (1) of which"));
+        assert!(words(10).contains("(1, 2, 3, 4, 5, 6, 7, 8, 9, 10) of which"));
+        assert!(words(11).contains("8, 9, 10, …) of which"));
+    }
+}

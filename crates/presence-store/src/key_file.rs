@@ -190,4 +190,71 @@ mod tests {
             assert_eq!(remedy(mode, owner, me), expected, "{mode:o} of {owner} for {me}");
         }
     }
+
+    fn key_file() -> (tempfile::TempDir, KeyFile) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(dir.path().join("token.key"));
+        (dir, file)
+    }
+
+    #[test]
+    fn of_two_processes_that_create_the_key_the_first_wins() {
+        let (_dir, file) = key_file();
+        let [one, other] = [(); 2].map(|()| file.create().unwrap());
+        assert!(other.matches(&one.check_value().unwrap()));
+    }
+
+    #[test]
+    fn of_two_processes_that_end_a_change_both_succeed() {
+        let (_dir, file) = key_file();
+        assert!(file.promote_next().is_err(), "there is no key at all");
+        let key = TokenKey::generate().unwrap();
+        for _ in 0..2 {
+            file.write_next(&TokenKey::generate().unwrap()).unwrap();
+        }
+        file.write_next(&key).unwrap();
+        for _ in 0..2 {
+            file.promote_next().unwrap();
+        }
+        let check = key.check_value().unwrap();
+        assert!(file.open(Some(&check)).unwrap().matches(&check));
+    }
+
+    #[test]
+    fn what_is_no_file_is_an_error_that_says_so() {
+        let (dir, file) = key_file();
+        std::fs::create_dir(&file.current).unwrap();
+        let refused = file.open(None).unwrap_err().to_string();
+        assert_eq!(refused, "cannot read token.key");
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let below = KeyFile::new(dir.path().join("file/token.key"));
+        assert_eq!(below.open(None).unwrap_err().to_string(), "cannot read token.key");
+    }
+
+    #[test]
+    fn the_key_that_is_to_come_counts_only_where_tokens_are_sealed_with_it() {
+        let (_dir, file) = key_file();
+        let [current, next, other] = [(); 3].map(|()| TokenKey::generate().unwrap());
+        let check = |key: &TokenKey| key.check_value().unwrap();
+        file.write_next(&current).unwrap();
+        file.promote_next().unwrap();
+        file.write_next(&next).unwrap();
+        assert!(
+            file.open(Some(&check(&current)))
+                .unwrap()
+                .matches(&check(&current))
+        );
+        assert!(file.next.exists(), "it may be needed yet");
+        assert!(matches!(
+            file.open(Some(&check(&other))),
+            Err(StoreError::WrongKey)
+        ));
+        assert!(file.open(Some(&check(&next))).unwrap().matches(&check(&next)));
+        assert!(!file.next.exists());
+        std::fs::remove_file(&file.current).unwrap();
+        assert!(matches!(
+            file.open(Some(&check(&next))),
+            Err(StoreError::MissingKey)
+        ));
+    }
 }

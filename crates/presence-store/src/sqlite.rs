@@ -204,8 +204,9 @@ impl Backend for SqliteBackend {
     }
 
     async fn check(&mut self) -> Result<(), StoreError> {
-        // A row of its own: it grows nothing, and no other process takes it for a change. It goes through the
-        // log to the disk, so a full disk, one that cannot be written and a held lock all show.
+        // A row of its own: it grows nothing, and no other process takes it for a change. It goes to the log
+        // and that to the disk, as every change does, so what keeps it out keeps them out too: a held lock, a
+        // disk that cannot be written, and a full one, once the log has used up the room that it has already.
         sqlx::query(
             "INSERT INTO meta (key, value) VALUES ('check', x'00')
              ON CONFLICT (key) DO UPDATE SET value = CASE value WHEN x'00' THEN x'01' ELSE x'00' END",
@@ -223,3 +224,85 @@ impl Backend for SqliteBackend {
 
 /// How long a write waits for another process's; theirs take milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    //! What a file does on demand only from inside: a disk without room, a change that fits nothing.
+
+    use std::sync::Arc;
+
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::account::{Account, AccountId};
+    use crate::token::Token;
+
+    async fn backend() -> (tempfile::TempDir, SqliteBackend) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut backend = SqliteBackend::open(&dir.path().join("presence.db"))
+            .await
+            .unwrap();
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Everything(_))));
+        (dir, backend)
+    }
+
+    fn put_account(number: i64) -> Change {
+        Change::PutAccount(Arc::new(Account {
+            id: AccountId(number),
+            name: format!("account-{number}-{}", "x".repeat(80)).parse().unwrap(),
+            quota: None,
+            created_at: DateTime::UNIX_EPOCH,
+            token: Token::generate().unwrap().hash(),
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_failures() {
+        let (_dir, mut backend) = backend().await;
+        // As many pages as there are: SQLite's own way to run out of room.
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&mut backend.connection)
+            .await
+            .unwrap();
+        let mut refused = None;
+        for number in 1..1000 {
+            match backend.append(&put_account(number)).await {
+                Ok(Appended::Durable) => {}
+                Ok(Appended::Outdated) => panic!("nobody else writes"),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        assert!(matches!(refused, Some(StoreError::Full { .. })), "{refused:?}");
+        backend
+            .check()
+            .await
+            .expect("a row of its own needs no more room");
+    }
+
+    #[tokio::test]
+    async fn a_store_that_may_only_be_read_is_not_well() {
+        let (_dir, mut backend) = backend().await;
+        backend.check().await.unwrap();
+        sqlx::query("PRAGMA query_only = ON")
+            .execute(&mut backend.connection)
+            .await
+            .unwrap();
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Nothing)));
+        assert!(matches!(backend.check().await, Err(StoreError::Database { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fits_nothing_in_the_file_is_not_made() {
+        let (_dir, mut backend) = backend().await;
+        let stray = backend.append(&Change::DropAccount(AccountId(7))).await;
+        assert!(matches!(stray, Err(StoreError::Corrupt { what: "registry" })));
+        // In doubt after that, it reads before it writes.
+        let outdated = backend.append(&put_account(1)).await.unwrap();
+        assert_eq!(outdated, Appended::Outdated);
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Nothing)));
+        assert_eq!(backend.append(&put_account(1)).await.unwrap(), Appended::Durable);
+    }
+}

@@ -162,4 +162,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_cannot_be_a_token_is_not_even_hashed() {
+        assert!(TokenHash::of(&"x".repeat(Token::MAX_LENGTH)).is_some());
+        for text in [
+            "x".repeat(Token::MAX_LENGTH + 1),
+            "é".to_owned(),
+            "a b".to_owned(),
+        ] {
+            assert!(TokenHash::of(&text).is_none(), "{text:?}");
+        }
+    }
 }

@@ -263,3 +263,13 @@ async fn a_file_that_cannot_be_written_is_not_well() {
     hold.rollback().await.unwrap();
     keys.check().await.unwrap();
 }
+
+#[test]
+fn what_lies_in_the_way_of_the_file_is_an_error() {
+    let (_temporary, dir) = data_dir();
+    let keys = dir.device_keys();
+    keys.prepare().unwrap();
+    let log = dir.path().join("devices.db-wal");
+    std::os::unix::fs::symlink(&log, &log).unwrap();
+    assert!(keys.prepare().is_err());
+}

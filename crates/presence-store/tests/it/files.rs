@@ -436,6 +436,18 @@ async fn other_processes_read_what_changed_and_everything_after_too_much() {
     assert_eq!(since(before), None);
     assert_eq!(view(&reader), view(&writer));
     assert!(reader.instance_by_id(last.id).unwrap().keep_online);
+
+    // As when the file was exchanged: what is told no longer fits what was read.
+    execute(&dir, "UPDATE instance SET keep_online = 0; DELETE FROM change").await;
+    reader.refresh().await.unwrap();
+    assert!(!reader.instance_by_id(last.id).unwrap().keep_online);
+}
+
+#[test]
+fn each_edge_has_a_name() {
+    use presence_store::Edge;
+    let names = [Edge::WhatsApp, Edge::Sandbox].map(|edge| edge.to_string());
+    assert_eq!(names, ["the real WhatsApp", "a sandbox"]);
 }
 
 #[tokio::test]
