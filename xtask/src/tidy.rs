@@ -36,7 +36,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
         "presence-server",
         &["presence-api", "presence-store", "presence-wa"],
     ),
-    ("presence-store", &[]),
+    ("presence-store", &["presence-core"]),
     ("presence-wa", &["presence-core"]),
     ("xtask", &[]),
 ];

@@ -27,8 +27,25 @@ pub(crate) fn why(reason: Reason, now: Instant) -> String {
         Reason::PairingFailed => "pairing failed",
         Reason::Unlinked => "unlinked from the account",
         Reason::Replaced => "replaced by another connection of the same device",
-        Reason::Outdated => "client version no longer accepted by WhatsApp",
-        Reason::Refused(code) => return format!("refused by WhatsApp with code {code}"),
+        Reason::Registering => "linked, WhatsApp is registering this device",
+        Reason::Outdated { next } => {
+            let left = Remaining::until(next, now);
+            return format!("client version no longer accepted by WhatsApp, looked up again in {left}");
+        }
+        Reason::Rejected { code, next } => {
+            let left = Remaining::until(next, now);
+            return match code {
+                Some(code) => format!("refused by WhatsApp for now (code {code}), next attempt in {left}"),
+                None => format!("refused by WhatsApp for now, next attempt in {left}"),
+            };
+        }
+        Reason::Refused { code, next } => {
+            let left = Remaining::until(next, now);
+            return format!("refused by WhatsApp with code {code}, tried once more in {left}");
+        }
+        Reason::Crashed(at) => {
+            return format!("a fault of this service, next attempt in {}", Remaining::until(at, now));
+        }
         Reason::NotRecorded => "pairing not begun: the registry could not be written",
         _ => "not connected",
     };
@@ -93,12 +110,37 @@ mod tests {
                 "connecting: replaced by another connection of the same device",
             ),
             (
-                Some(Reason::Outdated),
-                "connecting: client version no longer accepted by WhatsApp",
+                Some(Reason::Outdated { next: later(3600) }),
+                "connecting: client version no longer accepted by WhatsApp, looked up again in 1 h 0 min",
             ),
             (
-                Some(Reason::Refused(409)),
-                "connecting: refused by WhatsApp with code 409",
+                Some(Reason::Refused {
+                    code: 409,
+                    next: later(3600),
+                }),
+                "connecting: refused by WhatsApp with code 409, tried once more in 1 h 0 min",
+            ),
+            (
+                Some(Reason::Rejected {
+                    code: Some(429),
+                    next: later(120),
+                }),
+                "connecting: refused by WhatsApp for now (code 429), next attempt in 2 min 0 s",
+            ),
+            (
+                Some(Reason::Rejected {
+                    code: None,
+                    next: later(3),
+                }),
+                "connecting: refused by WhatsApp for now, next attempt in 3 s",
+            ),
+            (
+                Some(Reason::Registering),
+                "connecting: linked, WhatsApp is registering this device",
+            ),
+            (
+                Some(Reason::Crashed(later(2))),
+                "connecting: a fault of this service, next attempt in 2 s",
             ),
             (
                 Some(Reason::NotRecorded),

@@ -140,7 +140,7 @@ impl ApiError {
     fn detail(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::InvalidBody(detail) => Some(detail.clone()),
-            Self::InvalidPresence(fault) => Some(presence_detail(fault).into()),
+            Self::InvalidPresence(fault) => Some(fault.detail().to_string().into()),
             Self::Invalid { detail, .. } => Some((*detail).into()),
             Self::NoSavedSession => Some("instance: no phone is linked to it".into()),
             _ => None,
@@ -191,19 +191,6 @@ impl From<BodyError> for ApiError {
 
 /// Carries what exactly was wrong beside the contract's literal text.
 pub(crate) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail");
-
-fn presence_detail(fault: &InvalidRequest) -> &'static str {
-    match fault {
-        InvalidRequest::Body => "body: a JSON object with number, state and duration is needed",
-        InvalidRequest::NumberRequired => "number: it is missing or blank",
-        InvalidRequest::InvalidNumber(_) => {
-            "number: neither a phone number with country code nor a chat's JID"
-        }
-        InvalidRequest::StateRequired => "state: it is missing or blank",
-        InvalidRequest::InvalidState => "state: typing, recording, pause or paused is needed",
-        _ => "body: it is not valid",
-    }
-}
 
 #[derive(Serialize)]
 struct Envelope {

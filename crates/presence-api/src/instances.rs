@@ -5,25 +5,26 @@
 
 mod pairing_record;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use presence_core::{ChatPresence, PresenceSent};
+use presence_core::{ChatPresence, InstanceId, PresenceSent};
 use presence_store::{
-    AccountId, Caller, CreateInstanceError, Edge, Instance, InstanceId, NewInstance, Registry, StoreError,
+    AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError,
     Token,
 };
 use presence_wa::{
-    ConnectError, Connected, Connector, DeviceId, Fleet, FleetSettings, InstanceOptions, InstanceState,
-    InstanceStatus, PairWith, ReconnectError, ShowError,
+    ConnectError, Connected, Connector, Fleet, FleetSettings, Identity, InstanceOptions, InstanceState,
+    InstanceStatus, PairWith, ReconnectError, SavedKeys, ShowError,
 };
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use self::pairing_record::RegistryPairingRecord;
+use crate::clock::utc_now;
 
 /// Every instance of the service: its record and its session. Cheap to clone.
 #[derive(Clone)]
@@ -35,7 +36,7 @@ struct Inner {
     registry: Arc<dyn Registry>,
     fleet: Fleet,
     /// What is in the fleet.
-    known: Mutex<HashMap<InstanceId, DeviceId>>,
+    known: Mutex<HashSet<InstanceId>>,
     /// Changes under way, which are finished even if nobody waits for them.
     changes: TaskTracker,
     /// Cancelled when the service begins to stop.
@@ -75,14 +76,21 @@ impl Instances {
     /// background; from here on, sessions and registry are kept in step, whoever changes the registry.
     /// `edge` is what the connector's pairings are made with, for the registry to remember.
     ///
-    /// Must be called in a tokio runtime.
-    #[must_use]
-    pub fn new<C: Connector>(
+    /// Which sessions are saved is read once, for all of them; those that were used last come back first.
+    pub async fn open(
         registry: Arc<dyn Registry>,
         edge: Edge,
-        connector: C,
+        connector: Arc<dyn Connector>,
         settings: FleetSettings,
     ) -> Self {
+        let saved = match connector.paired().await {
+            Ok(paired) => Some(paired.into_iter().collect::<HashMap<_, _>>()),
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the saved sessions cannot be listed; each is looked for by itself");
+                None
+            }
+        };
         let record = RegistryPairingRecord {
             registry: Arc::clone(&registry),
             edge,
@@ -90,14 +98,20 @@ impl Instances {
         let instances = Self {
             inner: Arc::new(Inner {
                 registry,
-                fleet: Fleet::new(connector, record, settings),
+                fleet: Fleet::new(connector, Arc::new(record), settings),
                 known: Mutex::default(),
                 changes: TaskTracker::new(),
                 stopping: CancellationToken::new(),
             }),
         };
-        for instance in instances.inner.registry.all_instances() {
-            instances.inner.add(&instance, true);
+        let mut all = instances.inner.registry.all_instances();
+        all.sort_by_key(|instance| std::cmp::Reverse(instance.last_used));
+        for instance in all {
+            let saved = match &saved {
+                None => SavedKeys::Resume,
+                Some(saved) => saved_keys(saved.get(&instance.id)),
+            };
+            instances.inner.add(&instance, saved);
         }
         let inner = Arc::clone(&instances.inner);
         instances.inner.changes.spawn(async move {
@@ -132,7 +146,7 @@ impl Instances {
         };
         let listed = |instance: Arc<Instance>| Listed {
             token: with_tokens.then(|| self.inner.registry.instance_token(&instance)),
-            status: self.inner.fleet.status(device(&instance)),
+            status: self.inner.fleet.status(instance.id),
             instance,
         };
         instances.into_iter().map(listed).collect()
@@ -146,7 +160,7 @@ impl Instances {
     ) -> Result<(Arc<Instance>, Token), ChangeError<CreateInstanceError>> {
         self.change(async move |inner| {
             let created = inner.registry.create_instance(account, new).await?;
-            inner.add(&created.0, false);
+            inner.add(&created.0, SavedKeys::Nothing);
             Ok(created)
         })
         .await
@@ -157,11 +171,14 @@ impl Instances {
     /// deleted again.
     pub(crate) async fn remove(&self, instance: Arc<Instance>) -> Result<bool, ChangeError<StoreError>> {
         self.change(async move |inner| {
-            inner.end(instance.id, device(&instance)).await;
+            let wiped = inner.end(instance.id).await;
             let deleted = inner.registry.delete_instance(instance.id).await;
-            if deleted.is_err() {
+            match &deleted {
                 // It is still there, without keys: a phone can link it again.
-                inner.add(&instance, false);
+                Err(_) => inner.add(&instance, SavedKeys::Unknown),
+                Ok(_) if wiped => inner.mark_wiped(instance.id).await,
+                // The next start wipes what is remembered as deleted.
+                Ok(_) => {}
             }
             deleted
         })
@@ -175,12 +192,12 @@ impl Instances {
         instance: &Instance,
         how: PairWith,
     ) -> Result<Connected, ConnectError> {
-        self.inner.fleet.connect(device(instance), how).await
+        self.inner.fleet.connect(instance.id, how).await
     }
 
     /// Opens the saved session again. Returns when that has begun.
     pub(crate) async fn reconnect(&self, instance: &Instance) -> Result<(), ReconnectError> {
-        self.inner.fleet.reconnect(device(instance)).await
+        self.inner.fleet.reconnect(instance.id).await
     }
 
     /// Unlinks the device and wipes its keys. The instance and its token stay; doing it again is no error.
@@ -188,7 +205,7 @@ impl Instances {
         self.change(async move |inner| {
             // Before anything is done, so that what was answered with 200 is still true after a restart.
             inner.registry.set_logged_out(instance.id, true).await?;
-            inner.fleet.logout(device(&instance)).await;
+            inner.fleet.logout(instance.id).await;
             Ok(())
         })
         .await
@@ -218,7 +235,7 @@ impl Instances {
         instance: &Instance,
         presence: &ChatPresence,
     ) -> Result<PresenceSent, ShowError> {
-        self.inner.fleet.show(device(instance), presence).await
+        self.inner.fleet.show(instance.id, presence).await
     }
 
     /// How many instances are in each state.
@@ -226,7 +243,7 @@ impl Instances {
         use InstanceState::{Connected, Connecting, Disconnected, LoggedOut};
         let mut states = [Connected, Connecting, Disconnected, LoggedOut].map(|state| (state, 0));
         for instance in self.inner.registry.all_instances() {
-            let status = self.inner.fleet.status(device(&instance));
+            let status = self.inner.fleet.status(instance.id);
             let state = status.map_or(Disconnected, |status| status.state);
             for (_, count) in states.iter_mut().filter(|(counted, _)| *counted == state) {
                 *count += 1;
@@ -235,9 +252,15 @@ impl Instances {
         states
     }
 
-    /// Whether the registry can be read.
+    /// Whether the registry can be read and written.
     pub(crate) async fn check_registry(&self) -> Result<(), StoreError> {
-        self.inner.registry.refresh().await
+        self.inner.registry.check().await
+    }
+
+    /// How many tasks of instances have panicked since the start.
+    #[must_use]
+    pub fn task_panics(&self) -> u64 {
+        self.inner.fleet.panics()
     }
 
     /// Pauses every indicator that is shown, closes every session, and lets changes that have begun finish;
@@ -252,6 +275,7 @@ impl Instances {
             }
         };
         tokio::join!(inner.fleet.shutdown(grace), changes);
+        inner.remember_use().await;
     }
 
     /// Runs a change to its end even if the client goes away meanwhile: half a logout would be worse than one
@@ -274,29 +298,48 @@ impl Instances {
 }
 
 impl Inner {
-    /// Puts an instance into the fleet, unless it is there. `resume`: it may have a saved session, which then
-    /// is reopened in the background.
-    fn add(&self, instance: &Instance, resume: bool) {
+    /// Puts an instance into the fleet, unless it is there. Where keys of a pairing are saved, its session is
+    /// reopened in the background.
+    fn add(&self, instance: &Instance, saved: SavedKeys) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(instance.id).or_insert_with(|| {
+        if known.insert(instance.id) {
             let options = InstanceOptions {
                 keep_online: instance.keep_online,
-                resume: resume && !instance.logged_out,
+                saved,
                 logged_out: instance.logged_out,
+                banned: instance.banned_until.and_then(|until| (until - utc_now()).to_std().ok()),
             };
-            let device = device(instance);
-            self.fleet.add(device, options);
-            device
-        });
+            self.fleet.add(instance.id, options);
+        }
     }
 
     /// Pauses what the instance shows, unlinks its device, wipes the keys, and takes it out of the fleet.
-    async fn end(&self, id: InstanceId, device: DeviceId) {
-        self.fleet.remove(device).await;
+    /// `true` when no key is left.
+    async fn end(&self, id: InstanceId) -> bool {
+        let wiped = self.fleet.remove(id).await;
         self.known
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&id);
+        wiped
+    }
+
+    async fn mark_wiped(&self, id: InstanceId) {
+        if let Err(error) = self.registry.mark_wiped(&[id]).await {
+            // The next start finds nothing to wipe, and tries this again.
+            tracing::debug!(%error, "it is not remembered that the keys are wiped");
+        }
+    }
+
+    /// Writes down which instances were used of late, for the next start to bring them back first.
+    async fn remember_use(&self) {
+        let now = utc_now();
+        let used: Vec<_> = self.fleet.take_used().into_iter().map(|id| (id, now)).collect();
+        if !used.is_empty()
+            && let Err(error) = self.registry.touch(&used).await
+        {
+            tracing::debug!(%error, "it is not remembered which instances were used");
+        }
     }
 
     /// Hands the session the settings that the registry holds now. One hand-over at a time: of two changes at
@@ -304,8 +347,7 @@ impl Inner {
     fn apply_settings(&self, id: InstanceId) {
         let _turn = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(instance) = self.registry.instance_by_id(id) {
-            self.fleet
-                .set_keep_online(device(&instance), instance.keep_online);
+            self.fleet.set_keep_online(instance.id, instance.keep_online);
         }
     }
 
@@ -313,40 +355,70 @@ impl Inner {
     /// with the registry.
     async fn follow(&self) {
         let mut changes = self.registry.changes();
+        let mut uses = tokio::time::interval(REMEMBER_USE_EVERY);
+        uses.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // Before this began, something may have changed since the instances were added.
+        let mut seen = None;
         loop {
-            self.reconcile().await;
-            if changes.changed().await.is_err() {
-                return;
+            let count = *changes.borrow_and_update();
+            if seen != Some(count) {
+                self.reconcile(seen.and_then(|seen| self.registry.changed_since(seen))).await;
+                seen = Some(count);
+            }
+            tokio::select! {
+                changed = changes.changed() => if changed.is_err() { return },
+                _ = uses.tick() => self.remember_use().await,
             }
         }
     }
 
-    async fn reconcile(&self) {
-        let instances = self.registry.all_instances();
-        for instance in &instances {
-            self.add(instance, false);
-        }
-        // An instance that was created after the snapshot was taken is not gone.
-        let gone = self.known_beyond(&instances).into_iter();
-        let gone = gone.filter(|(id, _)| self.registry.instance_by_id(*id).is_none());
+    /// Puts into the fleet what is new, and takes out of it what is gone: of `changed`, or of all there is.
+    async fn reconcile(&self, changed: Option<BTreeSet<InstanceId>>) {
+        let gone: Vec<_> = match changed {
+            Some(changed) => {
+                let (there, gone): (Vec<_>, Vec<_>) = changed
+                    .into_iter()
+                    .map(|id| (id, self.registry.instance_by_id(id)))
+                    .partition(|(_, instance)| instance.is_some());
+                for instance in there.into_iter().filter_map(|(_, instance)| instance) {
+                    self.add(&instance, SavedKeys::Unknown);
+                }
+                gone.into_iter().map(|(id, _)| id).filter(|id| self.is_known(*id)).collect()
+            }
+            None => {
+                for instance in self.registry.all_instances() {
+                    self.add(&instance, SavedKeys::Unknown);
+                }
+                let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let gone = known.into_iter();
+                gone.filter(|id| self.registry.instance_by_id(*id).is_none()).collect()
+            }
+        };
         // Together: each takes as long as WhatsApp takes to confirm, or to be given up.
-        let removals = gone.map(|(id, device)| async move {
+        let removals = gone.into_iter().map(|id| async move {
             tracing::info!(instance.id = %id, "the instance was deleted; its session ends");
-            self.end(id, device).await;
+            if self.end(id).await {
+                self.mark_wiped(id).await;
+            }
         });
         futures_util::future::join_all(removals).await;
     }
 
-    fn known_beyond(&self, instances: &[Arc<Instance>]) -> HashMap<InstanceId, DeviceId> {
-        let mut beyond = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for instance in instances {
-            beyond.remove(&instance.id);
-        }
-        beyond
+    fn is_known(&self, id: InstanceId) -> bool {
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(&id)
     }
 }
 
-/// The fleet knows an instance by the number of its device keys.
-fn device(instance: &Instance) -> DeviceId {
-    DeviceId(instance.id.device())
+/// What is known of an instance's keys, from the list of all that are paired.
+fn saved_keys(paired: Option<&Identity>) -> SavedKeys {
+    match paired {
+        Some(identity) => SavedKeys::Paired(identity.clone()),
+        None => SavedKeys::Unpaired,
+    }
 }
+
+/// How often it is written down which instances were used.
+const REMEMBER_USE_EVERY: Duration = Duration::from_secs(60);

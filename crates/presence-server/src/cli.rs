@@ -2,8 +2,10 @@
 
 mod account;
 mod api;
+mod devices;
 mod healthcheck;
 mod instance;
+mod key;
 mod output;
 mod pair;
 mod serve;
@@ -43,6 +45,10 @@ enum Command {
     Account(account::AccountArgs),
     /// Manage instances, through a running server.
     Instance(instance::InstanceArgs),
+    /// Manage the key that instance tokens are sealed with, in the data directory.
+    Key(key::KeyArgs),
+    /// Manage the device keys of WhatsApp sessions, in the data directory.
+    Devices(devices::DevicesArgs),
     /// Ask a running server whether it is well: exit code 0 when it is, 1 when not.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -70,6 +76,8 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(args) => serve::run(&args),
         Command::Account(args) => finish(account::run(args)),
         Command::Instance(args) => finish(instance::run(args)),
+        Command::Key(args) => finish(key::run(args)),
+        Command::Devices(args) => finish(devices::run(args)),
         Command::Healthcheck(args) => finish(healthcheck::run(args)),
     }
 }

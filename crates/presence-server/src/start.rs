@@ -1,16 +1,17 @@
 //! From a configuration to a running service, and back to nothing.
 
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use presence_api::{Finding, HealthCheck, Instances, Server};
+use presence_api::{Finding, HealthCheck, Instances, Server, TaskPanics};
+use presence_core::InstanceId;
 use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
-use presence_wa::{DeviceId, Edge, Keys, WhatsApp, WhatsAppConfig};
+use presence_wa::{Edge, Keys, LinkedDevice, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
 use crate::file_handles::FileHandles;
@@ -131,28 +132,57 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         .with_context(|| format!("cannot listen on {address}"))
 }
 
+/// What the service holds while it runs.
+struct Opened {
+    /// It ends with the service, at the latest; the next one goes on where it ended.
+    _wiping: AbortOnDropHandle<()>,
+    /// No other server may use the directory before the last session is closed.
+    _lock: DataLock,
+}
+
 /// Locks the data directory, and gives the server what is in it.
-async fn open(config: Config, server: Server) -> anyhow::Result<DataLock> {
+async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
     let dir = DataDir::open(&config.data_dir)
         .with_context(|| format!("cannot open the data directory {}", config.data_dir.display()))?;
     let lock = dir.lock()?;
     let key = config.token_key.clone().map_or(KeySource::File, KeySource::Given);
-    let store = Arc::new(Store::open(&dir, key).await.context("cannot open the registry")?);
+    let store = Store::open(&dir, key).await.context("cannot open the registry")?;
+    let keys = dir.device_keys();
+    keys.prepare().context("cannot open the device keys")?;
+    if let Err(unfit) = store.check_keys(&keys).await {
+        // Whoever restores presence.db now must not find a log of this one beside it.
+        let _ = store.close().await;
+        return Err(unfit.into());
+    }
+    let store = Arc::new(store);
     let edge = pinned(&config.edge);
     edge.check(store.edge())?;
 
-    let keys = dir.device_keys();
-    keys.prepare().context("cannot open the device keys")?;
     let registry: Arc<dyn Registry> = store.clone();
-    let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(KeyFile(keys.clone()))));
+    let file = KeyFile {
+        keys: keys.clone(),
+        registry: registry.clone(),
+    };
+    let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(file)));
     whatsapp.device_name.clone_from(&config.device_name);
-    let whatsapp = WhatsApp::new(whatsapp)?;
-    wipe_orphans(&keys, &*registry).await;
+    let whatsapp = Arc::new(WhatsApp::new(whatsapp)?);
+    // Of these no session is opened any more. What is deleted from now on, its session wipes.
+    let wiping = tokio::spawn(wipe_deleted(
+        keys.clone(),
+        registry.clone(),
+        registry.deleted_unwiped(),
+    ));
     server.watch(Arc::new(DevicesCheck(keys)));
-    server.open(Instances::new(registry, edge, whatsapp, config.fleet.clone()));
+    let instances = Instances::open(registry, edge, whatsapp, config.fleet.clone()).await;
+    let panics = instances.clone();
+    server.watch(Arc::new(TaskPanics::new(move || panics.task_panics())));
+    server.open(instances);
     // What `presence-server account …` writes meanwhile.
     store.follow();
-    Ok(lock)
+    Ok(Opened {
+        _wiping: AbortOnDropHandle::new(wiping),
+        _lock: lock,
+    })
 }
 
 fn pinned(edge: &Edge) -> PinnedEdge {
@@ -162,32 +192,13 @@ fn pinned(edge: &Edge) -> PinnedEdge {
     }
 }
 
-/// Wipes keys whose instance is gone: it was deleted while no server ran, or by one that was killed halfway.
-async fn wipe_orphans(keys: &DeviceKeys, registry: &dyn Registry) {
-    let devices = match keys.devices().await {
-        Ok(devices) => devices,
-        Err(error) => {
-            tracing::warn!(
-                error = &error as &dyn Error,
-                "cannot look for keys of deleted instances"
-            );
-            return;
-        }
-    };
-    let instances: BTreeSet<i32> = registry
-        .all_instances()
-        .iter()
-        .map(|instance| instance.id.device())
-        .collect();
-    for device in devices.difference(&instances) {
-        match keys.wipe(*device).await {
-            Ok(()) => tracing::info!(device.id = device, "wiped the keys of a deleted instance"),
-            Err(error) => tracing::warn!(
-                error = &error as &dyn Error,
-                device.id = device,
-                "cannot wipe keys"
-            ),
-        }
+/// Wipes what is left of instances that were deleted while no server ran, or by one that was killed halfway.
+async fn wipe_deleted(keys: DeviceKeys, registry: Arc<dyn Registry>, deleted: Vec<InstanceId>) {
+    if let Err(error) = try_to_wipe_deleted(&keys, &*registry, deleted).await {
+        tracing::warn!(
+            error = &*error as &dyn Error,
+            "cannot wipe the keys of deleted instances; the next start tries again"
+        );
     }
 }
 
@@ -201,20 +212,54 @@ impl HealthCheck for DevicesCheck {
     }
 
     async fn check(&self) -> Finding {
-        Finding::of(self.0.devices().await.map(drop))
+        Finding::of(self.0.check().await)
     }
 }
 
+async fn try_to_wipe_deleted(
+    keys: &DeviceKeys,
+    registry: &dyn Registry,
+    deleted: Vec<InstanceId>,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    if deleted.is_empty() {
+        return Ok(());
+    }
+    let devices = keys.devices().await?;
+    let (left, gone): (Vec<_>, Vec<_>) = deleted.into_iter().partition(|id| devices.contains(id));
+    registry.mark_wiped(&gone).await?;
+    for id in left {
+        keys.wipe(id).await?;
+        registry.mark_wiped(&[id]).await?;
+        tracing::info!(instance.id = %id, "wiped the keys of a deleted instance");
+    }
+    Ok(())
+}
+
 /// The store's key file, as the client's adapter asks for it.
-struct KeyFile(DeviceKeys);
+struct KeyFile {
+    keys: DeviceKeys,
+    registry: Arc<dyn Registry>,
+}
 
 #[async_trait]
 impl presence_wa::DeviceKeys for KeyFile {
     fn url(&self) -> String {
-        self.0.path().display().to_string()
+        self.keys.path().display().to_string()
     }
 
-    async fn wipe(&self, device: DeviceId) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(self.0.wipe(device.0).await?)
+    async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>> {
+        let linked = self.keys.linked().await?.into_iter();
+        let linked = linked.map(|device| LinkedDevice {
+            instance: device.instance,
+            pn: device.pn,
+            push_name: device.push_name,
+        });
+        Ok(linked.collect())
+    }
+
+    async fn wipe(&self, instance: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>> {
+        self.keys.wipe(instance).await?;
+        // If it was deleted, nothing is left to be done about it.
+        Ok(self.registry.mark_wiped(&[instance]).await?)
     }
 }

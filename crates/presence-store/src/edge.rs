@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::registry::StoreError;
+use crate::error::StoreError;
 
 /// Where sessions connect to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use crate::token;
+use crate::random::random;
 
 /// Creates `path` and its missing parents, for the owner only. Leaves one that exists as it is.
 pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
@@ -48,7 +48,7 @@ pub(crate) fn make_private(path: &Path) -> io::Result<()> {
 /// Makes a file with `content` appear at `path`, complete and durable. `false`, and nothing changed, when
 /// there is one already.
 pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
-    let suffix = token::random::<8>().map_err(io::Error::other)?;
+    let suffix = random::<8>().map_err(io::Error::other)?;
     let draft = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(*suffix)));
     let mut file = private_options().create_new(true).open(&draft)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
@@ -60,6 +60,12 @@ pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Puts the file at `from` in the place of the one at `to`, durably.
+pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    sync_parent(to)
 }
 
 /// How files are opened for writing, so that only their owner may read what is created.
@@ -81,5 +87,72 @@ fn sync_parent(path: &Path) -> io::Result<()> {
         File::open(parent)?.sync_all()
     } else {
         Ok(())
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn only_rights_of_others_are_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "").unwrap();
+        for (before, after) in [(0o644, 0o600), (0o601, 0o600), (0o600, 0o600), (0o400, 0o400)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(before)).unwrap();
+            make_private(&path).unwrap();
+            assert_eq!(mode(&path), after, "{before:o}");
+        }
+        assert!(make_private(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn a_file_is_created_for_its_owner_and_never_emptied() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        create_private(&path).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        fs::write(&path, "content").unwrap();
+        create_private(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        assert!(create_private(&path.join("below")).is_err());
+    }
+
+    #[test]
+    fn of_two_that_publish_one_wins_and_no_draft_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(publish_private(&path, b"first").unwrap());
+        assert!(!publish_private(&path, b"second").unwrap());
+        assert_eq!(
+            (fs::read(&path).unwrap().as_slice(), mode(&path)),
+            (&b"first"[..], 0o600)
+        );
+        // The draft can be written, but no file can have this name.
+        let impossible = dir.path().join(format!("file.{}", "x".repeat(300)));
+        assert!(publish_private(&impossible, b"third").is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_directory_of_a_name_is_what_is_made_durable() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(sync_parent(&dir.path().join("file")).is_ok());
+        assert!(sync_parent(Path::new("file")).is_ok(), "in the working directory");
+        assert!(sync_parent(&dir.path().join("none/file")).is_err());
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        fs::write(&from, "new").unwrap();
+        fs::write(&to, "old").unwrap();
+        rename(&from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), b"new");
+        assert!(!from.exists());
+        assert!(rename(&from, &to).is_err());
     }
 }

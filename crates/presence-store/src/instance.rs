@@ -3,35 +3,12 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use presence_core::InstanceId;
 
 use crate::account::AccountId;
 use crate::key::SealedToken;
 use crate::name::name_type;
 use crate::token::{Token, TokenHash};
-
-/// The number of an instance, positive, and the number of its device keys. It is never given again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct InstanceId(i32);
-
-impl InstanceId {
-    /// The instance whose device keys have this number; `None` unless it is positive.
-    #[must_use]
-    pub fn from_device(device: i32) -> Option<Self> {
-        (device > 0).then_some(Self(device))
-    }
-
-    /// The number under which its device keys are kept.
-    #[must_use]
-    pub fn device(self) -> i32 {
-        self.0
-    }
-}
-
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 name_type! {
     /// The name of an instance, unique in its account: `[A-Za-z0-9][A-Za-z0-9._-]{0,99}`, case-sensitive.
@@ -52,8 +29,17 @@ pub struct Instance {
     pub keep_online: bool,
     /// Whether it was logged out, here or on the phone, and has not paired since.
     pub logged_out: bool,
+    /// Until when WhatsApp banned its account, in whole milliseconds; `None` when it did not. The time may be
+    /// over.
+    pub banned_until: Option<DateTime<Utc>>,
+    /// When it last showed something, in whole milliseconds; `None` before the first time. Another process
+    /// may know a later time: this one is no change of which readers are told.
+    pub last_used: Option<DateTime<Utc>>,
     /// When it was created, in whole milliseconds.
     pub created_at: DateTime<Utc>,
+    /// Counts, from 0, how often a pairing ended that it was logged out. `devices.db` counts along: where it
+    /// is ahead, the registry was restored from a time before the keys that are there now.
+    pub(crate) pairing_number: u32,
     /// What its token is found by.
     pub(crate) token: TokenHash,
     /// The token itself, for its owner to list again.
@@ -68,6 +54,8 @@ impl fmt::Debug for Instance {
             .field("name", &self.name)
             .field("keep_online", &self.keep_online)
             .field("logged_out", &self.logged_out)
+            .field("banned_until", &self.banned_until)
+            .field("last_used", &self.last_used)
             .field("created_at", &self.created_at)
             .finish_non_exhaustive()
     }

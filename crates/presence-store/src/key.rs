@@ -1,20 +1,17 @@
 //! The key under which instances' tokens are kept, so that their owner can list them again.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use presence_core::InstanceId;
 use zeroize::Zeroizing;
 
-use crate::files;
-use crate::instance::InstanceId;
-use crate::registry::StoreError;
-use crate::token::{self, Token};
+use crate::error::{InvalidKey, StoreError};
+use crate::random::random;
+use crate::token::Token;
 
 /// Where the token key comes from.
 #[derive(Debug)]
@@ -49,34 +46,12 @@ impl TokenKey {
     }
 
     pub(crate) fn generate() -> Result<Self, StoreError> {
-        token::random().map(Self)
+        random().map(Self)
     }
 
-    /// The key in the file at `path`; `None` when there is no such file.
-    pub(crate) fn read(path: &Path) -> Result<Option<Self>, StoreError> {
-        match fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => Self::from_base64(&text).map(Some).map_err(StoreError::InvalidKey),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StoreError::File {
-                doing: "read token.key",
-                source,
-            }),
-        }
-    }
-
-    /// Writes a new key to `path`, or reads the one that another process wrote there first.
-    pub(crate) fn create(path: &Path) -> Result<Self, StoreError> {
-        let key = Self::generate()?;
-        let mut text = Zeroizing::new(STANDARD.encode(*key.0));
-        text.push('\n');
-        match files::publish_private(path, text.as_bytes()) {
-            Ok(true) => Ok(key),
-            Ok(false) => Self::read(path)?.ok_or(StoreError::MissingKey),
-            Err(source) => Err(StoreError::File {
-                doing: "create token.key",
-                source,
-            }),
-        }
+    /// What [`from_base64`](Self::from_base64) reads.
+    pub(crate) fn to_base64(&self) -> Zeroizing<String> {
+        Zeroizing::new(STANDARD.encode(*self.0))
     }
 
     /// Seals the token of `instance`. It opens for that instance only: swapping rows swaps no tokens.
@@ -103,7 +78,7 @@ impl TokenKey {
 
     /// Nonce, then ciphertext and tag. A random nonce of 24 bytes never repeats in practice.
     fn seal(&self, context: &[u8], plain: &[u8]) -> Result<Box<[u8]>, StoreError> {
-        let nonce = token::random::<NONCE_LENGTH>()?;
+        let nonce = random::<NONCE_LENGTH>()?;
         let sealed = self
             .cipher()
             .encrypt(
@@ -142,18 +117,6 @@ impl fmt::Debug for TokenKey {
     }
 }
 
-/// A text that is no key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidKey {
-    /// It is not base64.
-    #[error("a token key is written in standard base64")]
-    Base64,
-    /// It has another number of bytes.
-    #[error("a token key has {expected} bytes, not {0}", expected = TokenKey::LENGTH)]
-    Length(usize),
-}
-
 /// The token of one instance, encrypted and authenticated.
 #[derive(Clone)]
 pub(crate) struct SealedToken(pub(crate) Box<[u8]>);
@@ -170,7 +133,7 @@ mod tests {
     use super::*;
 
     fn instance(number: i32) -> InstanceId {
-        InstanceId::from_device(number).unwrap()
+        InstanceId::new(number).unwrap()
     }
 
     #[test]
@@ -208,6 +171,14 @@ mod tests {
         assert!(key.matches(&check));
         assert!(!other.matches(&check));
         assert!(!key.matches(b""));
+    }
+
+    #[test]
+    fn a_key_shows_itself_on_demand_only() {
+        let key = TokenKey::generate().unwrap();
+        assert_eq!(format!("{key:?}"), "TokenKey(..)");
+        let again = TokenKey::from_base64(&key.to_base64()).unwrap();
+        assert!(again.matches(&key.check_value().unwrap()));
     }
 
     #[test]

@@ -25,28 +25,41 @@
 //! ```
 
 mod account;
+mod backend;
+mod caller;
 mod data_dir;
 mod device_keys;
 mod directory;
 mod edge;
+mod error;
 mod files;
 mod follow;
 mod instance;
-mod journal;
 mod key;
+mod key_check;
+mod key_file;
+mod key_rotation;
 mod name;
+mod random;
+mod recent;
 mod registry;
 mod sqlite;
 mod store;
 mod token;
 
 pub use account::{Account, AccountId, AccountName};
+pub use caller::Caller;
 pub use data_dir::{DataDir, DataLock, LockError};
-pub use device_keys::{DeviceKeys, DeviceKeysError};
+pub use device_keys::{DeviceKeys, DeviceKeysError, LinkedRow};
 pub use edge::{Edge, EdgeMismatch, PinEdgeError};
-pub use instance::{Instance, InstanceId, InstanceName, NewInstance};
-pub use key::{InvalidKey, KeySource, TokenKey};
+pub use error::{CreateAccountError, CreateInstanceError, InvalidKey, StoreError};
+pub use instance::{Instance, InstanceName, NewInstance};
+pub use key::{KeySource, TokenKey};
+pub use key_check::{CheckKeysError, UnknownKeys};
+pub use key_rotation::KeyChange;
 pub use name::{InvalidName, MAX_NAME_LENGTH};
-pub use registry::{Caller, CreateAccountError, CreateInstanceError, Registry, StoreError};
+pub use presence_core::InstanceId;
+pub use registry::Registry;
+pub use sqlite::Resealed;
 pub use store::Store;
 pub use token::{InvalidToken, Token};

@@ -1,15 +1,18 @@
 //! What the service asks of its accounts and instances.
 
-use std::error::Error;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use presence_core::InstanceId;
 use tokio::sync::watch;
 
 use crate::account::{Account, AccountId, AccountName};
+use crate::caller::Caller;
 use crate::edge::{Edge, PinEdgeError};
-use crate::instance::{Instance, InstanceId, NewInstance};
+use crate::error::{CreateAccountError, CreateInstanceError, StoreError};
+use crate::instance::{Instance, NewInstance};
 use crate::token::Token;
 
 /// Accounts, instances and their tokens.
@@ -48,19 +51,36 @@ pub trait Registry: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::NoKey`] where tokens cannot be opened; [`StoreError::Corrupt`] when what was kept is
-    /// not what was sealed for this instance.
+    /// not what was sealed for this instance: then this one token is lost, and no other.
     fn instance_token(&self, instance: &Instance) -> Result<Token, StoreError>;
 
     /// With which edge pairings were made; `None` before the first.
     fn edge(&self) -> Option<Edge>;
 
+    /// Deleted instances whose device keys may still be there, oldest first. They are remembered from the
+    /// moment of their deletion until [`mark_wiped`](Self::mark_wiped), and their numbers are never given
+    /// again. Only what is in here may be wiped without being asked for.
+    fn deleted_unwiped(&self) -> Vec<InstanceId>;
+
     /// Counts changes, whoever made them. It is how a server learns that another process deleted an account
-    /// whose sessions it still holds: on each change, compare [`all_instances`](Self::all_instances) with them.
+    /// whose sessions it still holds; [`changed_since`](Self::changed_since) tells what to look at.
     fn changes(&self) -> watch::Receiver<u64>;
 
-    /// Reads what other processes wrote. It touches the file in any case, so it also tells whether the store
-    /// is healthy.
+    /// Which instances were created, changed or deleted after [`changes`](Self::changes) was at `count`.
+    /// `None` when it is not known any more: after more than a thousand changes, or when everything was read
+    /// anew. Then compare [`all_instances`](Self::all_instances) with what you have.
+    fn changed_since(&self, count: u64) -> Option<BTreeSet<InstanceId>>;
+
+    /// Reads what other processes wrote.
     async fn refresh(&self) -> Result<(), StoreError>;
+
+    /// Tells whether the store is well: reads what others wrote, and writes a row durably. A full disk, one
+    /// that cannot be written and a lock that another process does not let go are errors; a disk that hangs
+    /// is for the caller to time out. Dropping it halfway does no harm.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`], [`StoreError::Busy`] or whatever else kept it from that.
+    async fn check(&self) -> Result<(), StoreError>;
 
     /// Creates an account with at most `quota` instances (`None`: no limit). Its token is in the answer and
     /// nowhere else.
@@ -74,8 +94,8 @@ pub trait Registry: Send + Sync + 'static {
     /// Gives an account a new token; the old one is void. `None` when there is no such account.
     async fn rotate_account(&self, id: AccountId) -> Result<Option<Token>, StoreError>;
 
-    /// Deletes an account and its instances. Their device keys are left to the server. `false` when there is
-    /// no such account.
+    /// Deletes an account and its instances. Their device keys are left to the server, and remembered in
+    /// [`deleted_unwiped`](Self::deleted_unwiped). `false` when there is no such account.
     async fn delete_account(&self, id: AccountId) -> Result<bool, StoreError>;
 
     /// Creates an instance in `account`, with its token in the answer. Of several faults the first in the
@@ -89,120 +109,28 @@ pub trait Registry: Send + Sync + 'static {
     /// Sets [`Instance::keep_online`]. `false` when there is no such instance.
     async fn set_keep_online(&self, id: InstanceId, keep_online: bool) -> Result<bool, StoreError>;
 
-    /// Sets [`Instance::logged_out`]. `false` when there is no such instance.
+    /// Sets [`Instance::logged_out`]: to `true` before the keys are wiped, to `false` before the first key of
+    /// a new pairing is made. `false` when there is no such instance.
     async fn set_logged_out(&self, id: InstanceId, logged_out: bool) -> Result<bool, StoreError>;
 
-    /// Deletes an instance. Its device keys are left to the server. `false` when there is no such instance.
+    /// Sets [`Instance::banned_until`], cut to whole milliseconds. `false` when there is no such instance.
+    async fn set_banned_until(
+        &self,
+        id: InstanceId,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<bool, StoreError>;
+
+    /// Sets [`Instance::last_used`] of many, in one write. Instances that are gone are left out. It is not
+    /// counted by [`changes`](Self::changes).
+    async fn touch(&self, used: &[(InstanceId, DateTime<Utc>)]) -> Result<(), StoreError>;
+
+    /// Deletes an instance. Its device keys are left to the server, and remembered in
+    /// [`deleted_unwiped`](Self::deleted_unwiped). `false` when there is no such instance.
     async fn delete_instance(&self, id: InstanceId) -> Result<bool, StoreError>;
+
+    /// Remembers that the keys of these deleted instances are gone. Of others it does nothing.
+    async fn mark_wiped(&self, ids: &[InstanceId]) -> Result<(), StoreError>;
 
     /// Remembers for good that pairings here are made with `edge`. Call it before the first one is.
     async fn pin_edge(&self, edge: Edge) -> Result<(), PinEdgeError>;
-}
-
-/// Whom a token belongs to.
-#[derive(Clone, Debug)]
-pub enum Caller {
-    /// An account: everything in it.
-    Account(AccountId),
-    /// An instance: itself only.
-    Instance(Arc<Instance>),
-}
-
-/// An account that was not created.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateAccountError {
-    /// Another account has this name.
-    #[error("an account with this name exists")]
-    NameTaken,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// An instance that was not created.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateInstanceError {
-    /// The account was deleted meanwhile.
-    #[error("there is no such account")]
-    NoAccount,
-    /// Some account or instance has this token.
-    #[error("the token is in use")]
-    TokenTaken,
-    /// The account has as many instances as it may.
-    #[error("the account has as many instances as its quota allows")]
-    QuotaExceeded,
-    /// The account has an instance with this name.
-    #[error("the account has an instance with this name")]
-    NameTaken,
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-/// A store that could not be opened, read or written. Nothing was changed, unless the failure struck while a
-/// change was being committed; which of the two it was shows at the next read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// Another process kept the database locked for too long.
-    #[error("another process keeps the database locked: {doing}")]
-    Busy {
-        /// What was tried.
-        doing: &'static str,
-        /// SQLite's own words.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// The database failed.
-    #[error("the database failed: {doing}")]
-    Database {
-        /// What was tried.
-        doing: &'static str,
-        /// SQLite's own words.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
-    /// A file could not be read or written.
-    #[error("cannot {doing}")]
-    File {
-        /// What was tried.
-        doing: &'static str,
-        /// Why it failed.
-        #[source]
-        source: std::io::Error,
-    },
-    /// What was kept is not what this service writes.
-    #[error("the store holds an invalid {what}")]
-    Corrupt {
-        /// Which part of it.
-        what: &'static str,
-    },
-    /// A newer version of the service wrote this database.
-    #[error("the database has format {found}; this version knows formats up to {known}")]
-    Newer {
-        /// The database's format.
-        found: i64,
-        /// The newest format known.
-        known: i64,
-    },
-    /// The token key is not the one that the tokens here were sealed with.
-    #[error("the token key does not belong to this data directory")]
-    WrongKey,
-    /// Tokens were sealed here, but the file with their key is gone.
-    #[error("the file token.key is missing, but the data directory holds tokens that were sealed with a key")]
-    MissingKey,
-    /// The file `token.key` holds no key.
-    #[error("the file token.key holds no valid key")]
-    InvalidKey(#[source] crate::key::InvalidKey),
-    /// The store was opened without a token key.
-    #[error("the store was opened without a token key")]
-    NoKey,
-    /// All 2 147 483 647 numbers of instances were used.
-    #[error("no number for another instance is left")]
-    Exhausted,
-    /// The operating system gave no random bytes.
-    #[error("the operating system gave no random bytes")]
-    Random(#[source] Box<dyn Error + Send + Sync>),
 }

@@ -1,28 +1,45 @@
-//! The journal in a SQLite file.
+//! Accounts and instances in a SQLite file.
 
-mod rows;
+mod connection;
+mod read;
+mod schema;
+mod write;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use presence_core::InstanceId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use crate::directory::{Change, Directory};
+use crate::backend::{Appended, Backend, Refreshed};
+use crate::directory::Change;
+use crate::error::StoreError;
 use crate::files;
-use crate::journal::{Appended, Journal};
-use crate::registry::StoreError;
+use crate::key::SealedToken;
+use connection::{data_version, failed};
+
+pub(crate) use connection::{connect, is_busy, is_full};
 
 /// One connection: writers take turns anyway, and `PRAGMA data_version` on it tells exactly whether *another*
 /// connection wrote.
-pub(crate) struct SqliteJournal {
+pub(crate) struct SqliteBackend {
     connection: SqliteConnection,
-    /// The `data_version` up to which everything was read or appended; `None` when that is in doubt.
-    told: Option<i64>,
+    /// Up to where everything was read or appended; `None` before the first read.
+    told: Option<Told>,
 }
 
-impl SqliteJournal {
+#[derive(Clone, Copy)]
+struct Told {
+    /// The file's `data_version`; `None` when it is in doubt whether a write of ours took place.
+    version: Option<i64>,
+    /// The last row of the table `change`.
+    seq: i64,
+}
+
+impl SqliteBackend {
     /// Opens the file at `path`, creates it when there is none, and brings its schema up to date.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         files::create_private(path).map_err(|source| StoreError::File {
@@ -37,11 +54,17 @@ impl SqliteJournal {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = connect(&options).await.map_err(failed("open presence.db"))?;
-        migrate(&mut connection).await?;
+        schema::migrate(&mut connection).await?;
         Ok(Self {
             connection,
             told: None,
         })
+    }
+
+    /// Lets go of the file. The last one to do so writes its log into it.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        let closed = self.connection.close().await;
+        closed.map_err(failed("close presence.db"))
     }
 
     /// The value by which the token key is known again, once there is one.
@@ -63,24 +86,85 @@ impl SqliteJournal {
             what: "check of the token key",
         })
     }
+
+    /// Replaces every sealed token by what `reseal` makes of it, and the check of the key by `check`, in one
+    /// transaction. A token that `reseal` makes nothing of stays as it is.
+    pub(crate) async fn reseal(
+        &mut self,
+        check: &[u8],
+        reseal: impl Fn(InstanceId, &SealedToken) -> Result<Option<SealedToken>, StoreError>,
+    ) -> Result<Resealed, StoreError> {
+        let doing = "seal the tokens anew";
+        // What the old key opens is overwritten.
+        sqlx::query("PRAGMA secure_delete = ON")
+            .execute(&mut self.connection)
+            .await
+            .map_err(failed(doing))?;
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed(doing))?;
+        let mut resealed = Resealed::default();
+        for (id, sealed) in read::sealed_tokens(&mut transaction).await? {
+            match reseal(id, &sealed)? {
+                Some(sealed) => {
+                    write::sealed_token(&mut transaction, id, &sealed)
+                        .await
+                        .map_err(failed(doing))?;
+                    resealed.tokens += 1;
+                }
+                None => resealed.unreadable += 1,
+            }
+        }
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('token_key_check', ?)
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        )
+        .bind(check)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(doing))?;
+        transaction.commit().await.map_err(failed(doing))?;
+        Ok(resealed)
+    }
+}
+
+/// What became of the sealed tokens when the key was changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resealed {
+    /// How many tokens the new key opens now.
+    pub tokens: usize,
+    /// How many could not be opened before, and were left as they are.
+    pub unreadable: usize,
 }
 
 #[async_trait]
-impl Journal for SqliteJournal {
-    async fn refresh(&mut self) -> Result<Option<Directory>, StoreError> {
+impl Backend for SqliteBackend {
+    async fn refresh(&mut self) -> Result<Refreshed, StoreError> {
         let doing = "read the registry";
-        if self.told.is_some()
-            && self.told == Some(data_version(&mut self.connection).await.map_err(failed(doing))?)
+        if let Some(Told {
+            version: Some(version),
+            ..
+        }) = self.told
+            && version == data_version(&mut self.connection).await.map_err(failed(doing))?
         {
-            return Ok(None);
+            return Ok(Refreshed::Nothing);
         }
         // One transaction, so that all of it is of one moment.
         let mut snapshot = self.connection.begin().await.map_err(failed(doing))?;
         let version = data_version(&mut snapshot).await.map_err(failed(doing))?;
-        let directory = rows::load(&mut snapshot).await?;
+        let seq = read::last_change(&mut snapshot).await?;
+        let refreshed = match self.told {
+            Some(told) => read::changes_since(&mut snapshot, told.seq, seq).await?,
+            None => read::everything(&mut snapshot).await?,
+        };
         snapshot.rollback().await.map_err(failed(doing))?;
-        self.told = Some(version);
-        Ok(Some(directory))
+        self.told = Some(Told {
+            version: Some(version),
+            seq,
+        });
+        Ok(refreshed)
     }
 
     async fn append(&mut self, change: &Change) -> Result<Appended, StoreError> {
@@ -92,106 +176,133 @@ impl Journal for SqliteJournal {
             .await
             .map_err(failed(doing))?;
         let version = data_version(&mut transaction).await.map_err(failed(doing))?;
-        if self.told != Some(version) {
+        let Some(told) = self.told.filter(|told| told.version == Some(version)) else {
             transaction.rollback().await.map_err(failed(doing))?;
             return Ok(Appended::Outdated);
-        }
+        };
         // A commit that fails, or whose answer nobody waits for, may have happened or not.
-        self.told = None;
-        let rows = rows::write(&mut transaction, change)
-            .await
-            .map_err(failed(doing))?;
-        // Each change is one row's. Anything else means that it was not decided on what the file holds.
-        if rows != 1 {
-            return Err(StoreError::Corrupt { what: "registry" });
-        }
+        self.told = Some(Told {
+            version: None,
+            ..told
+        });
+        write::change(&mut transaction, change).await?;
+        let seq = read::last_change(&mut transaction).await?;
         transaction.commit().await.map_err(failed(doing))?;
-        self.told = Some(version);
+        self.told = Some(Told {
+            version: Some(version),
+            seq,
+        });
         Ok(Appended::Durable)
+    }
+
+    async fn deleted_among(
+        &mut self,
+        ids: &BTreeSet<InstanceId>,
+    ) -> Result<BTreeSet<InstanceId>, StoreError> {
+        let deleted = read::deleted(&mut self.connection).await?;
+        Ok(deleted.intersection(ids).copied().collect())
+    }
+
+    async fn check(&mut self) -> Result<(), StoreError> {
+        // A row of its own: it grows nothing, and no other process takes it for a change. It goes to the log
+        // and that to the disk, as every change does, so what keeps it out keeps them out too: a held lock, a
+        // disk that cannot be written, and a full one, once the log has used up the room that it has already.
+        sqlx::query(
+            "INSERT INTO meta (key, value) VALUES ('check', x'00')
+             ON CONFLICT (key) DO UPDATE SET value = CASE value WHEN x'00' THEN x'01' ELSE x'00' END",
+        )
+        .execute(&mut self.connection)
+        .await
+        .map_err(failed("check the registry"))?;
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), StoreError> {
+        SqliteBackend::close(*self).await
     }
 }
 
 /// How long a write waits for another process's; theirs take milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Connects, patiently: of several processes that switch a new file to WAL at once, SQLite fails all but one
-/// on the spot, whatever its busy timeout.
-pub(crate) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
-    let mut attempts = 0;
-    loop {
-        match options.connect().await {
-            Err(error) if is_busy(&error) && attempts < 40 => attempts += 1,
-            result => return result,
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-}
+#[cfg(test)]
+mod tests {
+    //! What a file does on demand only from inside: a disk without room, a change that fits nothing.
 
-/// Changes of the schema in the order in which they were made. `PRAGMA user_version` counts those that a file
-/// has seen.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_registry.sql")];
+    use std::sync::Arc;
 
-async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let doing = "bring the registry's schema up to date";
-    // Whoever comes second finds nothing left to do.
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed(doing))?;
-    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed(doing))?;
-    let missing = usize::try_from(found)
-        .ok()
-        .and_then(|seen| MIGRATIONS.get(seen..));
-    let Some(missing) = missing else {
-        return Err(StoreError::Newer {
-            found,
-            known: MIGRATIONS.len() as i64,
-        });
-    };
-    if missing.is_empty() {
-        return transaction.rollback().await.map_err(failed(doing));
-    }
-    for migration in missing {
-        sqlx::raw_sql(*migration)
-            .execute(&mut *transaction)
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::account::{Account, AccountId};
+    use crate::token::Token;
+
+    async fn backend() -> (tempfile::TempDir, SqliteBackend) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut backend = SqliteBackend::open(&dir.path().join("presence.db"))
             .await
-            .map_err(failed(doing))?;
+            .unwrap();
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Everything(_))));
+        (dir, backend)
     }
-    // A pragma takes no parameters.
-    let count = format!("PRAGMA user_version = {}", MIGRATIONS.len());
-    sqlx::query(AssertSqlSafe(count))
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed(doing))?;
-    transaction.commit().await.map_err(failed(doing))
-}
 
-async fn data_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
-    sqlx::query_scalar("PRAGMA data_version")
-        .fetch_one(connection)
-        .await
-}
+    fn put_account(number: i64) -> Change {
+        Change::PutAccount(Arc::new(Account {
+            id: AccountId(number),
+            name: format!("account-{number}-{}", "x".repeat(80)).parse().unwrap(),
+            quota: None,
+            created_at: DateTime::UNIX_EPOCH,
+            token: Token::generate().unwrap().hash(),
+        }))
+    }
 
-fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |error| {
-        let busy = is_busy(&error);
-        let source = Box::new(error);
-        if busy {
-            StoreError::Busy { doing, source }
-        } else {
-            StoreError::Database { doing, source }
+    #[tokio::test]
+    async fn a_full_disk_is_told_from_other_failures() {
+        let (_dir, mut backend) = backend().await;
+        // As many pages as there are: SQLite's own way to run out of room.
+        sqlx::query("PRAGMA max_page_count = 1")
+            .execute(&mut backend.connection)
+            .await
+            .unwrap();
+        let mut refused = None;
+        for number in 1..1000 {
+            match backend.append(&put_account(number)).await {
+                Ok(Appended::Durable) => {}
+                Ok(Appended::Outdated) => panic!("nobody else writes"),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
         }
+        assert!(matches!(refused, Some(StoreError::Full { .. })), "{refused:?}");
+        backend
+            .check()
+            .await
+            .expect("a row of its own needs no more room");
     }
-}
 
-/// Whether SQLite failed because another connection holds a lock: SQLITE_BUSY and SQLITE_LOCKED, whatever
-/// their extended code in the upper bits.
-pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
-    let code = error
-        .as_database_error()
-        .and_then(|error| error.code()?.parse::<u32>().ok());
-    matches!(code.map(|code| code & 0xff), Some(5 | 6))
+    #[tokio::test]
+    async fn a_store_that_may_only_be_read_is_not_well() {
+        let (_dir, mut backend) = backend().await;
+        backend.check().await.unwrap();
+        sqlx::query("PRAGMA query_only = ON")
+            .execute(&mut backend.connection)
+            .await
+            .unwrap();
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Nothing)));
+        assert!(matches!(backend.check().await, Err(StoreError::Database { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_fits_nothing_in_the_file_is_not_made() {
+        let (_dir, mut backend) = backend().await;
+        let stray = backend.append(&Change::DropAccount(AccountId(7))).await;
+        assert!(matches!(stray, Err(StoreError::Corrupt { what: "registry" })));
+        // In doubt after that, it reads before it writes.
+        let outdated = backend.append(&put_account(1)).await.unwrap();
+        assert_eq!(outdated, Appended::Outdated);
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Nothing)));
+        assert_eq!(backend.append(&put_account(1)).await.unwrap(), Appended::Durable);
+    }
 }

@@ -1,34 +1,45 @@
-//! The registry: a snapshot in memory that readers share, and a journal that makes changes durable first.
+//! The registry: a snapshot in memory that readers share, and a backend that makes changes durable first.
 
-use std::sync::Arc;
+mod keys;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use presence_core::InstanceId;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use crate::account::{Account, AccountId, AccountName};
+use crate::backend::{Appended, Backend, MemoryBackend, Refreshed};
+use crate::caller::Caller;
 use crate::data_dir::DataDir;
-use crate::directory::{Change, Directory};
+use crate::directory::{Change, Directory, whole_millis};
 use crate::edge::{Edge, PinEdgeError};
+use crate::error::{CreateAccountError, CreateInstanceError, StoreError};
 use crate::follow;
-use crate::instance::{Instance, InstanceId, NewInstance};
-use crate::journal::{Appended, Journal, MemoryJournal};
+use crate::instance::{Instance, NewInstance};
 use crate::key::{KeySource, TokenKey};
-use crate::registry::{Caller, CreateAccountError, CreateInstanceError, Registry, StoreError};
-use crate::sqlite::SqliteJournal;
+use crate::key_file::KeyFile;
+use crate::recent::RecentChanges;
+use crate::registry::Registry;
+use crate::sqlite::SqliteBackend;
 use crate::token::Token;
 
 /// The accounts and instances of a data directory, or of nothing but memory.
 ///
-/// Readers load an immutable snapshot. A change is decided on the newest one, written to the journal, and
+/// Readers load an immutable snapshot. A change is decided on the newest one, made durable by the backend, and
 /// only then published as the next snapshot. Changes and reloads take turns.
 pub struct Store {
     current: ArcSwap<Directory>,
-    journal: Mutex<Box<dyn Journal>>,
+    backend: Mutex<Box<dyn Backend>>,
     changes: watch::Sender<u64>,
+    recent: StdMutex<RecentChanges>,
     key: Option<TokenKey>,
+    /// Where it is; `None` in memory.
+    dir: Option<DataDir>,
 }
 
 impl Store {
@@ -39,29 +50,29 @@ impl Store {
     /// here before; [`StoreError::Newer`] when a newer version wrote here; otherwise whatever kept the files
     /// from being read and written.
     pub async fn open(dir: &DataDir, key: KeySource) -> Result<Self, StoreError> {
-        let mut journal = SqliteJournal::open(&dir.database()).await?;
-        let check_value = journal.key_check().await?;
+        let mut backend = SqliteBackend::open(&dir.database()).await?;
+        let check_value = backend.key_check().await?;
         let key = match key {
             KeySource::Given(key) => Some(key),
             KeySource::Absent => None,
-            KeySource::File => Some(match TokenKey::read(&dir.token_key())? {
-                Some(key) => key,
-                // A new key would open none of the tokens that are there.
-                None if check_value.is_some() => return Err(StoreError::MissingKey),
-                None => TokenKey::create(&dir.token_key())?,
-            }),
+            KeySource::File => Some(KeyFile::new(dir.token_key()).open(check_value.as_deref())?),
         };
         if let Some(key) = &key {
             let check_value = match check_value {
                 Some(value) => value,
-                None => journal.claim_key_check(&key.check_value()?).await?,
+                None => backend.claim_key_check(&key.check_value()?).await?,
             };
             if !key.matches(&check_value) {
                 return Err(StoreError::WrongKey);
             }
         }
-        let directory = journal.refresh().await?.unwrap_or_default();
-        Ok(Self::new(directory, Box::new(journal), key))
+        let mut directory = Directory::default();
+        match backend.refresh().await? {
+            Refreshed::Everything(everything) => directory = *everything,
+            Refreshed::Changes(changes) => changes.iter().for_each(|change| directory.apply(change)),
+            Refreshed::Nothing => {}
+        }
+        Ok(Self::new(directory, Box::new(backend), key, Some(dir.clone())))
     }
 
     /// An empty registry that is gone when dropped, for tests.
@@ -71,18 +82,34 @@ impl Store {
     pub fn in_memory() -> Result<Self, StoreError> {
         Ok(Self::new(
             Directory::default(),
-            Box::new(MemoryJournal),
+            Box::new(MemoryBackend),
             Some(TokenKey::generate()?),
+            None,
         ))
     }
 
-    pub(crate) fn new(directory: Directory, journal: Box<dyn Journal>, key: Option<TokenKey>) -> Self {
+    pub(crate) fn new(
+        directory: Directory,
+        backend: Box<dyn Backend>,
+        key: Option<TokenKey>,
+        dir: Option<DataDir>,
+    ) -> Self {
         Self {
             current: ArcSwap::from_pointee(directory),
-            journal: Mutex::new(journal),
+            backend: Mutex::new(backend),
             changes: watch::Sender::new(0),
+            recent: StdMutex::default(),
             key,
+            dir,
         }
+    }
+
+    /// Lets go of the files and tidies them up. Dropping does the same, but nobody can wait for it.
+    ///
+    /// # Errors
+    /// When the files cannot be written. What was acknowledged is safe all the same.
+    pub async fn close(self) -> Result<(), StoreError> {
+        self.backend.into_inner().close().await
     }
 
     /// Looks twice a second for what other processes wrote, such as the command line on the same data
@@ -95,21 +122,20 @@ impl Store {
     /// wrote at the same time; without a change nothing is written.
     ///
     /// Dropped at any await, it leaves nothing half done: a change that became durable without being published
-    /// is one that the journal does not count as told, so the next refresh reads it.
+    /// is one that the backend does not count as told, so the next refresh reads it.
     async fn change<T, E: From<StoreError>>(
         &self,
         mut decide: impl FnMut(&Directory) -> Result<(Option<Change>, T), E> + Send,
     ) -> Result<T, E> {
-        let mut journal = self.journal.lock().await;
+        let mut backend = self.backend.lock().await;
         loop {
-            self.catch_up(&mut **journal).await?;
+            self.catch_up(&mut **backend).await?;
             let current = self.current.load_full();
             let (change, outcome) = decide(&current)?;
             let Some(change) = change else { return Ok(outcome) };
-            let next = current.with(&change);
-            match journal.append(&change).await? {
+            match backend.append(&change).await? {
                 Appended::Durable => {
-                    self.publish(next);
+                    self.publish(&current, &[change]);
                     return Ok(outcome);
                 }
                 Appended::Outdated => {}
@@ -117,17 +143,36 @@ impl Store {
         }
     }
 
-    async fn catch_up(&self, journal: &mut dyn Journal) -> Result<(), StoreError> {
-        if let Some(directory) = journal.refresh().await? {
-            self.publish(directory);
+    async fn catch_up(&self, backend: &mut dyn Backend) -> Result<(), StoreError> {
+        match backend.refresh().await? {
+            Refreshed::Nothing => {}
+            Refreshed::Changes(changes) => self.publish(&self.current.load_full(), &changes),
+            Refreshed::Everything(directory) => {
+                self.current.store(Arc::from(directory));
+                let count = self.recent().push_everything();
+                self.changes.send_replace(count);
+            }
         }
         Ok(())
     }
 
-    /// Only to be called by whoever holds the journal, or an older snapshot could replace a newer one.
-    fn publish(&self, directory: Directory) {
-        self.current.store(Arc::new(directory));
-        self.changes.send_modify(|count| *count += 1);
+    /// Only to be called by whoever holds the backend, or an older snapshot could replace a newer one.
+    fn publish(&self, current: &Directory, changes: &[Change]) {
+        let mut next = current.clone();
+        let mut touched = BTreeSet::new();
+        for change in changes {
+            touched.append(&mut next.touched_by(change));
+            next.apply(change);
+        }
+        self.current.store(Arc::new(next));
+        if changes.iter().any(Change::concerns_readers) {
+            let count = self.recent().push(touched);
+            self.changes.send_replace(count);
+        }
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentChanges> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes one instance by `edit`, if it is there and `edit` says that it changed something.
@@ -147,6 +192,26 @@ impl Store {
         .await
     }
 
+    /// Before a logged-out instance pairs again, so that a registry from before cannot take its keys for those
+    /// that were logged out. The key file is written first: were it the other way round, a crash in between
+    /// would leave keys that look as old as the registry.
+    async fn note_new_pairing(&self, id: InstanceId) -> Result<(), StoreError> {
+        let (Some(dir), Some(instance)) = (&self.dir, self.instance_by_id(id)) else {
+            return Ok(());
+        };
+        if !instance.logged_out {
+            return Ok(());
+        }
+        let number = instance.pairing_number.saturating_add(1);
+        dir.device_keys()
+            .set_pairing_number(id, number)
+            .await
+            .map_err(|error| StoreError::Database {
+                doing: "note a new pairing beside the device keys",
+                source: Box::new(error),
+            })
+    }
+
     fn key(&self) -> Result<&TokenKey, StoreError> {
         self.key.as_ref().ok_or(StoreError::NoKey)
     }
@@ -163,11 +228,7 @@ impl Registry for Store {
     }
 
     fn account_named(&self, name: &str) -> Option<Arc<Account>> {
-        self.current
-            .load()
-            .accounts()
-            .find(|account| account.name.as_str() == name)
-            .cloned()
+        self.current.load().account_named(name).cloned()
     }
 
     fn accounts(&self) -> Vec<Arc<Account>> {
@@ -187,9 +248,7 @@ impl Registry for Store {
     }
 
     fn all_instances(&self) -> Vec<Arc<Instance>> {
-        let mut instances: Vec<_> = self.current.load().all_instances().cloned().collect();
-        instances.sort_unstable_by_key(|instance| instance.id);
-        instances
+        self.current.load().all_instances().cloned().collect()
     }
 
     fn instance_token(&self, instance: &Instance) -> Result<Token, StoreError> {
@@ -200,13 +259,27 @@ impl Registry for Store {
         self.current.load().edge()
     }
 
+    fn deleted_unwiped(&self) -> Vec<InstanceId> {
+        self.current.load().unwiped().collect()
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
+    fn changed_since(&self, count: u64) -> Option<BTreeSet<InstanceId>> {
+        self.recent().since(count)
+    }
+
     async fn refresh(&self) -> Result<(), StoreError> {
-        let mut journal = self.journal.lock().await;
-        self.catch_up(&mut **journal).await
+        let mut backend = self.backend.lock().await;
+        self.catch_up(&mut **backend).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let mut backend = self.backend.lock().await;
+        self.catch_up(&mut **backend).await?;
+        backend.check().await
     }
 
     async fn create_account(
@@ -283,19 +356,59 @@ impl Registry for Store {
     }
 
     async fn set_logged_out(&self, id: InstanceId, logged_out: bool) -> Result<bool, StoreError> {
+        if !logged_out {
+            self.note_new_pairing(id).await?;
+        }
         self.edit_instance(id, |instance| {
+            if instance.logged_out && !logged_out {
+                instance.pairing_number = instance.pairing_number.saturating_add(1);
+            }
             std::mem::replace(&mut instance.logged_out, logged_out) != logged_out
+        })
+        .await
+    }
+
+    async fn set_banned_until(
+        &self,
+        id: InstanceId,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<bool, StoreError> {
+        let until = until.map(whole_millis);
+        self.edit_instance(id, |instance| {
+            std::mem::replace(&mut instance.banned_until, until) != until
+        })
+        .await
+    }
+
+    async fn touch(&self, used: &[(InstanceId, DateTime<Utc>)]) -> Result<(), StoreError> {
+        self.change(|directory| {
+            let used: Vec<_> = used
+                .iter()
+                .filter(|(id, _)| directory.instance_by_id(*id).is_some())
+                .map(|(id, at)| (*id, whole_millis(*at)))
+                .collect();
+            Ok(((!used.is_empty()).then_some(Change::Touch(used)), ()))
         })
         .await
     }
 
     async fn delete_instance(&self, id: InstanceId) -> Result<bool, StoreError> {
         self.change(|directory| {
-            let change = directory
-                .instance_by_id(id)
-                .map(|instance| Change::DropInstance(instance.account, id));
+            let change = directory.instance_by_id(id).map(|_| Change::DropInstance(id));
             let found = change.is_some();
             Ok((change, found))
+        })
+        .await
+    }
+
+    async fn mark_wiped(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
+        self.change(|directory| {
+            let ids: Vec<_> = ids
+                .iter()
+                .copied()
+                .filter(|id| directory.is_unwiped(*id))
+                .collect();
+            Ok(((!ids.is_empty()).then_some(Change::MarkWiped(ids)), ()))
         })
         .await
     }

@@ -5,12 +5,11 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rand::TryRng as _;
-use rand::rngs::SysRng;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::registry::StoreError;
+use crate::error::StoreError;
+use crate::random::random;
 
 /// A secret by which a client is known. It is wiped from memory when dropped, and no log can show it: its
 /// `Debug` is redacted, and it has no `Display`.
@@ -92,15 +91,6 @@ impl TokenHash {
     }
 }
 
-/// Bytes that nobody can guess.
-pub(crate) fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, StoreError> {
-    let mut bytes = Zeroizing::new([0; N]);
-    SysRng
-        .try_fill_bytes(bytes.as_mut_slice())
-        .map_err(|error| StoreError::Random(Box::new(error)))?;
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -170,6 +160,18 @@ mod tests {
             if text.parse::<Token>().is_ok() {
                 prop_assert!(TokenHash::of(&text).is_some());
             }
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_token_is_not_even_hashed() {
+        assert!(TokenHash::of(&"x".repeat(Token::MAX_LENGTH)).is_some());
+        for text in [
+            "x".repeat(Token::MAX_LENGTH + 1),
+            "é".to_owned(),
+            "a b".to_owned(),
+        ] {
+            assert!(TokenHash::of(&text).is_none(), "{text:?}");
         }
     }
 }

@@ -93,6 +93,7 @@ impl Fleet {
             let sent = mailbox.send(Message::Presence(request)).await;
             sent.map_err(|_| ShowError::NotConnected)?;
             let shown = written.await.map_err(|_| ShowError::NotConnected)??;
+            handle.note_use();
             let sent = PresenceSent::new(shown.chat, presence);
             Ok(if shown.unknown {
                 sent.with_unknown_number()
@@ -194,6 +195,12 @@ impl Fleet {
         }
     }
 
+    /// The instances that a client has shown or ended something with since this was last asked.
+    #[must_use]
+    pub fn take_used(&self) -> Vec<InstanceId> {
+        self.inner.instances.take_used()
+    }
+
     /// How many times the task of an instance has panicked, which is a fault of this service.
     #[must_use]
     pub fn panics(&self) -> u64 {
@@ -281,6 +288,15 @@ impl Instances {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&instance);
+    }
+
+    fn take_used(&self) -> Vec<InstanceId> {
+        let mut used = Vec::new();
+        for shard in &self.0 {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            used.extend(shard.iter().filter(|(_, handle)| handle.take_use()).map(|(id, _)| *id));
+        }
+        used
     }
 
     fn shard(&self, instance: InstanceId) -> &RwLock<HashMap<InstanceId, Arc<InstanceHandle>>> {

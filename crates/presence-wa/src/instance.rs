@@ -12,6 +12,7 @@ mod task;
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub enum SavedKeys {
     Resume,
     /// There are none.
     Nothing,
+    /// There may be some, but none of a finished pairing.
+    Unpaired,
     /// Those of a pairing with this account: its session is reopened in the background.
     Paired(Identity),
 }
@@ -68,6 +71,8 @@ pub(crate) struct InstanceHandle {
     published: watch::Sender<Published>,
     keep_online: watch::Sender<bool>,
     mailbox: OnceLock<mpsc::Sender<Message>>,
+    /// A client has used it since this was last asked.
+    used: AtomicBool,
     /// Ends the task on the spot.
     kill: CancellationToken,
 }
@@ -90,8 +95,18 @@ impl InstanceHandle {
             keep_online: watch::Sender::new(options.keep_online),
             options,
             mailbox: OnceLock::new(),
+            used: AtomicBool::new(false),
             kill,
         }
+    }
+
+    pub(crate) fn note_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a client has used it since this was last asked.
+    pub(crate) fn take_use(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// Whether there is something to do though nobody has asked.
@@ -143,7 +158,7 @@ impl InstanceOptions {
     fn begins(&self) -> bool {
         match self.saved {
             SavedKeys::Unknown => self.logged_out,
-            SavedKeys::Nothing => false,
+            SavedKeys::Nothing | SavedKeys::Unpaired => false,
             SavedKeys::Resume | SavedKeys::Paired(_) => true,
         }
     }
@@ -153,6 +168,7 @@ impl InstanceOptions {
             keys: match &self.saved {
                 SavedKeys::Unknown | SavedKeys::Resume => Keys::Unknown,
                 SavedKeys::Nothing => Keys::Nothing,
+                SavedKeys::Unpaired => Keys::Unpaired,
                 SavedKeys::Paired(identity) => Keys::Paired(identity.clone()),
             },
             logged_out: self.logged_out,

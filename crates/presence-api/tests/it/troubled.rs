@@ -1,5 +1,6 @@
 //! A registry in trouble: its disk fails, or answers late.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -103,8 +104,36 @@ impl Registry for Troubled {
         self.inside.changes()
     }
 
+    fn changed_since(&self, count: u64) -> Option<BTreeSet<InstanceId>> {
+        self.inside.changed_since(count)
+    }
+
+    fn deleted_unwiped(&self) -> Vec<InstanceId> {
+        self.inside.deleted_unwiped()
+    }
+
     async fn refresh(&self) -> Result<(), StoreError> {
         self.inside.refresh().await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inside.check().await
+    }
+
+    async fn set_banned_until(
+        &self,
+        id: InstanceId,
+        until: Option<DateTime<Utc>>,
+    ) -> Result<bool, StoreError> {
+        self.inside.set_banned_until(id, until).await
+    }
+
+    async fn touch(&self, used: &[(InstanceId, DateTime<Utc>)]) -> Result<(), StoreError> {
+        self.inside.touch(used).await
+    }
+
+    async fn mark_wiped(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
+        self.inside.mark_wiped(ids).await
     }
 
     async fn create_account(

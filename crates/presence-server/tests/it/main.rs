@@ -2,6 +2,7 @@
 
 mod crash;
 mod program;
+mod restore;
 mod starting;
 mod stopping;
 

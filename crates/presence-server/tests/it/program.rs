@@ -110,13 +110,7 @@ impl Data {
     }
 
     async fn ready(self: &Arc<Self>, mut program: Program) -> Server {
-        let line = program.line().await;
-        let url = line
-            .trim_end()
-            .strip_prefix("listening on ")
-            .unwrap_or_else(|| panic!("{line:?}"))
-            .to_owned();
-        let address = url.strip_prefix("http://").unwrap().parse().unwrap();
+        let url = program.url().await;
         let known = self.token.lock().unwrap().clone();
         let token = match known {
             Some(token) => token,
@@ -128,10 +122,20 @@ impl Data {
                 token
             }
         };
+        self.known_by(program, url, token).await
+    }
+
+    /// The server that `program` is, for an account that is there already.
+    pub(super) async fn ready_for(self: &Arc<Self>, mut program: Program, token: &str) -> Server {
+        let url = program.url().await;
+        self.known_by(program, url, token.to_owned()).await
+    }
+
+    async fn known_by(self: &Arc<Self>, program: Program, url: String, token: String) -> Server {
         let server = Server {
             program,
+            address: url.strip_prefix("http://").unwrap().parse().unwrap(),
             url,
-            address,
             token,
             _data: Arc::clone(self),
         };
@@ -330,6 +334,15 @@ impl Program {
             .await
             .unwrap()
             .unwrap();
+    }
+
+    /// Where it listens, which is the first thing that a server says.
+    pub(crate) async fn url(&mut self) -> String {
+        let line = self.line().await;
+        line.trim_end()
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("{line:?}"))
+            .to_owned()
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -1,4 +1,4 @@
-//! The store over journals that fail, lag or are written by others, as no file does on demand.
+//! The store over backends that fail, lag or are written by others, as no file does on demand.
 
 use std::collections::VecDeque;
 use std::sync::Mutex as StdMutex;
@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use super::*;
 
-/// What a scripted journal answers, in order; after that it keeps nothing, like the one in memory.
+/// What a scripted backend answers, in order; after that it keeps nothing, like the one in memory.
 #[derive(Clone, Default)]
 struct Script {
-    refreshes: Answers<Option<Directory>>,
+    refreshes: Answers<Refreshed>,
     appends: Answers<Appended>,
 }
 
 type Answers<T> = Arc<StdMutex<VecDeque<Result<T, StoreError>>>>;
 
 #[async_trait]
-impl Journal for Script {
-    async fn refresh(&mut self) -> Result<Option<Directory>, StoreError> {
-        self.refreshes.lock().unwrap().pop_front().unwrap_or(Ok(None))
+impl Backend for Script {
+    async fn refresh(&mut self) -> Result<Refreshed, StoreError> {
+        let next = self.refreshes.lock().unwrap().pop_front();
+        next.unwrap_or(Ok(Refreshed::Nothing))
     }
 
     async fn append(&mut self, _change: &Change) -> Result<Appended, StoreError> {
@@ -28,10 +29,22 @@ impl Journal for Script {
             .pop_front()
             .unwrap_or(Ok(Appended::Durable))
     }
+
+    async fn deleted_among(&mut self, _: &BTreeSet<InstanceId>) -> Result<BTreeSet<InstanceId>, StoreError> {
+        Ok(BTreeSet::new())
+    }
+
+    async fn check(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 impl Script {
-    fn next_refresh(&self, answer: Result<Option<Directory>, StoreError>) {
+    fn next_refresh(&self, answer: Result<Refreshed, StoreError>) {
         self.refreshes.lock().unwrap().push_back(answer);
     }
 
@@ -44,6 +57,7 @@ impl Script {
             Directory::default(),
             Box::new(self.clone()),
             Some(TokenKey::generate().unwrap()),
+            None,
         )
     }
 }
@@ -57,6 +71,11 @@ fn database_error() -> StoreError {
         doing: "test",
         source: "the disk is full".into(),
     }
+}
+
+/// What `store` holds, as a backend tells it.
+fn everything(store: &Store) -> Refreshed {
+    Refreshed::Everything(Box::new(Directory::clone(&store.current.load())))
 }
 
 const NOW: DateTime<Utc> = DateTime::UNIX_EPOCH;
@@ -90,9 +109,9 @@ async fn a_change_that_another_process_overtook_is_decided_anew() {
     let (theirs, _) = other.create_account(name("acme"), None, NOW).await.unwrap();
 
     // The name is free when it is looked at first, and taken when it is to be written.
-    script.next_refresh(Ok(None));
+    script.next_refresh(Ok(Refreshed::Nothing));
     script.next_append(Ok(Appended::Outdated));
-    script.next_refresh(Ok(Some(Directory::clone(&other.current.load()))));
+    script.next_refresh(Ok(everything(&other)));
     let refused = store.create_account(name("acme"), None, NOW).await;
     assert!(matches!(refused, Err(CreateAccountError::NameTaken)));
 
@@ -130,7 +149,7 @@ async fn no_number_is_given_after_the_last() {
     let (account, _) = store.create_account(name("acme"), None, NOW).await.unwrap();
     let mut full = Directory::clone(&store.current.load());
     full.never_again(0, i32::MAX);
-    store.publish(full);
+    store.current.store(Arc::new(full));
     let new = NewInstance {
         name: name("one"),
         token: None,
@@ -154,7 +173,7 @@ async fn a_follower_outlives_failures_but_not_its_store() {
 
     script.next_refresh(Err(database_error()));
     script.next_refresh(Err(database_error()));
-    script.next_refresh(Ok(Some(Directory::clone(&other.current.load()))));
+    script.next_refresh(Ok(everything(&other)));
     let started = tokio::time::Instant::now();
     let follower = store.follow();
     changes.changed().await.unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use presence_store::{DataDir, KeySource, Registry, Store, StoreError, TokenKey};
+use presence_store::{DataDir, KeyChange, KeySource, Registry, Store, StoreError, TokenKey};
 use sqlx::{Connection as _, SqliteConnection};
 
 use crate::support::{account, data_dir, instance, open, view};
@@ -214,7 +214,7 @@ async fn a_database_of_a_newer_version_is_left_alone() {
     execute(&dir, "PRAGMA user_version = 99").await;
     assert!(matches!(
         Store::open(&dir, KeySource::File).await,
-        Err(StoreError::Newer { found: 99, known: 1 })
+        Err(StoreError::Newer { found: 99, known: 2 })
     ));
 }
 
@@ -279,4 +279,207 @@ async fn a_locked_database_is_an_error_after_a_while_and_then_works_again() {
     ));
     hold.rollback().await.unwrap();
     account(&store, "acme", None).await;
+}
+
+#[tokio::test]
+async fn a_token_key_that_others_may_read_is_taken_back() {
+    let (_temporary, dir) = data_dir();
+    drop(open(&dir).await);
+    let key = dir.path().join("token.key");
+    assert_eq!(mode(&key), 0o600);
+    for given_away in [0o644, 0o640, 0o604] {
+        fs::set_permissions(&key, fs::Permissions::from_mode(given_away)).unwrap();
+        drop(open(&dir).await);
+        assert_eq!(mode(&key), 0o600, "{given_away:o}");
+    }
+    // Rights that its owner took from themselves are theirs.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o400)).unwrap();
+    drop(open(&dir).await);
+    assert_eq!(mode(&key), 0o400);
+}
+
+#[tokio::test]
+async fn the_token_key_can_be_changed() {
+    let (_temporary, dir) = data_dir();
+    let store = open(&dir).await;
+    let (acme, _) = account(&store, "acme", None).await;
+    let (one, token) = instance(&store, &acme, "one").await;
+    instance(&store, &acme, "two").await;
+    store.close().await.unwrap();
+    let file = dir.path().join("token.key");
+    let old = fs::read(&file).unwrap();
+    execute(
+        &dir,
+        "UPDATE instance SET sealed_token = x'00' WHERE name = 'two'",
+    )
+    .await;
+
+    let lock = dir.lock().unwrap();
+    let resealed = dir.rotate_token_key(&lock, KeyChange::File).await.unwrap();
+    assert_eq!((resealed.tokens, resealed.unreadable), (1, 1));
+    assert_ne!(fs::read(&file).unwrap(), old);
+    assert_eq!(mode(&file), 0o600);
+    assert!(!dir.path().join("token.key.new").exists());
+    let store = open(&dir).await;
+    assert_eq!(
+        store
+            .instance_token(&store.instance_by_id(one.id).unwrap())
+            .unwrap(),
+        token
+    );
+    assert!(store.authenticate(token.expose()).is_some());
+    let lost = store.instance(acme.id, "two").unwrap();
+    assert!(matches!(
+        store.instance_token(&lost),
+        Err(StoreError::Corrupt { .. })
+    ));
+    store.close().await.unwrap();
+
+    fs::write(&file, &old).unwrap();
+    assert!(matches!(
+        Store::open(&dir, KeySource::File).await,
+        Err(StoreError::WrongKey)
+    ));
+}
+
+#[tokio::test]
+async fn a_token_key_that_is_kept_elsewhere_can_be_changed() {
+    let (_temporary, dir) = data_dir();
+    let store = Store::open(&dir, KeySource::Given(key(1))).await.unwrap();
+    let (acme, _) = account(&store, "acme", None).await;
+    let (one, token) = instance(&store, &acme, "one").await;
+    store.close().await.unwrap();
+    let lock = dir.lock().unwrap();
+    let change = |old, new| KeyChange::Given {
+        old: key(old),
+        new: key(new),
+    };
+    let refused = dir.rotate_token_key(&lock, change(2, 3)).await;
+    assert!(matches!(refused, Err(StoreError::WrongKey)));
+    let refused = dir.rotate_token_key(&lock, KeyChange::File).await;
+    assert!(matches!(refused, Err(StoreError::MissingKey)));
+    dir.rotate_token_key(&lock, change(1, 2)).await.unwrap();
+    assert!(matches!(
+        Store::open(&dir, KeySource::Given(key(1))).await,
+        Err(StoreError::WrongKey)
+    ));
+    let store = Store::open(&dir, KeySource::Given(key(2))).await.unwrap();
+    assert_eq!(
+        store
+            .instance_token(&store.instance_by_id(one.id).unwrap())
+            .unwrap(),
+        token
+    );
+    assert!(!dir.path().join("token.key").exists());
+}
+
+#[tokio::test]
+async fn a_key_can_be_changed_before_anything_is_sealed() {
+    let (_temporary, dir) = data_dir();
+    let lock = dir.lock().unwrap();
+    for _ in 0..2 {
+        let resealed = dir.rotate_token_key(&lock, KeyChange::File).await.unwrap();
+        assert_eq!(resealed, Default::default());
+    }
+    let store = open(&dir).await;
+    let (acme, _) = account(&store, "acme", None).await;
+    instance(&store, &acme, "one").await;
+}
+
+#[tokio::test]
+async fn other_processes_read_what_changed_and_everything_after_too_much() {
+    let (_temporary, dir) = data_dir();
+    let (writer, reader) = (open(&dir).await, open(&dir).await);
+    let (acme, _) = account(&writer, "acme", None).await;
+    let (one, _) = instance(&writer, &acme, "one").await;
+    let (two, _) = instance(&writer, &acme, "two").await;
+    reader.refresh().await.unwrap();
+    let count = *reader.changes().borrow();
+    let since = |count| {
+        reader
+            .changed_since(count)
+            .map(|ids| ids.into_iter().collect::<Vec<_>>())
+    };
+
+    writer.set_logged_out(two.id, true).await.unwrap();
+    reader.refresh().await.unwrap();
+    assert_eq!(since(count), Some(vec![two.id]));
+    // A name and a token that change hands are whose they are now.
+    writer.delete_instance(one.id).await.unwrap();
+    let token = Some(crate::support::parsed("0123456789abcdef"));
+    let new = presence_store::NewInstance {
+        token,
+        ..crate::support::new_instance("one")
+    };
+    let (again, _) = writer.create_instance(acme.id, new).await.unwrap();
+    writer.delete_account(acme.id).await.unwrap();
+    let (acme, _) = account(&writer, "acme", None).await;
+    let (last, token) = instance(&writer, &acme, "one").await;
+    reader.refresh().await.unwrap();
+    assert_eq!(since(count), Some(vec![one.id, two.id, again.id, last.id]));
+    assert_eq!(view(&reader), view(&open(&dir).await));
+    assert!(reader.authenticate(token.expose()).is_some());
+    assert!(reader.authenticate("0123456789abcdef").is_none());
+    writer.check().await.unwrap();
+    let before = *reader.changes().borrow();
+    reader.refresh().await.unwrap();
+    assert_eq!(*reader.changes().borrow(), before, "a check is no change");
+
+    execute(
+        &dir,
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1500)
+         INSERT INTO change (account_id) SELECT 99 FROM n",
+    )
+    .await;
+    writer.set_keep_online(last.id, true).await.unwrap();
+    reader.refresh().await.unwrap();
+    assert_eq!(since(before), None);
+    assert_eq!(view(&reader), view(&writer));
+    assert!(reader.instance_by_id(last.id).unwrap().keep_online);
+
+    // As when the file was exchanged: what is told no longer fits what was read.
+    execute(&dir, "UPDATE instance SET keep_online = 0; DELETE FROM change").await;
+    reader.refresh().await.unwrap();
+    assert!(!reader.instance_by_id(last.id).unwrap().keep_online);
+}
+
+#[test]
+fn each_edge_has_a_name() {
+    use presence_store::Edge;
+    let names = [Edge::WhatsApp, Edge::Sandbox].map(|edge| edge.to_string());
+    assert_eq!(names, ["the real WhatsApp", "a sandbox"]);
+}
+
+#[tokio::test]
+async fn the_changes_that_are_kept_are_bounded() {
+    let (_temporary, dir) = data_dir();
+    let store = open(&dir).await;
+    account(&store, "acme", None).await;
+    execute(
+        &dir,
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 3000)
+         INSERT INTO change (account_id) SELECT 99 FROM n",
+    )
+    .await;
+    let url = format!("sqlite://{}", dir.path().join("presence.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM change")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(kept, 1000);
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_be_written_is_not_well() {
+    let (_temporary, dir) = data_dir();
+    let store = open(&dir).await;
+    store.check().await.unwrap();
+    let url = format!("sqlite://{}", dir.path().join("presence.db").display());
+    let mut other = SqliteConnection::connect(&url).await.unwrap();
+    let hold = other.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    store.refresh().await.expect("it can be read");
+    assert!(matches!(store.check().await, Err(StoreError::Busy { .. })));
+    hold.rollback().await.unwrap();
+    store.check().await.unwrap();
 }

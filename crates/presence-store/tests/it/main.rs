@@ -6,4 +6,6 @@ mod device_keys;
 mod files;
 mod model;
 mod registry;
+mod restore;
 mod support;
+mod upgrade;

@@ -1,6 +1,7 @@
 //! Random changes: the registry in memory and the one in a file must answer alike, and a reader that comes
 //! later must see what the one that wrote sees.
 
+use chrono::DateTime;
 use presence_store::{AccountId, CreateAccountError, CreateInstanceError, Edge, InstanceId, NewInstance};
 use presence_store::{Registry, Store};
 use proptest::prelude::*;
@@ -16,6 +17,7 @@ enum Operation {
     CreateInstance { owner: usize, name: u8, token: u8 },
     KeepOnline(usize, bool),
     LoggedOut(usize, bool),
+    BannedUntil(usize, Option<i64>),
     DeleteInstance(usize),
     Pin(bool),
 }
@@ -31,6 +33,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(owner, name, token)| CreateInstance { owner, name, token }),
         2 => (any_record.clone(), any::<bool>()).prop_map(|(which, to)| KeepOnline(which, to)),
         2 => (any_record.clone(), any::<bool>()).prop_map(|(which, to)| LoggedOut(which, to)),
+        2 => (any_record.clone(), prop::option::of(0..9_i64)).prop_map(|(which, to)| BannedUntil(which, to)),
         3 => any_record.prop_map(DeleteInstance),
         1 => any::<bool>().prop_map(Pin),
     ]
@@ -93,6 +96,13 @@ async fn perform(registry: &Store, numbers: &mut Numbers, operation: &Operation)
         },
         Operation::LoggedOut(which, to) => match instance(which) {
             Some(id) => registry.set_logged_out(id, to).await.unwrap().to_string(),
+            None => String::new(),
+        },
+        Operation::BannedUntil(which, to) => match instance(which) {
+            Some(id) => {
+                let until = to.and_then(DateTime::from_timestamp_millis);
+                registry.set_banned_until(id, until).await.unwrap().to_string()
+            }
             None => String::new(),
         },
         Operation::DeleteInstance(which) => match instance(which) {

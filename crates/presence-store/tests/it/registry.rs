@@ -49,6 +49,12 @@ for_every_registry! {
     an_edge_is_pinned_once
     every_change_is_counted
     no_text_but_a_token_is_anybody
+    a_ban_is_kept
+    use_is_kept_and_counts_as_no_change
+    what_was_deleted_is_remembered_until_it_is_wiped
+    what_changed_is_told_by_instance
+    a_registry_that_works_is_well
+    debug_shows_no_secret
 }
 
 async fn a_new_registry_is_empty(registry: &dyn Registry) {
@@ -255,8 +261,8 @@ async fn numbers_are_never_given_again(registry: &dyn Registry) {
     let mut last = 0;
     for _ in 0..3 {
         let (one, _) = instance(registry, &acme, "one").await;
-        assert!(one.id.device() > last);
-        last = one.id.device();
+        assert!(one.id.get() > last);
+        last = one.id.get();
         registry.delete_instance(one.id).await.unwrap();
     }
 }
@@ -350,4 +356,138 @@ async fn no_text_but_a_token_is_anybody(registry: &dyn Registry) {
     for stranger in around {
         assert!(registry.authenticate(&stranger).is_none());
     }
+}
+
+async fn a_ban_is_kept(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", None).await;
+    let (one, _) = instance(registry, &acme, "one").await;
+    let banned_until = || registry.instance_by_id(one.id).unwrap().banned_until;
+    assert_eq!(banned_until(), None);
+    assert!(registry.set_banned_until(one.id, Some(now())).await.unwrap());
+    let until = banned_until().unwrap();
+    assert_eq!(until.timestamp_millis(), now().timestamp_millis());
+    assert_eq!(until.timestamp_subsec_nanos(), 123_000_000, "whole milliseconds");
+    let seen = *registry.changes().borrow();
+    assert!(registry.set_banned_until(one.id, Some(now())).await.unwrap());
+    assert_eq!(*registry.changes().borrow(), seen, "the same again");
+    let (two, _) = instance(registry, &acme, "two").await;
+    assert!(registry.set_banned_until(two.id, Some(now())).await.unwrap());
+    assert!(registry.set_banned_until(two.id, None).await.unwrap());
+    assert_eq!(registry.instance_by_id(two.id).unwrap().banned_until, None);
+    registry.delete_instance(two.id).await.unwrap();
+    assert!(!registry.set_banned_until(two.id, None).await.unwrap());
+}
+
+async fn use_is_kept_and_counts_as_no_change(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", None).await;
+    let (one, token) = instance(registry, &acme, "one").await;
+    let (two, _) = instance(registry, &acme, "two").await;
+    let (gone, _) = instance(registry, &acme, "gone").await;
+    registry.delete_instance(gone.id).await.unwrap();
+    let changes = registry.changes();
+    let later = now() + chrono::TimeDelta::seconds(1);
+    registry
+        .touch(&[(one.id, now()), (gone.id, now())])
+        .await
+        .unwrap();
+    registry.touch(&[(two.id, now()), (one.id, later)]).await.unwrap();
+    registry.touch(&[(gone.id, later)]).await.unwrap();
+    registry.touch(&[]).await.unwrap();
+    let last_used = |id| registry.instance_by_id(id).unwrap().last_used;
+    let millis = |time: chrono::DateTime<chrono::Utc>| time.timestamp_millis();
+    assert_eq!(last_used(one.id).map(millis), Some(millis(later)));
+    assert_eq!(last_used(two.id).map(millis), Some(millis(now())));
+    assert_eq!(last_used(one.id).unwrap().timestamp_subsec_nanos(), 123_000_000);
+    assert!(!changes.has_changed().unwrap());
+    // What is changed after it leaves it as it is.
+    registry.set_keep_online(one.id, true).await.unwrap();
+    assert_eq!(last_used(one.id).map(millis), Some(millis(later)));
+    let caller = registry.authenticate(token.expose());
+    assert!(matches!(caller, Some(Caller::Instance(found)) if found.last_used.is_some()));
+}
+
+async fn what_was_deleted_is_remembered_until_it_is_wiped(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", None).await;
+    let (other, _) = account(registry, "other", None).await;
+    let (one, _) = instance(registry, &acme, "one").await;
+    let (two, _) = instance(registry, &other, "two").await;
+    let (three, _) = instance(registry, &other, "three").await;
+    let (kept, _) = instance(registry, &acme, "kept").await;
+    assert!(registry.deleted_unwiped().is_empty());
+    registry.delete_account(other.id).await.unwrap();
+    registry.delete_instance(one.id).await.unwrap();
+    assert_eq!(registry.deleted_unwiped(), [one.id, two.id, three.id]);
+    registry.mark_wiped(&[two.id, kept.id]).await.unwrap();
+    registry.mark_wiped(&[two.id]).await.unwrap();
+    assert_eq!(registry.deleted_unwiped(), [one.id, three.id]);
+    registry.mark_wiped(&[one.id, three.id]).await.unwrap();
+    registry.delete_instance(kept.id).await.unwrap();
+    assert_eq!(registry.deleted_unwiped(), [kept.id]);
+}
+
+async fn what_changed_is_told_by_instance(registry: &dyn Registry) {
+    let count = || *registry.changes().borrow();
+    let since = |count| {
+        let touched = registry.changed_since(count).expect("it is not long ago");
+        touched.into_iter().collect::<Vec<_>>()
+    };
+    let (acme, _) = account(registry, "acme", None).await;
+    assert!(since(0).is_empty());
+    let (one, _) = instance(registry, &acme, "one").await;
+    let (two, _) = instance(registry, &acme, "two").await;
+    assert_eq!(since(0), [one.id, two.id]);
+    let before = count();
+    registry.set_keep_online(two.id, true).await.unwrap();
+    assert_eq!(since(before), [two.id]);
+    let before = count();
+    registry.rotate_account(acme.id).await.unwrap();
+    assert_eq!(count(), before + 1);
+    assert!(since(before).is_empty());
+    registry.delete_account(acme.id).await.unwrap();
+    assert_eq!(since(before), [one.id, two.id]);
+    assert!(since(count()).is_empty());
+}
+
+async fn a_registry_that_works_is_well(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", None).await;
+    let changes = registry.changes();
+    for _ in 0..3 {
+        registry.check().await.unwrap();
+    }
+    assert!(!changes.has_changed().unwrap());
+    instance(registry, &acme, "one").await;
+}
+
+async fn debug_shows_no_secret(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", Some(3)).await;
+    let (one, _) = instance(registry, &acme, "one").await;
+    registry.set_banned_until(one.id, Some(now())).await.unwrap();
+    let one = registry.instance_by_id(one.id).unwrap();
+    let time = "2026-09-21T14:13:20.123Z";
+    let name = |name| format!("{:?}", parsed::<presence_store::InstanceName>(name));
+    assert_eq!(
+        format!("{acme:?}"),
+        format!(
+            "Account {{ id: {:?}, name: {:?}, quota: Some(3), created_at: {time}, .. }}",
+            acme.id, acme.name
+        )
+    );
+    assert_eq!(
+        format!("{one:?}"),
+        format!(
+            "Instance {{ id: {:?}, account: {:?}, name: {}, keep_online: false, logged_out: false, \
+             banned_until: Some({time}), last_used: None, created_at: {time}, .. }}",
+            one.id,
+            acme.id,
+            name("one")
+        )
+    );
+    assert_eq!(
+        (acme.id.to_string(), one.id.to_string()),
+        ("1".to_owned(), "1".to_owned())
+    );
+    assert_eq!(
+        (acme.name.to_string(), one.name.to_string()),
+        ("acme".to_owned(), "one".to_owned())
+    );
 }

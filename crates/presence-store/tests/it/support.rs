@@ -5,7 +5,11 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use presence_store::{Account, DataDir, Instance, KeySource, NewInstance, Registry, Store, Token};
+use presence_store::{
+    Account, DataDir, DeviceKeys, Instance, InstanceId, KeySource, NewInstance, Registry, Store, Token,
+};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 /// A moment with a fraction of a millisecond, which no store keeps.
 pub(crate) fn now() -> DateTime<Utc> {
@@ -14,6 +18,10 @@ pub(crate) fn now() -> DateTime<Utc> {
 
 pub(crate) fn parsed<T: FromStr<Err: Debug>>(text: &str) -> T {
     text.parse().expect("a valid value")
+}
+
+pub(crate) fn id(number: i32) -> InstanceId {
+    InstanceId::new(number).expect("a positive number")
 }
 
 pub(crate) fn new_instance(name: &str) -> NewInstance {
@@ -56,7 +64,7 @@ pub(crate) fn data_dir() -> (tempfile::TempDir, DataDir) {
 
 /// Everything that a registry shows, tokens included.
 pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
-    let mut view = vec![format!("{:?}", registry.edge())];
+    let mut view = vec![format!("{:?} {:?}", registry.edge(), registry.deleted_unwiped())];
     for account in registry.accounts() {
         view.push(format!("{account:?}"));
         view.extend(registry.instances(account.id).iter().map(|instance| {
@@ -75,4 +83,58 @@ pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
         .sum();
     assert_eq!(registry.all_instances().len(), listed);
     view
+}
+
+/// Tables as the client makes them: keys of a device under `device_id`, alone or as part of a key, one with a
+/// reference; the device itself under `id`; its own bookkeeping without either. And one with an odd name.
+const SCHEMA: &str = r#"
+    CREATE TABLE device (id INTEGER PRIMARY KEY NOT NULL, noise_key BLOB NOT NULL);
+    CREATE TABLE sessions (
+        address TEXT NOT NULL, record BLOB NOT NULL, device_id INTEGER NOT NULL DEFAULT 1,
+        PRIMARY KEY (address, device_id));
+    CREATE TABLE prekeys (
+        id INTEGER NOT NULL, key BLOB NOT NULL, device_id INTEGER NOT NULL, PRIMARY KEY (id, device_id));
+    CREATE TABLE lid_pn_mapping (
+        lid TEXT NOT NULL, device_id INTEGER NOT NULL, PRIMARY KEY (lid, device_id),
+        FOREIGN KEY (device_id) REFERENCES device (id));
+    CREATE TABLE "a ""quoted"" table" (device_id INTEGER);
+    CREATE TABLE __diesel_schema_migrations (version TEXT PRIMARY KEY NOT NULL);
+    INSERT INTO __diesel_schema_migrations VALUES ('1');
+"#;
+
+/// Opens the file as the client does, and keeps it open.
+pub(crate) async fn client(keys: &DeviceKeys) -> SqliteConnection {
+    keys.prepare().unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(keys.path())
+        .journal_mode(SqliteJournalMode::Wal);
+    let mut client = options.connect().await.unwrap();
+    sqlx::raw_sql(SCHEMA).execute(&mut client).await.unwrap();
+    client
+}
+
+pub(crate) async fn pair(client: &mut SqliteConnection, device: i32, secret: &[u8]) {
+    let mut transaction = client.begin().await.unwrap();
+    for sql in [
+        "INSERT INTO device (id, noise_key) VALUES (?1, ?2)",
+        "INSERT INTO sessions (device_id, address, record) VALUES (?1, 'a', ?2)",
+        "INSERT INTO sessions (device_id, address, record) VALUES (?1, 'b', ?2)",
+        "INSERT INTO prekeys (device_id, id, key) VALUES (?1, 1, ?2)",
+        "INSERT INTO lid_pn_mapping (device_id, lid) VALUES (?1, ?2)",
+        "INSERT INTO \"a \"\"quoted\"\" table\" (device_id) VALUES (?1)",
+    ] {
+        sqlx::query(sql)
+            .bind(device)
+            .bind(secret)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+    }
+    transaction.commit().await.unwrap();
+}
+
+/// The numbers of all devices that have keys.
+pub(crate) async fn device_numbers(keys: &DeviceKeys) -> Vec<i32> {
+    let devices = keys.devices().await.unwrap();
+    devices.into_iter().map(InstanceId::get).collect()
 }

@@ -166,7 +166,7 @@ impl Lifecycle {
         };
         // Whatever keys a logged-out device has are of before.
         let keys = match keys {
-            Keys::Unknown | Keys::Unpaired | Keys::Paired(_) if logged_out => Keys::Useless,
+            Keys::Unknown | Keys::Paired(_) if logged_out => Keys::Useless,
             keys => keys,
         };
         Self {

@@ -1,0 +1,57 @@
+//! `presence-server devices …`: the device keys of WhatsApp sessions.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use presence_store::{DataDir, KeySource, Registry, Store};
+
+use super::{block_on, say};
+use crate::config::settings;
+
+#[derive(Debug, Args)]
+pub(super) struct DevicesArgs {
+    #[command(subcommand)]
+    command: DevicesCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    /// Wipe the keys of devices that presence.db knows nothing of, for good.
+    ///
+    /// A server refuses to start over such keys, because they may be good: presence.db may have been lost, or
+    /// restored from an older back-up. Restore the one that belongs to them if you can. After this command
+    /// their phones have to be linked again, and go on listing the old device until its owner removes it there.
+    /// It works only while no server runs on the data directory.
+    WipeUnknown {
+        /// The data directory of the server.
+        #[arg(long, env = settings::DATA_DIR.variable, value_name = "DIR", default_value = "data")]
+        data_dir: PathBuf,
+    },
+}
+
+pub(super) fn run(args: DevicesArgs) -> anyhow::Result<()> {
+    let DevicesCommand::WipeUnknown { data_dir } = args.command;
+    block_on(wipe_unknown(data_dir))
+}
+
+async fn wipe_unknown(data_dir: PathBuf) -> anyhow::Result<()> {
+    if !data_dir.is_dir() {
+        bail!("there is no data directory {}", data_dir.display());
+    }
+    let dir = DataDir::open(&data_dir)
+        .with_context(|| format!("cannot open the data directory {}", data_dir.display()))?;
+    let _lock = dir.lock()?;
+    let store = Store::open(&dir, KeySource::Absent).await?;
+    let keys = dir.device_keys();
+    // Remembered as deleted first: cut off from here on, the next start wipes the rest.
+    let unknown = store.give_up_unknown_keys(&keys).await?;
+    for id in &unknown {
+        keys.wipe(*id).await?;
+        store.mark_wiped(&[*id]).await?;
+        say(format_args!("wiped the keys of device {id}"))?;
+    }
+    say(format_args!("{} devices were unknown", unknown.len()))?;
+    store.close().await?;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! Connections to SQLite files, and what their failures mean.
+
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
+
+use crate::error::StoreError;
+
+/// Connects, patiently: of several processes that switch a new file to WAL at once, SQLite fails all but one
+/// on the spot, whatever its busy timeout.
+pub(crate) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let mut attempts = 0;
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) && attempts < 40 => attempts += 1,
+            result => return result,
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// A number that is another one when another connection wrote to the file.
+pub(super) async fn data_version(connection: &mut SqliteConnection) -> sqlx::Result<i64> {
+    sqlx::query_scalar("PRAGMA data_version")
+        .fetch_one(connection)
+        .await
+}
+
+pub(super) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| {
+        let (busy, full) = (is_busy(&error), is_full(&error));
+        let source = Box::new(error);
+        if busy {
+            StoreError::Busy { doing, source }
+        } else if full {
+            StoreError::Full { doing, source }
+        } else {
+            StoreError::Database { doing, source }
+        }
+    }
+}
+
+/// Whether SQLite failed because another connection holds a lock: `SQLITE_BUSY` and `SQLITE_LOCKED`.
+pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(5 | 6))
+}
+
+/// Whether SQLite failed because there is no room on the disk: `SQLITE_FULL`.
+pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+    code(error) == Some(13)
+}
+
+/// The primary result code; an extended one has more in its upper bits.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}

@@ -1,0 +1,55 @@
+//! The format of `presence.db`, and the way to it from older ones.
+
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+
+use super::connection::failed;
+use crate::error::StoreError;
+
+/// Brings the schema up to date.
+///
+/// # Errors
+/// [`StoreError::Newer`] when a newer version of the service made it; then nothing is changed.
+pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    let doing = "bring the registry's schema up to date";
+    // Whoever comes second finds nothing left to do.
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed(doing))?;
+    let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed(doing))?;
+    let missing = usize::try_from(found)
+        .ok()
+        .and_then(|seen| MIGRATIONS.get(seen..));
+    let Some(missing) = missing else {
+        return Err(StoreError::Newer {
+            found,
+            known: MIGRATIONS.len() as i64,
+        });
+    };
+    if missing.is_empty() {
+        return transaction.rollback().await.map_err(failed(doing));
+    }
+    for migration in missing {
+        sqlx::raw_sql(*migration)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(doing))?;
+    }
+    // A pragma takes no parameters.
+    let count = format!("PRAGMA user_version = {}", MIGRATIONS.len());
+    sqlx::query(AssertSqlSafe(count))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed(doing))?;
+    transaction.commit().await.map_err(failed(doing))
+}
+
+/// Changes of the schema in the order in which they were made. `PRAGMA user_version` counts those that a file
+/// has seen.
+const MIGRATIONS: [&str; 2] = [
+    include_str!("../../migrations/0001_registry.sql"),
+    include_str!("../../migrations/0002_remembered.sql"),
+];
