@@ -108,7 +108,7 @@ impl Config {
                 raise_availability: from.read(&settings::RAISE_AVAILABILITY, on_or_off),
                 resolve_numbers: from.read(&settings::RESOLVE_NUMBERS, on_or_off),
                 max_concurrent_logins: from.number(&settings::MAX_LOGINS, 1, 10_000),
-                stagger: Duration::from_millis(from.number(&settings::LOGIN_INTERVAL, 0, 60_000)),
+                login_interval: Duration::from_millis(from.number(&settings::LOGIN_INTERVAL, 0, 60_000)),
                 ..FleetSettings::default()
             },
             http: HttpSettings {

@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 use presence_api::{HttpSettings, Instances, Limits, Server};
 use presence_sandbox::{Number, Sandbox, Spell, World};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
-use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, WhatsApp, WhatsAppConfig};
+use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, RetrySettings, WhatsApp, WhatsAppConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -67,7 +67,12 @@ impl Default for Options {
                 ..HttpSettings::default()
             },
             fleet: FleetSettings {
-                backoff,
+                retry: RetrySettings {
+                    backoff,
+                    // Tests strike a session more often than the world does.
+                    opens_a_minute: 1000,
+                    ..RetrySettings::default()
+                },
                 ..FleetSettings::default()
             },
             quota: None,
@@ -86,7 +91,7 @@ impl TestApp {
 
         let registry = Arc::new(Store::in_memory().unwrap());
         let token = new_account(&registry, "acme", options.quota).await;
-        Self::over(registry, token, options)
+        Self::over(registry, token, options).await
     }
 
     /// A service whose registry is in `trouble`.
@@ -95,18 +100,18 @@ impl TestApp {
         let registry = Arc::new(Store::in_memory().unwrap());
         let token = new_account(&registry, "acme", options.quota).await;
         let troubled = Arc::new(Troubled::new(registry.clone(), trouble));
-        Self::between(registry, troubled, token, options)
+        Self::between(registry, troubled, token, options).await
     }
 
     /// A service over accounts that are there already, one of them with `token`.
-    pub(crate) fn over(registry: Arc<Store>, token: String, options: Options) -> Self {
-        Self::between(registry.clone(), registry, token, options)
+    pub(crate) async fn over(registry: Arc<Store>, token: String, options: Options) -> Self {
+        Self::between(registry.clone(), registry, token, options).await
     }
 
     /// `seen` is what the service sees of `registry`.
-    fn between(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
+    async fn between(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
         let app = Self::not_open(registry, seen, token, options);
-        app.open();
+        app.open().await;
         app
     }
 
@@ -136,10 +141,10 @@ impl TestApp {
     }
 
     /// Gives the service its instances.
-    pub(crate) fn open(&self) {
+    pub(crate) async fn open(&self) {
         let (registry, whatsapp, fleet) = self.not_open.lock().unwrap().take().expect("it is opened once");
-        self.server
-            .open(Instances::new(registry, PinnedEdge::Sandbox, whatsapp, fleet));
+        let instances = Instances::open(registry, PinnedEdge::Sandbox, Arc::new(whatsapp), fleet).await;
+        self.server.open(instances);
     }
 
     /// Another account's token.

@@ -125,7 +125,7 @@ async fn a_login_that_is_never_answered_is_given_up_and_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_that_fail_are_tried_again_ever_less_often_until_one_holds() {
-    let app = TestApp::with(|options| options.fleet.backoff = presence_wa::Backoff::default()).await;
+    let app = TestApp::with(|options| options.fleet.retry.backoff = presence_wa::Backoff::default()).await;
     app.connected("shop", SHOP).await;
     app.sandbox.fault(Fault::refuse()).unwrap();
     app.sandbox.drop_connections(phone(SHOP));

@@ -252,7 +252,7 @@ async fn a_token_that_cannot_be_opened_hides_no_other_instance() {
     }
     // Without its key, the store can open none of them.
     let store = Arc::new(Store::open(&dir, KeySource::Absent).await.unwrap());
-    let app = TestApp::over(store, token.expose().to_owned(), Options::default());
+    let app = TestApp::over(store, token.expose().to_owned(), Options::default()).await;
     let list = app.get("/api/instance/list").send().await.json();
     assert_eq!(list["message"], "2 Instances found");
     for (at, name) in ["shop", "branch"].into_iter().enumerate() {
@@ -350,7 +350,7 @@ async fn while_it_starts_it_lives_and_is_not_ready() {
         call.send().await.assert_error(503, "Service is starting");
     }
     app.get("/nowhere").send().await.assert_error(404, "Not found");
-    app.open();
+    app.open().await;
     assert_eq!(app.get("/readyz").send().await.status, 200);
     assert_eq!(app.get("/api/instance/list").send().await.status, 200);
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use presence_store::{DataDir, KeyChange, TokenKey};
 
-use super::{block_on, say};
+use super::output::{block_on, say};
 use crate::config::settings;
 
 #[derive(Debug, Args)]

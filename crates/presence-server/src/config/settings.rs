@@ -94,15 +94,16 @@ pub(crate) const MAX_LOGINS: Setting = Setting {
     variable: "PRESENCE_MAX_LOGINS",
     value: "N",
     default: Some("64"),
-    help: "How many sessions log in at the same time in the background, 1 to 10000",
+    help: "How many sessions log in at the same time, 1 to 10000; as many again because a client asked",
     secret: false,
 };
 pub(crate) const LOGIN_INTERVAL: Setting = Setting {
     flag: "login-interval",
     variable: "PRESENCE_LOGIN_INTERVAL",
     value: "MS",
-    default: Some("20"),
-    help: "The least time between two background logins, in milliseconds, 0 to 60000",
+    default: Some("1"),
+    help: "The least time between two logins while WhatsApp answers, in milliseconds, 0 to 60000. After a 429 or \
+           5xx they are 500 ms apart, and slowly faster again",
     secret: false,
 };
 pub(crate) const RATE_LIMIT: Setting = Setting {

@@ -6,9 +6,9 @@ use std::path::Path;
 use presence_sandbox::Sandbox;
 use serde_json::json;
 
-use super::program::{Data, Server, run};
+use crate::program::{Data, Server, run};
 use super::wait_for;
-use crate::app::{SHOP, phone};
+use crate::{SHOP, phone};
 
 const BRANCH: &str = "5511900000077";
 
