@@ -173,7 +173,7 @@ impl Chats {
     /// Changes every schedule, in O(n).
     pub(super) fn change_all(&mut self, change: impl Fn(&mut Schedule)) {
         self.slots.iter_mut().for_each(|slot| change(&mut slot.schedule));
-        for place in (0..self.heap.len() / 2).rev() {
+        for place in (0..self.heap.len()).rev() {
             self.sift_down(place);
         }
     }
@@ -218,7 +218,7 @@ impl Chats {
             let slot = &self.slots[self.heap[place] as usize];
             (slot.schedule.due, &slot.chat)
         };
-        key(a) < key(b)
+        key(a).cmp(&key(b)).is_lt()
     }
 
     fn swap(&mut self, a: usize, b: usize) {

@@ -149,3 +149,20 @@ impl Schedule {
         Fired::Indicator
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_keep_their_order_where_their_numbers_wrap_around() {
+        for number in [0, 1, 1 << 30, (1 << 31) + 5, u32::MAX - 1, u32::MAX].map(CommandNumber) {
+            let next = number.next();
+            assert!(next.is_after(number) && !number.is_after(next), "{number:?}");
+            assert!(!number.is_after(number), "{number:?}");
+            let owed = number.long_before();
+            assert!(number.is_after(owed) && next.is_after(owed), "{number:?}");
+            assert!(!owed.is_after(number), "{number:?}");
+        }
+    }
+}

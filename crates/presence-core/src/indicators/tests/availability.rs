@@ -67,6 +67,9 @@ fn an_indicator_within_the_lingering_needs_no_new_availability() {
     let mut session = Session::new();
     session.show(0.0, "7", TYPING, 5);
     session.show(14.0, "8", TYPING, 5);
+    // Nor does the end of the lingering wake anybody.
+    let end = session.start + Duration::from_secs(19);
+    assert_eq!(session.indicators.poll_timeout(), Some(end));
     let expected = [
         "0 Available",
         "0 7 Composing",

@@ -117,3 +117,16 @@ fn a_shutdown_pauses_everything_and_takes_no_more() {
         ["2 7 Paused", "2 8 Paused", "4 7 Paused"]
     );
 }
+
+#[test]
+fn an_indicator_that_no_phone_has_seen_is_not_paused_when_its_time_is_up() {
+    let mut session = Session::new();
+    let show = Command::Show(TYPING, Hold::from_secs(1));
+    session
+        .indicators
+        .handle_command(session.now, jid("7"), show)
+        .unwrap();
+    session.indicators.handle_session_down(session.now);
+    session.up(0.5);
+    assert_eq!(session.rest(), ["0.5 Unavailable"]);
+}

@@ -130,6 +130,12 @@ fn a_machine_that_slept_past_the_end_only_pauses() {
         "3600 Unavailable",
     ];
     assert_eq!(session.rest(), expected);
+
+    // Or up to the end, to the nanosecond.
+    let mut session = Session::new();
+    session.show(0.0, "7", TYPING, 20);
+    session.suspend_until(session.start + Duration::from_secs(20));
+    assert_eq!(session.rest_of_chats(), ["0 7 Composing", "20 7 Paused"]);
 }
 
 #[test]
