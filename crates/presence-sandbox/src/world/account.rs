@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::delivery::Mailbox;
+use super::durable::{self, DeviceState};
 use super::keys::Keys;
 use super::{Lid, Number, TooManyNumbers};
 
@@ -231,6 +232,53 @@ impl Accounts {
 
     pub(super) fn by_lid(&self, lid: Lid) -> Option<Number> {
         self.by_lid.get(&lid).copied()
+    }
+
+    pub(super) fn durable(&self) -> Vec<durable::Account> {
+        let numbers: BTreeSet<_> = self
+            .accounts
+            .keys()
+            .chain(self.lids.keys())
+            .chain(self.moved.keys())
+            .chain(self.phone_keys.keys())
+            .copied()
+            .collect();
+        let account = |number: Number| {
+            let account = self.accounts.get(&number);
+            let devices = account.into_iter().flat_map(|account| &account.devices);
+            durable::Account {
+                number,
+                lid: self.lid(number),
+                migrated: self.moved(number),
+                last: account.map_or(0, |account| account.last),
+                phone_keys: self.phone_keys.get(&number).copied().unwrap_or_default(),
+                devices: devices.map(|(id, linked)| DeviceState::of(*id, linked)).collect(),
+            }
+        };
+        numbers.into_iter().map(account).collect()
+    }
+
+    pub(super) fn remember(&mut self, account: &durable::Account) {
+        let number = account.number;
+        if self.is_full(number) {
+            return;
+        }
+        if let Some(lid) = account.lid {
+            self.lids.insert(number, lid);
+            self.by_lid.insert(lid, number);
+        }
+        if let Some(moved) = account.migrated {
+            self.moved.insert(number, moved);
+        }
+        if account.phone_keys > 0 {
+            self.phone_keys.insert(number, account.phone_keys);
+        }
+        for (device, linked) in account.devices.iter().filter_map(|state| state.linked(number)) {
+            self.link(device, linked);
+        }
+        if account.last > 0 {
+            self.accounts.entry(number).or_default().last = account.last;
+        }
     }
 
     fn unlink_key(&mut self, noise_key: &[u8; 32]) {
