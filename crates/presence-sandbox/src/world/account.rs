@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::delivery::Mailbox;
-use super::durable::{self, DeviceState};
+use super::durable::{self, Bytes, DeviceState};
 use super::keys::Keys;
 use super::{Lid, Number, TooManyNumbers};
 
@@ -33,6 +33,34 @@ pub(super) enum Recognised {
     Unlinked,
     /// It was never linked, or says it is of an account that never linked anything: it wants to be linked.
     Stranger,
+}
+
+impl Linked {
+    fn durable(&self, id: u16) -> DeviceState {
+        DeviceState {
+            id,
+            noise_key: Bytes(self.noise_key.to_vec()),
+            identity: Bytes(self.identity.to_vec()),
+            device_identity: Bytes(self.device_identity.clone()),
+            keys: self.keys.as_ref().map(Keys::durable),
+        }
+    }
+
+    /// `None` when what was remembered makes no sense.
+    fn remember(state: &DeviceState) -> Option<Self> {
+        let identity = state.identity.array()?;
+        let keys = match &state.keys {
+            Some(keys) => Some(Keys::remember(identity, keys)?),
+            None => None,
+        };
+        Some(Self {
+            noise_key: state.noise_key.array()?,
+            identity,
+            device_identity: state.device_identity.0.clone(),
+            keys,
+            mailbox: Mailbox::default(),
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -252,7 +280,7 @@ impl Accounts {
                 migrated: self.moved(number),
                 last: account.map_or(0, |account| account.last),
                 phone_keys: self.phone_keys.get(&number).copied().unwrap_or_default(),
-                devices: devices.map(|(id, linked)| DeviceState::of(*id, linked)).collect(),
+                devices: devices.map(|(id, linked)| linked.durable(*id)).collect(),
             }
         };
         numbers.into_iter().map(account).collect()
@@ -273,8 +301,10 @@ impl Accounts {
         if account.phone_keys > 0 {
             self.phone_keys.insert(number, account.phone_keys);
         }
-        for (device, linked) in account.devices.iter().filter_map(|state| state.linked(number)) {
-            self.link(device, linked);
+        for state in &account.devices {
+            if let Some(linked) = Linked::remember(state) {
+                self.link(Device { number, id: state.id }, linked);
+            }
         }
         if account.last > 0 {
             self.accounts.entry(number).or_default().last = account.last;

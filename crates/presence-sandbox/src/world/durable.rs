@@ -8,10 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::account::Linked;
-use super::delivery::Mailbox;
-use super::keys::Keys;
-use super::{Device, Lid, Number, Place, SignedKey, World};
+use super::{Lid, Number, Place, World};
 
 /// A world's memory, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,11 +34,11 @@ pub(super) struct Account {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DeviceState {
-    id: u16,
-    noise_key: Bytes,
-    identity: Bytes,
-    device_identity: Bytes,
-    keys: Option<KeysState>,
+    pub(super) id: u16,
+    pub(super) noise_key: Bytes,
+    pub(super) identity: Bytes,
+    pub(super) device_identity: Bytes,
+    pub(super) keys: Option<KeysState>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,44 +129,6 @@ impl World {
                 let _ = self.set_group(place, group.subject, group.members);
             }
         }
-    }
-}
-
-impl DeviceState {
-    pub(super) fn of(id: u16, linked: &Linked) -> Self {
-        Self {
-            id,
-            noise_key: Bytes(linked.noise_key.to_vec()),
-            identity: Bytes(linked.identity.to_vec()),
-            device_identity: Bytes(linked.device_identity.clone()),
-            keys: linked.keys.as_ref().map(Keys::durable),
-        }
-    }
-
-    pub(super) fn linked(&self, number: Number) -> Option<(Device, Linked)> {
-        let identity = self.identity.array()?;
-        let keys = match &self.keys {
-            Some(keys) => Some(Keys::remember(identity, keys)?),
-            None => None,
-        };
-        let linked = Linked {
-            noise_key: self.noise_key.array()?,
-            identity,
-            device_identity: self.device_identity.0.clone(),
-            keys,
-            mailbox: Mailbox::default(),
-        };
-        Some((Device { number, id: self.id }, linked))
-    }
-}
-
-impl KeysState {
-    pub(super) fn signed(&self) -> Option<SignedKey> {
-        Some(SignedKey {
-            id: self.signed_id,
-            value: self.signed_value.array()?,
-            signature: self.signed_signature.array()?,
-        })
     }
 }
 

@@ -118,7 +118,11 @@ impl Keys {
         Some(Self {
             registration: state.registration,
             identity,
-            signed: state.signed()?,
+            signed: SignedKey {
+                id: state.signed_id,
+                value: state.signed_value.array()?,
+                signature: state.signed_signature.array()?,
+            },
             one_time: one_time
                 .map(|(id, value)| Some((*id, value.array()?)))
                 .collect::<Option<_>>()?,
