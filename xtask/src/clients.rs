@@ -6,6 +6,7 @@
 mod checks;
 mod driver;
 mod install;
+mod trial;
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

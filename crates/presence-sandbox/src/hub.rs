@@ -138,6 +138,11 @@ impl Hub {
         self.clock.stanza_id()
     }
 
+    /// Tells of each change of anything.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
     /// Waits until `look` finds what it looks for; it is asked again after every change.
     pub(crate) async fn wait_for<T>(&self, mut look: impl FnMut(&World) -> Option<T>) -> T {
         let mut changes = self.changes.subscribe();

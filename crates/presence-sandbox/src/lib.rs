@@ -15,6 +15,7 @@ mod clock;
 mod control;
 mod http;
 mod hub;
+mod memory;
 mod messaging;
 mod pairing;
 mod phone;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,6 +33,10 @@ struct Args {
     /// How many devices one phone can link.
     #[arg(long, value_name = "N", default_value = "4")]
     max_devices: NonZeroUsize,
+
+    /// Remember devices and what was set in this file, so that the sandbox can be started again.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
 
     /// Give everybody a LID, as WhatsApp does.
     #[arg(long)]
@@ -92,7 +97,11 @@ async fn run(args: Args) -> anyhow::Result<()> {
     // Before it is ready, so that no signal after that ends it the hard way.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let sandbox = Sandbox::builder()
+    let mut builder = Sandbox::builder();
+    if let Some(file) = args.state {
+        builder = builder.state(file);
+    }
+    let sandbox = builder
         .listen(args.listen)
         .expire_after(args.expire_after)
         .max_devices(args.max_devices.get())
@@ -104,7 +113,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .restart_after(args.restart_after_ms)
         .start()
         .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {}: {error}", args.listen))?;
+        .map_err(|error| anyhow::anyhow!("cannot start on {}: {error}", args.listen))?;
     announce(&sandbox, args.print_env)?;
     tokio::select! {
         _ = interrupt.recv() => {}

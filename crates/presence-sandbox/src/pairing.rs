@@ -10,7 +10,7 @@ use crate::server;
 use crate::world::{LinkOffer, Number, PairError, Progress, ScanOffer};
 
 /// How long a phone waits for the device at each step.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 impl Hub {
     /// The phone of `number` scans a QR code. Returns when the device is linked.
@@ -41,7 +41,7 @@ impl Hub {
             connection,
             server::link_notification(self.next_query(), self.unix_secs(), &hello),
         );
-        let finish = timeout(PATIENCE, self.wait_for(|world| world.finish_of(connection)));
+        let finish = timeout(ANSWER_TIMEOUT, self.wait_for(|world| world.finish_of(connection)));
         let finish = finish.await.map_err(|_| PairError::Late)??;
 
         let phone = Phone::of(number, &self.secret);
@@ -65,7 +65,7 @@ impl Hub {
             Progress::Linked => Some(Ok(())),
             Progress::Failed(error) => Some(Err(error)),
         });
-        let linked = timeout(PATIENCE, progress).await;
+        let linked = timeout(ANSWER_TIMEOUT, progress).await;
         linked.unwrap_or_else(|_| {
             self.change(|world, _| world.give_up(offer.connection));
             Err(PairError::Late)

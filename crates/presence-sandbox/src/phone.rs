@@ -158,7 +158,6 @@ impl Phone {
             details: Some(details),
             account_signature: Some(signature.to_vec()),
             account_signature_key: Some(raw(&self.identity).to_vec()),
-            ..Default::default()
         }
         .encode_to_vec()
     }

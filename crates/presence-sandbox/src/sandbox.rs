@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-use crate::http;
 use crate::hub::Hub;
 use crate::server::push_name;
 use crate::world::{
     Fault, FaultId, InvalidFault, InvalidGroup, JournalPage, Lid, Number, PairError, PhoneMessage,
     PhoneReceipt, Place, SendError, Settings, Shown, Spell, TooManyNumbers, World,
 };
+use crate::{http, memory};
 
 /// How many TCP connections there can be. A client has one.
 const MAX_CONNECTIONS: usize = 20_000;
@@ -48,6 +49,7 @@ pub struct Sandbox {
 pub struct Builder {
     settings: Settings,
     listen: SocketAddr,
+    state: Option<PathBuf>,
 }
 
 impl Sandbox {
@@ -62,6 +64,7 @@ impl Sandbox {
                 ..Settings::default()
             },
             listen: ([127, 0, 0, 1], 0).into(),
+            state: None,
         }
     }
 
@@ -351,6 +354,16 @@ impl Builder {
         self
     }
 
+    /// A file in which a sandbox that [listens](Self::start) remembers its keys, its accounts and their devices, and
+    /// what was set for numbers and groups: another that is started with it goes on where it ended, as far as
+    /// clients can tell. Sessions between phones and devices begin anew, and messages under way are lost. None
+    /// unless set.
+    #[must_use]
+    pub fn state(mut self, file: impl Into<PathBuf>) -> Self {
+        self.state = Some(file.into());
+        self
+    }
+
     /// A sandbox without sockets, for [`Sandbox::serve_io`] and [`Sandbox::dial`]. It must be called within
     /// a tokio runtime.
     #[must_use]
@@ -369,9 +382,9 @@ impl Builder {
     /// A sandbox that listens.
     ///
     /// # Errors
-    /// When the address cannot be listened on, or is not a loopback address: the sandbox obeys whoever
+    /// When the address cannot be listened on, the state file cannot be read, or the address is not a loopback address: the sandbox obeys whoever
     /// reaches it.
-    pub async fn start(self) -> io::Result<Sandbox> {
+    pub async fn start(mut self) -> io::Result<Sandbox> {
         if !self.listen.ip().is_loopback() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -380,8 +393,22 @@ impl Builder {
         }
         let listener = TcpListener::bind(self.listen).await?;
         let address = listener.local_addr()?;
+        let state = self.state.take();
+        let remembered = match &state {
+            Some(file) => memory::load(file)?,
+            None => None,
+        };
+        if let Some(secret) = remembered.as_ref().and_then(|durable| durable.secret()) {
+            self.settings.secret = secret;
+        }
         let mut sandbox = self.detached();
         sandbox.address = Some(address);
+        if let Some(durable) = remembered {
+            sandbox.hub.change(|world, _| world.remember(durable));
+        }
+        if let Some(file) = state {
+            sandbox.hub.tasks.spawn(memory::keep(sandbox.hub.clone(), file));
+        }
         sandbox.hub.tasks.spawn(accept(sandbox.hub.clone(), listener));
         Ok(sandbox)
     }

@@ -138,7 +138,6 @@ impl Signal {
         let distribution = wa::message::SenderKeyDistributionMessage {
             group_id: Some(format!("{group}@g.us")),
             axolotl_sender_key_distribution_message: Some(key.serialized().to_vec()),
-            ..Default::default()
         };
         let key = wa::Message {
             sender_key_distribution_message: whatsapp_rust::buffa::MessageField::some(distribution),

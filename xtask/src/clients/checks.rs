@@ -1,30 +1,15 @@
 //! What a client is tried at, in this order: each check goes on where the one before it ended.
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::Client;
-use super::driver::Driver;
 use super::install::Installed;
-use crate::api::Api;
-use crate::service::{Programs, Sandbox, Server, say};
+use super::trial::{FRIEND, GROUP, OWN, SECOND, SERVICE, Trial, scan, state_dir};
+use crate::service::{Programs, say};
 
-/// The account of the client that is tried.
-const OWN: &str = "5511988887777";
-/// The account of a second client of its kind.
-const SECOND: &str = "5511966665555";
-/// Somebody with nothing but a phone.
-const FRIEND: &str = "5511977776666";
-/// The account that the service has.
-const SERVICE: &str = "5511955554444";
-/// A group of the first and the friend.
-const GROUP: &str = "120363000000000000";
-
-/// How long what the sandbox is asked about may take to become so.
-const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the service shows something, and how far off the client's clock may find it.
 const SHOWN: Duration = Duration::from_secs(3);
 const TOLERANCE: Duration = Duration::from_millis(700);
@@ -42,7 +27,11 @@ pub(super) enum Outcome {
 
 type Check = fn(&mut Trial<'_>) -> anyhow::Result<()>;
 
-const CHECKS: [(&str, Check); 20] = [
+const CHECKS: [(&str, Check); 21] = [
+    (
+        "refuses a server whose certificate its root did not sign",
+        refuses_another_root,
+    ),
     ("pairs by QR code", pairs_by_qr),
     ("connects again with what it remembers", connects_again),
     ("says that it is available", is_available),
@@ -68,15 +57,6 @@ const CHECKS: [(&str, Check); 20] = [
     ("uses each key once", uses_keys_once),
 ];
 
-struct Trial<'a> {
-    installed: &'a Installed,
-    sandbox: Sandbox,
-    server: Server,
-    service: Api,
-    state: tempfile::TempDir,
-    client: Option<Driver>,
-}
-
 pub(super) fn run(programs: &Programs, installed: &Installed) -> anyhow::Result<Vec<Row>> {
     let mut trial = Trial::start(programs, installed)?;
     let mut rows = Vec::new();
@@ -91,164 +71,22 @@ pub(super) fn run(programs: &Programs, installed: &Installed) -> anyhow::Result<
         });
         rows.push(Row { name, outcome });
     }
-    if let Some(client) = trial.client.take() {
-        client.quit()?;
-    }
-    trial.server.stop()?;
+    trial.end()?;
     Ok(rows)
-}
-
-impl<'a> Trial<'a> {
-    fn start(programs: &Programs, installed: &'a Installed) -> anyhow::Result<Self> {
-        let sandbox = programs.sandbox_with(&["--lids", "--app-state"])?;
-        installed.point_at(&sandbox.edge_url, &sandbox.edge_root)?;
-        let data = tempfile::tempdir()?;
-        let token = programs.new_account("clients", data.path())?;
-        let server = programs.server(&sandbox, data.path(), &["--listen", "127.0.0.1:0"])?;
-        let service = Api::new(server.url.clone(), token);
-        service.post("/api/instance/new", &json!({ "name": "clients" }))?;
-        let qr = service.get("/api/instance/connect/clients")?;
-        let code = qr["qrCode"].as_str().context("connect gave no QR code")?;
-        scan(&sandbox.control, SERVICE, code)?;
-        let group = json!({ "subject": "Friends", "members": [OWN, FRIEND] });
-        sandbox
-            .control
-            .call("PUT", &format!("/v1/groups/{GROUP}"), Some(&group))?
-            .success("groups")?;
-        let trial = Self {
-            installed,
-            sandbox,
-            server,
-            service,
-            state: state_dir()?,
-            client: None,
-        };
-        // whatsmeow writes to LIDs only, as accounts do whose chats have moved to them.
-        if installed.client == Client::Whatsmeow {
-            for number in [OWN, SECOND] {
-                trial
-                    .sandbox
-                    .control
-                    .call(
-                        "PUT",
-                        &format!("/v1/phones/{number}/lid"),
-                        Some(&json!({ "migrated": true })),
-                    )?
-                    .success("lid")?;
-            }
-        }
-        // The directory has to outlive the server.
-        std::mem::forget(data);
-        trial.until("/api", "the service is connected", |trial| {
-            let list = trial.service.get("/api/instance/list")?;
-            Ok(list["instances"][0]["connection"]["state"] == "connected")
-        })?;
-        Ok(trial)
-    }
-
-    fn control(&self) -> &Api {
-        &self.sandbox.control
-    }
-
-    fn driver(&self, state: PathBuf) -> anyhow::Result<Driver> {
-        let edge = (&self.sandbox.edge_url, &self.sandbox.edge_root);
-        Driver::start(&mut self.installed.driver(edge.0, edge.1, &state))
-    }
-
-    fn client(&mut self) -> anyhow::Result<&mut Driver> {
-        self.client.as_mut().context("it is not connected")
-    }
-
-    /// The client starts anew with what it remembers, and is connected.
-    fn restart(&mut self) -> anyhow::Result<()> {
-        self.client = None;
-        let mut client = self.driver(self.state.path().into())?;
-        client.tell(&json!({ "do": "connect" }))?;
-        client.wait("open", |_| true)?;
-        self.client = Some(client);
-        Ok(())
-    }
-
-    /// A client that remembers nothing shows its first QR code.
-    fn unlinked(&mut self) -> anyhow::Result<(Driver, String)> {
-        self.client = None;
-        self.state = state_dir()?;
-        let mut client = self.driver(self.state.path().into())?;
-        client.tell(&json!({ "do": "connect" }))?;
-        let (_, qr) = client.wait("qr", |_| true)?;
-        let qr = qr["qr"].as_str().context("a QR code is a text")?.to_owned();
-        Ok((client, qr))
-    }
-
-    fn until(
-        &self,
-        _of: &str,
-        what: &str,
-        is_so: impl Fn(&Self) -> anyhow::Result<bool>,
-    ) -> anyhow::Result<()> {
-        let asked = Instant::now();
-        while asked.elapsed() < TIMEOUT {
-            if is_so(self)? {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        anyhow::bail!("it did not come about that {what}")
-    }
-
-    fn phone(&self, number: &str) -> anyhow::Result<Value> {
-        self.control().get(&format!("/v1/phones/{number}"))
-    }
-
-    fn send(&self, from: &str, to: &str, text: &str) -> anyhow::Result<Value> {
-        let message = json!({ "to": to, "text": text });
-        self.control().post(&format!("/v1/phones/{from}/send"), &message)
-    }
-
-    fn fault(&self, fault: &Value) -> anyhow::Result<()> {
-        self.control().post("/v1/faults", fault).map(drop)
-    }
-
-    /// The address under which the client writes to somebody.
-    fn address(&self, number: &str) -> anyhow::Result<String> {
-        Ok(match self.installed.client {
-            Client::Baileys => format!("{number}@s.whatsapp.net"),
-            // As the sandbox gives LIDs to everybody.
-            Client::Whatsmeow => format!("{}@lid", 300_000_000_000_000_000 + number.parse::<u64>()?),
-        })
-    }
-
-    /// The last chat state that `number` sent, with which of its attributes were JIDs.
-    fn last_chat_state(&self, number: &str) -> anyhow::Result<(String, Value)> {
-        let journal = self.control().get("/v1/journal")?;
-        let entries = journal["entries"].as_array().context("a journal has entries")?;
-        let of = entries.iter().rev().find(|entry| {
-            let stanza = entry["stanza"].as_str().unwrap_or_default();
-            entry["from"] == number && stanza.starts_with("<chatstate") && stanza.contains("<composing/>")
-        });
-        let entry = of.with_context(|| format!("…{} showed nothing", &number[number.len() - 2..]))?;
-        let stanza = entry["stanza"].as_str().unwrap_or_default().to_owned();
-        Ok((stanza, entry["jids"].clone()))
-    }
-}
-
-/// Memory is faster than a disk for the hundreds of small writes of a pairing.
-fn state_dir() -> anyhow::Result<tempfile::TempDir> {
-    let memory = std::path::Path::new("/dev/shm");
-    Ok(match memory.is_dir() {
-        true => tempfile::tempdir_in(memory)?,
-        false => tempfile::tempdir()?,
-    })
-}
-
-fn scan(control: &Api, number: &str, qr: &str) -> anyhow::Result<()> {
-    control
-        .post(&format!("/v1/phones/{number}/scan"), &json!({ "qr": qr }))
-        .map(drop)
 }
 
 fn text_is(text: &str) -> impl Fn(&Value) -> bool {
     move |event| event["text"] == text
+}
+
+/// Another root than the one that signed the sandbox's certificates, in Base64.
+const OTHER_ROOT: &str = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
+
+fn refuses_another_root(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    trial.with_root(OTHER_ROOT, |mut client| {
+        client.tell(&json!({ "do": "connect" }))?;
+        client.never("qr", Duration::from_secs(4))
+    })
 }
 
 fn pairs_by_qr(trial: &mut Trial<'_>) -> anyhow::Result<()> {
@@ -271,17 +109,13 @@ fn connects_again(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     if let Some(client) = trial.client.take() {
         client.quit()?;
     }
-    trial.until(
-        "",
-        "it is gone",
-        |trial| Ok(trial.phone(OWN)?["connections"] == 0),
-    )?;
+    trial.until("it is gone", |trial| Ok(trial.phone(OWN)?["connections"] == 0))?;
     trial.restart()
 }
 
 fn is_available(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     trial.client()?.tell(&json!({ "do": "available", "on": true }))?;
-    trial.until("", "it is available", |trial| {
+    trial.until("it is available", |trial| {
         Ok(trial.phone(OWN)?["available"] == true)
     })
 }
@@ -328,7 +162,6 @@ fn shows(trial: &mut Trial<'_>) -> anyhow::Result<()> {
             .tell(&json!({ "do": "show", "to": to, "state": state }))?;
     }
     trial.until(
-        "",
         "the friend's phone shows typing, then recording, then nothing",
         |trial| {
             let shown = trial.control().get(&format!("/v1/phones/{FRIEND}/shown"))?;
@@ -420,7 +253,7 @@ fn reads(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     let sent = trial.send(FRIEND, OWN, "hello")?;
     let (_, message) = trial.client()?.wait("message", text_is("hello"))?;
     ensure!(message["me"] == false, "it thinks that it wrote it: {message}");
-    trial.until("", "the phone has a receipt", |trial| {
+    trial.until("the phone has a receipt", |trial| {
         let inbox = trial.control().get(&format!("/v1/phones/{FRIEND}/messages"))?;
         let receipts = inbox["receipts"].as_array().cloned().unwrap_or_default();
         ensure!(
@@ -450,7 +283,7 @@ fn is_read(trial: &mut Trial<'_>) -> anyhow::Result<()> {
         .tell(&json!({ "do": "text", "to": to, "text": "from a device" }))?;
     trial.client()?.wait("sent", |_| true)?;
     for number in [FRIEND, OWN] {
-        trial.until("", "both phones have it", |trial| {
+        trial.until("both phones have it", |trial| {
             let inbox = trial.control().get(&format!("/v1/phones/{number}/messages"))?;
             let messages = inbox["messages"].as_array().cloned().unwrap_or_default();
             Ok(messages
@@ -481,7 +314,7 @@ fn second_device(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     let (_, qr) = other.wait("qr", |_| true)?;
     scan(trial.control(), OWN, qr["qr"].as_str().unwrap_or_default())?;
     other.wait("open", |_| true)?;
-    trial.until("", "two are connected", |trial| {
+    trial.until("two are connected", |trial| {
         Ok(trial.phone(OWN)?["connections"] == 2)
     })?;
     std::thread::sleep(Duration::from_secs(2));
@@ -494,7 +327,7 @@ fn second_device(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     let (_, message) = trial.client()?.wait("message", text_is("from the second"))?;
     ensure!(message["me"] == true, "{message}");
     other.tell(&json!({ "do": "logout" }))?;
-    trial.until("", "one is left", |trial| Ok(trial.phone(OWN)?["devices"] == 1))
+    trial.until("one is left", |trial| Ok(trial.phone(OWN)?["devices"] == 1))
 }
 
 fn comes_back(trial: &mut Trial<'_>) -> anyhow::Result<()> {
@@ -547,7 +380,7 @@ fn pairs_by_code(trial: &mut Trial<'_>) -> anyhow::Result<()> {
 fn logs_out(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     trial.client()?.tell(&json!({ "do": "logout" }))?;
-    trial.until("", "no device is linked", |trial| {
+    trial.until("no device is linked", |trial| {
         Ok(trial.phone(SECOND)?["devices"] == 0)
     })
 }

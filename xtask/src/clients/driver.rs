@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use serde_json::{Value, json};
 
 /// How long anything may take that a client is asked for.
@@ -81,6 +81,15 @@ impl Driver {
             }
             before.push_back(event.to_string());
         }
+    }
+
+    /// Lets `time` pass, in which no event of this name may come.
+    pub(super) fn never(&mut self, name: &str, time: Duration) -> anyhow::Result<()> {
+        let began = Instant::now();
+        while let Ok((_, event)) = self.events.recv_timeout(time.saturating_sub(began.elapsed())) {
+            ensure!(event["event"] != name, "{event} came");
+        }
+        Ok(())
     }
 
     /// Ends the client as its user would, without logging out.

@@ -232,3 +232,86 @@ fn device_jid(jid: &Jid) -> Option<DeviceJid> {
 fn attr(node: &NodeRef<'_>, key: &str) -> Option<String> {
     node.get_attr(key).map(|value| value.as_str().into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use whatsapp_rust::NodeBuilder;
+    use whatsapp_rust::wacore_binary::Node;
+
+    use super::*;
+
+    fn look_up(user: Node) -> Asked {
+        let list = NodeBuilder::new("list").children([user]).build();
+        let query = NodeBuilder::new("query").children([
+            NodeBuilder::new("contact").build(),
+            NodeBuilder::new("devices").attr("version", "2").build(),
+        ]);
+        let usync = NodeBuilder::new("usync").children([query.build(), list]).build();
+        let iq = NodeBuilder::new("iq").attr("xmlns", "usync").children([usync]);
+        asked(&iq.build().as_node_ref())
+    }
+
+    #[test]
+    fn people_are_looked_up_in_every_form_that_clients_write() {
+        let contact = |text: &str| {
+            let contact = NodeBuilder::new("contact").bytes(text.as_bytes()).build();
+            NodeBuilder::new("user").children([contact]).build()
+        };
+        let jid = |text: &str| {
+            let jid: Jid = text.parse().unwrap();
+            NodeBuilder::new("user").attr("jid", jid).build()
+        };
+        let (number, lid) = (
+            User::Number("5511988887777".parse().unwrap()),
+            User::Lid("123456789012345".parse().unwrap()),
+        );
+        let cases = [
+            (contact("+5511988887777"), number, Some("+5511988887777")),
+            (contact("5511988887777"), number, Some("5511988887777")),
+            (
+                contact("+5511988887777@c.us"),
+                number,
+                Some("+5511988887777@c.us"),
+            ),
+            (
+                contact("5511988887777@s.whatsapp.net"),
+                number,
+                Some("5511988887777@s.whatsapp.net"),
+            ),
+            (jid("5511988887777@s.whatsapp.net"), number, None),
+            (jid("5511988887777@c.us"), number, None),
+            (jid("5511988887777:3@s.whatsapp.net"), number, None),
+            (jid("123456789012345@lid"), lid, None),
+        ];
+        for (user, expected, repeated) in cases {
+            let question = UsyncQuestion {
+                user: expected,
+                contact: repeated.map(str::to_owned),
+            };
+            let expected = Asked::Usync {
+                users: vec![question],
+                contact: true,
+                lid: false,
+                devices: true,
+            };
+            assert_eq!(look_up(user), expected);
+        }
+    }
+
+    #[test]
+    fn more_people_than_one_query_may_ask_for_are_too_many() {
+        let user = || {
+            let contact = NodeBuilder::new("contact")
+                .bytes(b"5511988887777".to_vec())
+                .build();
+            NodeBuilder::new("user").children([contact]).build()
+        };
+        for (count, too_many) in [(MAX_USERS, false), (MAX_USERS + 1, true)] {
+            let list = NodeBuilder::new("list")
+                .children((0..count).map(|_| user()))
+                .build();
+            let node = NodeBuilder::new("usync").children([list]).build();
+            assert_eq!(usync(&node.as_node_ref()) == Asked::TooMany, too_many, "{count}");
+        }
+    }
+}

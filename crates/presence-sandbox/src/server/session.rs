@@ -18,7 +18,7 @@ use crate::world::{Admission, Claim, ConnectionId, Device, Farewell, Number, Tex
 const HANDSHAKE: Duration = Duration::from_secs(20);
 
 /// How long a client may take to read what it is sent, before it is given up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a client may take to read why it has to go.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -224,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 
     async fn say(&mut self, stanza: &Node) -> Result<(), End> {
-        match timeout(PATIENCE, self.channel.write(stanza)).await {
+        match timeout(WRITE_TIMEOUT, self.channel.write(stanza)).await {
             Ok(written) => Ok(written?),
             Err(_) => Err(End::Cut),
         }

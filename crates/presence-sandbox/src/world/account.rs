@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::delivery::Mailbox;
+use super::durable::{self, Bytes, DeviceState};
 use super::keys::Keys;
 use super::{Lid, Number, TooManyNumbers};
 
@@ -32,6 +33,34 @@ pub(super) enum Recognised {
     Unlinked,
     /// It was never linked, or says it is of an account that never linked anything: it wants to be linked.
     Stranger,
+}
+
+impl Linked {
+    fn durable(&self, id: u16) -> DeviceState {
+        DeviceState {
+            id,
+            noise_key: Bytes(self.noise_key.to_vec()),
+            identity: Bytes(self.identity.to_vec()),
+            device_identity: Bytes(self.device_identity.clone()),
+            keys: self.keys.as_ref().map(Keys::durable),
+        }
+    }
+
+    /// `None` when what was remembered makes no sense.
+    fn remember(state: &DeviceState) -> Option<Self> {
+        let identity = state.identity.array()?;
+        let keys = match &state.keys {
+            Some(keys) => Some(Keys::remember(identity, keys)?),
+            None => None,
+        };
+        Some(Self {
+            noise_key: state.noise_key.array()?,
+            identity,
+            device_identity: state.device_identity.0.clone(),
+            keys,
+            mailbox: Mailbox::default(),
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -231,6 +260,55 @@ impl Accounts {
 
     pub(super) fn by_lid(&self, lid: Lid) -> Option<Number> {
         self.by_lid.get(&lid).copied()
+    }
+
+    pub(super) fn durable(&self) -> Vec<durable::Account> {
+        let numbers: BTreeSet<_> = self
+            .accounts
+            .keys()
+            .chain(self.lids.keys())
+            .chain(self.moved.keys())
+            .chain(self.phone_keys.keys())
+            .copied()
+            .collect();
+        let account = |number: Number| {
+            let account = self.accounts.get(&number);
+            let devices = account.into_iter().flat_map(|account| &account.devices);
+            durable::Account {
+                number,
+                lid: self.lid(number),
+                migrated: self.moved(number),
+                last: account.map_or(0, |account| account.last),
+                phone_keys: self.phone_keys.get(&number).copied().unwrap_or_default(),
+                devices: devices.map(|(id, linked)| linked.durable(*id)).collect(),
+            }
+        };
+        numbers.into_iter().map(account).collect()
+    }
+
+    pub(super) fn remember(&mut self, account: &durable::Account) {
+        let number = account.number;
+        if self.is_full(number) {
+            return;
+        }
+        if let Some(lid) = account.lid {
+            self.lids.insert(number, lid);
+            self.by_lid.insert(lid, number);
+        }
+        if let Some(moved) = account.migrated {
+            self.moved.insert(number, moved);
+        }
+        if account.phone_keys > 0 {
+            self.phone_keys.insert(number, account.phone_keys);
+        }
+        for state in &account.devices {
+            if let Some(linked) = Linked::remember(state) {
+                self.link(Device { number, id: state.id }, linked);
+            }
+        }
+        if account.last > 0 {
+            self.accounts.entry(number).or_default().last = account.last;
+        }
     }
 
     fn unlink_key(&mut self, noise_key: &[u8; 32]) {

@@ -40,10 +40,14 @@ impl Groups {
         self.groups.get(&place)
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = (Place, &Group)> {
+        self.groups.iter().map(|(place, group)| (*place, group))
+    }
+
     /// The groups of `member`, in no order.
     pub(super) fn of(&self, member: Number) -> impl Iterator<Item = (Place, &Group)> {
-        let all = self.groups.iter().map(|(place, group)| (*place, group));
-        all.filter(move |(_, group)| group.members.contains(&member))
+        self.all()
+            .filter(move |(_, group)| group.members.contains(&member))
     }
 }
 

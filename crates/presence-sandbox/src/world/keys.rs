@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, VecDeque};
 use whatsapp_rust::wacore::libsignal::crypto::CryptographicHash;
 use whatsapp_rust::wacore::libsignal::protocol::PublicKey;
 
+use super::durable::{Bytes, KeysState};
+
 /// How many one-time keys a device can have on the server. Clients upload 812 at most.
 const MAX_ONE_TIME: usize = 2000;
 
@@ -97,6 +99,35 @@ impl Keys {
         verify(&self.identity, &signed)?;
         self.signed = signed;
         Ok(())
+    }
+
+    pub(super) fn durable(&self) -> KeysState {
+        let one_time = self.one_time.iter();
+        KeysState {
+            registration: self.registration,
+            signed_id: self.signed.id,
+            signed_value: Bytes(self.signed.value.to_vec()),
+            signed_signature: Bytes(self.signed.signature.to_vec()),
+            one_time: one_time.map(|(id, value)| (*id, Bytes(value.to_vec()))).collect(),
+            used: self.used.clone(),
+        }
+    }
+
+    pub(super) fn remember(identity: [u8; 32], state: &KeysState) -> Option<Self> {
+        let one_time = state.one_time.iter().take(MAX_ONE_TIME);
+        Some(Self {
+            registration: state.registration,
+            identity,
+            signed: SignedKey {
+                id: state.signed_id,
+                value: state.signed_value.array()?,
+                signature: state.signed_signature.array()?,
+            },
+            one_time: one_time
+                .map(|(id, value)| Some((*id, value.array()?)))
+                .collect::<Option<_>>()?,
+            used: state.used.clone(),
+        })
     }
 
     pub(super) fn left(&self) -> usize {

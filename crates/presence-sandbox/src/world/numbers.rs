@@ -69,6 +69,13 @@ impl Numbers {
         direct.lid.or_else(|| self.known.get(&direct.canonical?)?.lid)
     }
 
+    /// Everything that was set: a number, what it really is, and its LID.
+    pub(super) fn all(&self) -> impl Iterator<Item = (Number, Option<Number>, Option<Lid>)> {
+        self.known
+            .iter()
+            .map(|(number, known)| (*number, known.canonical, known.lid))
+    }
+
     pub(super) fn by_lid(&self, lid: Lid) -> Option<Number> {
         self.by_lid.get(&lid).copied()
     }

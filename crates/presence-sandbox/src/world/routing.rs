@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::delivery::{Message, Push, Receipt};
 use super::request::{ForPhone, Sent, SentReceipt};
-use super::{Address, Device, DeviceJid, Number, Place, User, World};
+use super::{Address, Device, DeviceJid, Number, PhoneReceipt, Place, User, World};
 
 /// Why a phone could not send a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,11 +104,21 @@ impl World {
         (all || to.id == 0).then_some((number, ForPhone::Receipt(passed)))
     }
 
-    /// A receipt from the phone of `from`, for the device whose message it got; all devices of that account
+    /// A receipt from the phone of `from`, for the device or phone whose message it got; all devices of that account
     /// hear of it, unless it asks that one to repeat the message.
     pub(crate) fn deliver_receipt(&mut self, to: Device, from: Number, mut receipt: Receipt) {
         let all = receipt.retry.is_none();
         receipt.from.user = self.name_for(to.number, from);
+        if to.id == 0 {
+            let got = PhoneReceipt {
+                id: receipt.id.clone(),
+                from,
+                device: receipt.from.id,
+                kind: receipt.kind.clone().unwrap_or_else(|| "delivered".to_owned()),
+                at: receipt.at,
+            };
+            self.phone_got(to.number, got);
+        }
         self.push_to(to.number, &Push::Receipt(receipt), |connection| {
             all || connection.device == Some(to)
         });

@@ -1,5 +1,7 @@
 //! The world as a whole, without a client: logins, pairings, chat states and faults as calls.
 
+mod strict;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

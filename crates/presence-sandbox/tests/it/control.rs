@@ -258,3 +258,49 @@ async fn what_makes_no_sense_is_refused_in_json() {
     assert!(get(&sandbox, "/").await["routes"].as_object().unwrap().len() > 10);
     assert_eq!(get(&sandbox, "/health").await["service"], "presence-sandbox");
 }
+
+#[tokio::test(start_paused = true)]
+async fn phones_send_and_read_over_http() {
+    let sandbox = Arc::new(Sandbox::builder().detached());
+    let send = |to: &str| json!({ "to": to, "text": "hello" }).to_string();
+    let path = format!("/v1/phones/{ANN}/send");
+    let (status, sent) = ask(&sandbox, Method::POST, &path, send(BOB)).await;
+    assert_eq!((status, &sent["devices"]), (StatusCode::OK, &json!(1)));
+    let got = get(&sandbox, &format!("/v1/phones/{BOB}/messages")).await;
+    let message = &got["messages"][0];
+    assert_eq!(
+        (&message["text"], &message["from"], &message["id"]),
+        (&json!("hello"), &json!(ANN), &sent["id"])
+    );
+    let got = get(&sandbox, &format!("/v1/phones/{ANN}/messages")).await;
+    assert_eq!(got["receipts"][0]["kind"], "delivered");
+
+    let group = "120363000000000000@g.us";
+    let cases = [
+        (group, StatusCode::NOT_FOUND),
+        ("999999999@lid", StatusCode::NOT_FOUND),
+        ("nobody", StatusCode::BAD_REQUEST),
+        ("x@g.us", StatusCode::BAD_REQUEST),
+    ];
+    for (to, expected) in cases {
+        assert_eq!(
+            ask(&sandbox, Method::POST, &path, send(to)).await.0,
+            expected,
+            "{to}"
+        );
+    }
+    let set = json!({ "subject": "Friends", "members": [BOB] }).to_string();
+    let (status, _) = ask(&sandbox, Method::PUT, &format!("/v1/groups/{group}"), set).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        ask(&sandbox, Method::POST, &path, send(group)).await.0,
+        StatusCode::FORBIDDEN
+    );
+
+    let moved = json!({ "migrated": true }).to_string();
+    ask(&sandbox, Method::PUT, &format!("/v1/phones/{ANN}/lid"), moved).await;
+    assert_eq!(
+        get(&sandbox, &format!("/v1/phones/{ANN}")).await["migrated"],
+        true
+    );
+}

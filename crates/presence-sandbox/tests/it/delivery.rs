@@ -28,11 +28,13 @@ fn sandbox() -> Arc<Sandbox> {
     Arc::new(Sandbox::builder().detached())
 }
 
-/// Somebody's device that is logged in and says it is available.
+/// Somebody's device that is logged in, says it is available, and can be written to.
 async fn available(sandbox: &Arc<Sandbox>, number: Number) -> (Device, Connection) {
     let device = Device::linked(sandbox, number).await;
     let online = device.online().await;
     until(sandbox, |world| world.is_available(number)).await;
+    // The client uploads its keys in the background; before that nobody can write to it.
+    sleep(Duration::from_secs(1)).await;
     (device, online)
 }
 

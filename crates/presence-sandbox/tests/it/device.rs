@@ -70,6 +70,12 @@ impl Device {
         Self::provisioned(sandbox.edge_key(), Reach::Url(sandbox.edge_url().unwrap())).await
     }
 
+    /// The same device, which finds its sandbox somewhere else.
+    pub(crate) fn moved_to(mut self, sandbox: &Sandbox) -> Self {
+        self.reach = Reach::Url(sandbox.edge_url().unwrap());
+        self
+    }
+
     /// The same device on connections that tell how the server ends them.
     pub(crate) fn tapped(mut self, sandbox: &Arc<Sandbox>) -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (ended, ends) = mpsc::unbounded_channel();

@@ -297,3 +297,32 @@ async fn the_stream_ends_first_and_the_connection_later() {
     // A closing frame of a WebSocket would begin with this.
     assert!(!ended.last.starts_with(&[0x88]), "{:?}", ended.last);
 }
+
+#[tokio::test]
+async fn a_sandbox_that_remembers_can_be_started_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("state.json");
+    let start = || Sandbox::builder().state(&file).start();
+    let sandbox = start().await.unwrap();
+    let device = Device::over_tcp(&sandbox).await;
+    let mut connection = device.connect().await;
+    let qr = connection.qr_code().await;
+    sandbox.scan(phone(), &qr).await.unwrap();
+    connection.ended().await;
+    let online = device.online().await;
+    sandbox.set_lid_migrated(phone(), true).unwrap();
+    online.hang_up().await;
+    let key = sandbox.edge_key();
+    sandbox.stop().await;
+
+    let sandbox = start().await.unwrap();
+    assert_eq!(sandbox.edge_key(), key);
+    assert!(sandbox.look(|world| world.is_lid_migrated(phone())));
+    let device = device.moved_to(&sandbox);
+    let _online = device.online().await;
+    assert_eq!(sandbox.connections(phone()), 1);
+    sandbox.stop().await;
+
+    std::fs::write(&file, "{}").unwrap();
+    assert!(start().await.is_err(), "something else is not taken for it");
+}
