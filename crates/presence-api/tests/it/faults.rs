@@ -19,6 +19,8 @@ const LONG: Duration = Duration::from_secs(60);
 enum Then {
     /// It connects again by itself, as often as it takes.
     Retries,
+    /// The same, but WhatsApp is left alone for minutes.
+    RetriesLater,
     /// It stops, and tells why in these words; `reconnect` brings it back.
     Stops(&'static str),
     /// The phone has to link the device again.
@@ -51,8 +53,8 @@ fn faults() -> Vec<(FaultKind, Then)> {
         (FaultKind::DeviceRemoved, Then::LinksAgain),
         (stream_error(409), REPLACED),
         (FaultKind::Replaced, REPLACED),
-        (stream_error(429), Then::Retries),
-        (silent_stream_error(429), Then::Retries),
+        (stream_error(429), Then::RetriesLater),
+        (silent_stream_error(429), Then::RetriesLater),
         (stream_error(503), Then::Retries),
         (silent_stream_error(503), Then::Retries),
         (FaultKind::StreamEnd, Then::Retries),
@@ -69,8 +71,14 @@ fn faults() -> Vec<(FaultKind, Then)> {
         (failure(414), Then::Stops("refused by WhatsApp with code 414")),
         (failure(415), Then::Stops("refused by WhatsApp with code 415")),
         (failure(418), Then::Stops("refused by WhatsApp with code 418")),
+        (failure(400), Then::Retries),
+        (failure(429), Then::RetriesLater),
         (failure(500), Then::Retries),
+        (failure(501), Then::Retries),
+        (failure(502), Then::Retries),
         (failure(503), Then::Retries),
+        (failure(504), Then::Retries),
+        (failure(799), Then::Retries),
     ]
 }
 
@@ -97,7 +105,10 @@ async fn a_fault_at_the_login_is_told_and_recovered_from() {
     for (kind, then) in faults() {
         let app = TestApp::with_shop().await;
         // It strikes three logins, or one where the service gives up after it.
-        let times = if then == Then::Retries { 3 } else { 1 };
+        let times = match then {
+            Then::Retries | Then::RetriesLater => 3,
+            Then::Stops(_) | Then::LinksAgain => 1,
+        };
         let fault = Fault::new(kind.clone())
             .on(phone(SHOP))
             .when(When::Login)
@@ -158,13 +169,20 @@ async fn check_recovery(app: &TestApp, kind: &FaultKind, then: Then) {
     let connection = connection(app).await;
     match then {
         Then::Retries => {}
+        Then::RetriesLater => {
+            assert_eq!(connection["state"], "connecting", "{kind:?}");
+            let status = connection["displayStatus"].as_str().unwrap();
+            assert!(
+                status.starts_with("connecting: refused by WhatsApp for now (code 429), next attempt in "),
+                "{status}"
+            );
+            // Two minutes, then four, then eight, at most.
+            sleep(secs(14.0 * 60.0)).await;
+        }
         Then::Stops(why) => {
             assert_eq!(connection["state"], "disconnected", "{kind:?}");
-            assert_eq!(
-                connection["displayStatus"],
-                format!("disconnected: {why}"),
-                "{kind:?}"
-            );
+            let status = connection["displayStatus"].as_str().unwrap();
+            assert!(status.starts_with(&format!("disconnected: {why}")), "{kind:?}: {status}");
             let reply = app.post("/api/instance/reconnect/shop").send().await;
             assert_eq!(reply.status, 200, "{kind:?}: {}", reply.text);
             app.wait_for_state("shop", "connected").await;

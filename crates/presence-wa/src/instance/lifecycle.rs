@@ -350,6 +350,7 @@ impl Lifecycle {
                 }
                 self.holds_turn = false;
                 self.wanted = None;
+                self.history.handle_online();
                 self.keys = Keys::Paired(online.identity.clone());
             }
             SessionState::Ended(end) => self.end_session(end, rng),

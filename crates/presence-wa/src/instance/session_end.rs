@@ -65,6 +65,12 @@ impl History {
         *self = Self::default();
     }
 
+    /// A session came online: WhatsApp knows the device, so a login that it refuses from now on is refused for
+    /// what it is.
+    pub(super) fn handle_online(&mut self) {
+        self.paired_at = None;
+    }
+
     /// Its owner asked for a connection, so what stopped the last one is worth another try.
     pub(super) fn handle_asked(&mut self) {
         self.at_once = 0;
@@ -312,13 +318,17 @@ mod tests {
             ),
             Next::Wait { .. }
         ));
-        // One that was online is known: the phone itself has unlinked it.
+        // A session that was ended is known: the phone itself has unlinked it.
         let unlinked = Next::LogOut(Reason::Unlinked);
         assert_eq!(
             after(&mut history, now, &End::LoggedOut { at_login: false }),
             unlinked
         );
         assert_eq!(after(&mut history, now + registering, &refused), unlinked);
+        let mut history = History::default();
+        after(&mut history, now, &End::Paired);
+        history.handle_online();
+        assert_eq!(after(&mut history, now, &refused), unlinked);
     }
 
     #[test]

@@ -381,7 +381,8 @@ impl InstanceTask {
         }
         self.lifecycle.handle_session(now, state, &mut rand::rng());
         match state {
-            SessionState::Connecting | SessionState::Linked => {}
+            SessionState::Connecting => {}
+            SessionState::Linked => self.forget_codes(),
             SessionState::Pairing(update) => self.show_code(now, update),
             SessionState::Online(online) => self.come_online(online),
             SessionState::Ended(end) => {
@@ -425,11 +426,7 @@ impl InstanceTask {
             self.end_farewell();
         }
         self.look_ups.clear();
-        self.code = None;
-        self.published.send_if_modified(|published| {
-            (published.qr, published.link_code) = (None, None);
-            false
-        });
+        self.forget_codes();
         self.refuse_all();
     }
 
@@ -517,6 +514,16 @@ impl InstanceTask {
         let limit = self.fleet.settings.login_timeout;
         let given = Box::pin(async move { link_code(instance, &*session, phone, limit).await });
         self.code = Some(CodeRequest { phone, given });
+    }
+
+    /// Nobody can scan or enter the codes any more.
+    fn forget_codes(&mut self) {
+        self.code = None;
+        // Whoever waits for another one is told by what is published next.
+        self.published.send_if_modified(|published| {
+            (published.qr, published.link_code) = (None, None);
+            false
+        });
     }
 
     /// Forgets the link code that was given, now that `phone` asks for one: the session is asked again, and it
