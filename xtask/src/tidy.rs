@@ -34,7 +34,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
     ("presence-sandbox", &[]),
     (
         "presence-server",
-        &["presence-api", "presence-store", "presence-wa"],
+        &["presence-api", "presence-core", "presence-store", "presence-wa"],
     ),
     ("presence-store", &["presence-core"]),
     ("presence-wa", &["presence-core"]),

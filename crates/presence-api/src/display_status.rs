@@ -44,7 +44,10 @@ pub(crate) fn why(reason: Reason, now: Instant) -> String {
             return format!("refused by WhatsApp with code {code}, tried once more in {left}");
         }
         Reason::Crashed(at) => {
-            return format!("a fault of this service, next attempt in {}", Remaining::until(at, now));
+            return format!(
+                "a fault of this service, next attempt in {}",
+                Remaining::until(at, now)
+            );
         }
         Reason::NotRecorded => "pairing not begun: the registry could not be written",
         _ => "not connected",

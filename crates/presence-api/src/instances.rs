@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use presence_core::{ChatPresence, InstanceId, PresenceSent};
 use presence_store::{
-    AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError,
-    Token,
+    AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError, Token,
 };
 use presence_wa::{
     ConnectError, Connected, Connector, Fleet, FleetSettings, Identity, InstanceOptions, InstanceState,
@@ -87,7 +86,10 @@ impl Instances {
             Ok(paired) => Some(paired.into_iter().collect::<HashMap<_, _>>()),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "the saved sessions cannot be listed; each is looked for by itself");
+                tracing::error!(
+                    error,
+                    "the saved sessions cannot be listed; each is looked for by itself"
+                );
                 None
             }
         };
@@ -307,7 +309,9 @@ impl Inner {
                 keep_online: instance.keep_online,
                 saved,
                 logged_out: instance.logged_out,
-                banned: instance.banned_until.and_then(|until| (until - utc_now()).to_std().ok()),
+                banned: instance
+                    .banned_until
+                    .and_then(|until| (until - utc_now()).to_std().ok()),
             };
             self.fleet.add(instance.id, options);
         }
@@ -362,7 +366,8 @@ impl Inner {
         loop {
             let count = *changes.borrow_and_update();
             if seen != Some(count) {
-                self.reconcile(seen.and_then(|seen| self.registry.changed_since(seen))).await;
+                self.reconcile(seen.and_then(|seen| self.registry.changed_since(seen)))
+                    .await;
                 seen = Some(count);
             }
             tokio::select! {
@@ -383,7 +388,10 @@ impl Inner {
                 for instance in there.into_iter().filter_map(|(_, instance)| instance) {
                     self.add(&instance, SavedKeys::Unknown);
                 }
-                gone.into_iter().map(|(id, _)| id).filter(|id| self.is_known(*id)).collect()
+                gone.into_iter()
+                    .map(|(id, _)| id)
+                    .filter(|id| self.is_known(*id))
+                    .collect()
             }
             None => {
                 for instance in self.registry.all_instances() {
@@ -391,7 +399,8 @@ impl Inner {
                 }
                 let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let gone = known.into_iter();
-                gone.filter(|id| self.registry.instance_by_id(*id).is_none()).collect()
+                gone.filter(|id| self.registry.instance_by_id(*id).is_none())
+                    .collect()
             }
         };
         // Together: each takes as long as WhatsApp takes to confirm, or to be given up.

@@ -259,10 +259,11 @@ async fn devices(connection: &mut SqliteConnection) -> sqlx::Result<BTreeSet<Ins
 }
 
 async fn linked(connection: &mut SqliteConnection) -> sqlx::Result<Vec<LinkedRow>> {
-    let laid_out: bool =
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'device')")
-            .fetch_one(&mut *connection)
-            .await?;
+    let laid_out: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'device')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
     if !laid_out {
         return Ok(Vec::new());
     }

@@ -294,7 +294,12 @@ impl Instances {
         let mut used = Vec::new();
         for shard in &self.0 {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            used.extend(shard.iter().filter(|(_, handle)| handle.take_use()).map(|(id, _)| *id));
+            used.extend(
+                shard
+                    .iter()
+                    .filter(|(_, handle)| handle.take_use())
+                    .map(|(id, _)| *id),
+            );
         }
         used
     }

@@ -14,7 +14,9 @@ use hyper_util::rt::TokioIo;
 use presence_api::{HttpSettings, Instances, Limits, Server};
 use presence_sandbox::{Number, Sandbox, Spell, World};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
-use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, RetrySettings, WhatsApp, WhatsAppConfig};
+use presence_wa::{
+    Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, RetrySettings, WhatsApp, WhatsAppConfig,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;

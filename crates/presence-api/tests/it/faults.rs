@@ -182,7 +182,10 @@ async fn check_recovery(app: &TestApp, kind: &FaultKind, then: Then) {
         Then::Stops(why) => {
             assert_eq!(connection["state"], "disconnected", "{kind:?}");
             let status = connection["displayStatus"].as_str().unwrap();
-            assert!(status.starts_with(&format!("disconnected: {why}")), "{kind:?}: {status}");
+            assert!(
+                status.starts_with(&format!("disconnected: {why}")),
+                "{kind:?}: {status}"
+            );
             let reply = app.post("/api/instance/reconnect/shop").send().await;
             assert_eq!(reply.status, 200, "{kind:?}: {}", reply.text);
             app.wait_for_state("shop", "connected").await;

@@ -6,8 +6,8 @@ use std::path::Path;
 use presence_sandbox::Sandbox;
 use serde_json::json;
 
-use crate::program::{Data, Server, run};
 use super::wait_for;
+use crate::program::{Data, Server, run};
 use crate::{SHOP, phone};
 
 const BRANCH: &str = "5511900000077";
