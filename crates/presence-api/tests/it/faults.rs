@@ -165,10 +165,17 @@ async fn wait_until_down(app: &TestApp, kind: &FaultKind) {
 }
 
 async fn check_recovery(app: &TestApp, kind: &FaultKind, then: Then) {
-    sleep(LONG).await;
+    // Who sends too much is left alone for a minute at least.
+    let tried = if then == Then::RetriesLater {
+        secs(50.0)
+    } else {
+        LONG
+    };
+    sleep(tried).await;
     let connection = connection(app).await;
     match then {
-        Then::Retries => {}
+        // Three refusals, after the loss that came first, are waited out for 70 s at most.
+        Then::Retries => sleep(secs(20.0)).await,
         Then::RetriesLater => {
             assert_eq!(connection["state"], "connecting", "{kind:?}");
             let status = connection["displayStatus"].as_str().unwrap();
@@ -176,8 +183,8 @@ async fn check_recovery(app: &TestApp, kind: &FaultKind, then: Then) {
                 status.starts_with("connecting: refused by WhatsApp for now (code 429), next attempt in "),
                 "{status}"
             );
-            // Two minutes, then four, then eight, at most.
-            sleep(secs(14.0 * 60.0)).await;
+            // After the loss that came first: four minutes, then eight, then ten, at most.
+            sleep(secs(22.0 * 60.0)).await;
         }
         Then::Stops(why) => {
             assert_eq!(connection["state"], "disconnected", "{kind:?}");

@@ -182,7 +182,7 @@ impl History {
             settings.rejection_backoff
         };
         let least = backoff.ceiling(self.failures) / 2;
-        self.delay(&backoff, rng).max(least)
+        least + self.delay(&backoff, rng) / 2
     }
 
     fn delay(&mut self, backoff: &Backoff, rng: &mut impl Rng) -> Duration {
