@@ -3,11 +3,14 @@
 mod job;
 mod jobs;
 mod lifecycle;
+mod link_code;
 mod lookups;
 mod message;
 mod numbers;
+mod open_budget;
 mod published;
 mod session_end;
+mod stanza;
 mod task;
 
 use std::any::Any;

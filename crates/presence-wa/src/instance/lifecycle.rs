@@ -1,13 +1,11 @@
 //! The life of one instance: when a session is opened, why it is closed, what follows its end. Pure.
 
-use std::collections::VecDeque;
-use std::time::Duration;
-
 use presence_core::PhoneNumber;
 use rand::Rng;
 use tokio::time::Instant;
 
 use super::job::{Action, Answer, Beginning, Job, JobDone, Keys};
+use super::open_budget::OpenBudget;
 use super::session_end::{History, Next, WaitReason};
 use crate::error::{ConnectError, ReconnectError};
 use crate::login_limiter::Priority;
@@ -53,10 +51,7 @@ pub(super) struct Lifecycle {
     history: History,
     /// How a client asked to pair, and until when a pairing is begun for it.
     wanted: Option<(PairWith, Instant)>,
-    /// When the last sessions were opened, at most `opens_a_minute`.
-    opened: VecDeque<Instant>,
-    /// When a session was last opened anew because a client asked for that.
-    reopened: Option<Instant>,
+    budget: OpenBudget,
     wipe_failed: Option<WipeFailed>,
     /// Clients wait to hear of these.
     asked: Asked,
@@ -170,6 +165,7 @@ impl Lifecycle {
             keys => keys,
         };
         Self {
+            budget: OpenBudget::new(&settings.retry),
             settings,
             goal,
             session: None,
@@ -183,8 +179,6 @@ impl Lifecycle {
             holds_turn: false,
             history: History::default(),
             wanted: None,
-            opened: VecDeque::new(),
-            reopened: None,
             wipe_failed: None,
             asked: Asked::default(),
             shutting_down: false,
@@ -237,7 +231,7 @@ impl Lifecycle {
             Goal::Stopped(reason) => {
                 self.wanted = wanted;
                 if reason == Some(Reason::Replaced) {
-                    self.reopened = Some(now);
+                    self.budget.note_reopen(now);
                 }
                 self.history.handle_asked();
                 self.goal = Goal::Online(Priority::Asked);
@@ -276,7 +270,7 @@ impl Lifecycle {
     fn reconnect(&mut self) {
         match self.goal {
             Goal::Online(_) if self.is_online() && self.may_reopen() => {
-                self.reopened = Some(self.now);
+                self.budget.note_reopen(self.now);
                 self.leave(Leaving::Reopen);
                 self.goal = Goal::Online(Priority::Asked);
             }
@@ -519,7 +513,9 @@ impl Lifecycle {
         });
         let goal = match self.goal {
             Goal::Wait { until, .. } => Some(until),
-            Goal::Online(_) if self.session.is_none() && self.job.is_none() => self.opens_again_at(),
+            Goal::Online(_) if self.session.is_none() && self.job.is_none() => {
+                self.budget.opens_again_at(self.now)
+            }
             _ => None,
         };
         let wiping = matches!(self.goal, Goal::Online(_) | Goal::LoggedOut { .. })
@@ -669,7 +665,7 @@ impl Lifecycle {
             Keys::Unknown => Some(Job::LoadKeys),
             Keys::Nothing | Keys::Unpaired if !self.is_pairing_wanted() => None,
             Keys::Nothing | Keys::Unpaired if !self.registry.pairing => Some(Job::RecordPairing),
-            _ if self.opens_again_at().is_some() => None,
+            _ if self.budget.opens_again_at(self.now).is_some() => None,
             _ if !self.holds_turn => Some(Job::TakeTurn(priority)),
             _ => Some(Job::Open),
         }
@@ -686,10 +682,7 @@ impl Lifecycle {
         self.job = Some(job);
         match job {
             Job::Open => {
-                if self.opened.len() == self.settings.retry.opens_a_minute.max(1) {
-                    self.opened.pop_front();
-                }
-                self.opened.push_back(self.now);
+                self.budget.note_open(self.now);
                 if self.keys == Keys::Nothing {
                     self.keys = Keys::Unpaired;
                 }
@@ -803,36 +796,25 @@ impl Lifecycle {
     /// Opens a session because a client asked for it: now, or when the last one that was asked for is old
     /// enough.
     fn reopen(&mut self) {
-        let soonest = self
-            .reopened
-            .map(|reopened| reopened + self.settings.retry.reopen_interval);
         self.history.handle_asked();
-        self.goal = match soonest.filter(|soonest| self.now < *soonest) {
+        self.goal = match self.budget.reopens_again_at(self.now) {
             Some(until) => Goal::Wait {
                 until,
                 why: WaitReason::Lost,
             },
             None => {
-                self.reopened = Some(self.now);
+                self.budget.note_reopen(self.now);
                 Goal::Online(Priority::Asked)
             }
         };
     }
 
     fn may_reopen(&self) -> bool {
-        self.reopened
-            .is_none_or(|reopened| self.now >= reopened + self.settings.retry.reopen_interval)
+        self.budget.reopens_again_at(self.now).is_none()
     }
 
     fn is_pairing_wanted(&self) -> bool {
         self.wanted.is_some_and(|(_, until)| self.now < until)
-    }
-
-    /// When the next session may be opened, if not now.
-    fn opens_again_at(&self) -> Option<Instant> {
-        let full = self.opened.len() >= self.settings.retry.opens_a_minute.max(1);
-        let again = *self.opened.front().filter(|_| full)? + Duration::from_secs(60);
-        (self.now < again).then_some(again)
     }
 }
 

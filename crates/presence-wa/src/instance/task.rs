@@ -10,20 +10,22 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use presence_core::{Availability, ChatJid, Indicators, InstanceId, PhoneNumber, Policy, Refused, Transmit};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
 use super::job::{Action, Answer, Job, JobDone};
 use super::jobs::{self, JobContext, JobEnd};
 use super::lifecycle::Lifecycle;
+use super::link_code::CodeRequest;
 use super::lookups::{LookUp, look_up};
 use super::message::{Message, PresenceRequest, ShownIn};
 use super::numbers::{Address, Found, NumberSettings, Numbers, Route};
 use super::published::{GivenCode, Published, QrCode};
+use super::stanza::{StanzaWrite, WriteError};
 use crate::context::FleetContext;
 use crate::error::{ReconnectError, ShowError};
 use crate::login_limiter::LoginTurn;
-use crate::pairing::{LinkCode, PairWith, PairingUpdate};
+use crate::pairing::{PairWith, PairingUpdate};
 use crate::session::{End, Online, SendError, Session, SessionState};
 use crate::status::{InstanceState, Reason};
 
@@ -50,7 +52,7 @@ pub(super) struct InstanceTask {
     ready: VecDeque<PresenceRequest>,
     /// The request whose command was given to the indicators, and whose stanza is not yet written.
     begun: Option<(PresenceRequest, Address)>,
-    write: Option<Write>,
+    write: Option<StanzaWrite>,
     look_ups: FuturesUnordered<LookUp>,
     code: Option<CodeRequest>,
     waiting: Waiting,
@@ -65,27 +67,6 @@ struct OpenSession {
     session: Arc<dyn Session>,
     state: watch::Receiver<SessionState>,
     online: Option<Online>,
-}
-
-/// A stanza on its way to the socket.
-struct Write {
-    transmit: Transmit,
-    done: BoxFuture<'static, Result<(), WriteError>>,
-}
-
-/// A link code that the session was asked for.
-struct CodeRequest {
-    phone: PhoneNumber,
-    given: BoxFuture<'static, Option<LinkCode>>,
-}
-
-/// Why a stanza was not written.
-#[derive(Debug, thiserror::Error)]
-enum WriteError {
-    #[error("the session did not take it in time")]
-    TooSlow,
-    #[error(transparent)]
-    Failed(SendError),
 }
 
 /// Who waits for an answer of the lifecycle.
@@ -147,11 +128,11 @@ impl InstanceTask {
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.stopping => self.stop(),
-                written = write_done(&mut self.write) => self.handle_written(written),
+                written = StanzaWrite::done(&mut self.write) => self.handle_written(written),
                 state = session_state(&mut self.session) => self.handle_session(&state),
                 ended = some(&mut self.job) => self.handle_job(ended),
                 Some((person, found)) = self.look_ups.next() => self.handle_found(&person, found),
-                given = code_given(&mut self.code) => self.handle_code(given),
+                given = CodeRequest::given(&mut self.code) => self.handle_code(given),
                 Ok(()) = self.keep_online.changed() => {
                     let keep = *self.keep_online.borrow_and_update();
                     self.indicators.handle_keep_online(now(), keep);
@@ -211,8 +192,7 @@ impl InstanceTask {
             };
             if let Some(transmit) = self.indicators.poll_transmit() {
                 let limit = self.fleet.settings.send_timeout;
-                let done = write(Arc::clone(session), transmit.clone(), limit);
-                self.write = Some(Write { transmit, done });
+                self.write = Some(StanzaWrite::begin(Arc::clone(session), transmit, limit));
                 return;
             }
             if let Some((request, _)) = self.begun.take() {
@@ -512,8 +492,7 @@ impl InstanceTask {
         }
         let (instance, session) = (self.instance, Arc::clone(&open.session));
         let limit = self.fleet.settings.login_timeout;
-        let given = Box::pin(async move { link_code(instance, &*session, phone, limit).await });
-        self.code = Some(CodeRequest { phone, given });
+        self.code = Some(CodeRequest::begin(instance, session, phone, limit));
     }
 
     /// Nobody can scan or enter the codes any more.
@@ -620,62 +599,6 @@ fn new_indicators(fleet: &FleetContext, keep_online: bool) -> Indicators {
         keep_online,
     };
     Indicators::new(fleet.settings.timing, policy)
-}
-
-fn write(
-    session: Arc<dyn Session>,
-    transmit: Transmit,
-    limit: Duration,
-) -> BoxFuture<'static, Result<(), WriteError>> {
-    Box::pin(async move {
-        let send = async {
-            match &transmit {
-                Transmit::ChatState { chat, state } => session.send_chat_state(chat, *state).await,
-                Transmit::Availability(availability) => session.set_availability(*availability).await,
-            }
-        };
-        match timeout(limit, send).await {
-            Ok(sent) => sent.map_err(WriteError::Failed),
-            Err(_) => Err(WriteError::TooSlow),
-        }
-    })
-}
-
-async fn link_code(
-    instance: InstanceId,
-    session: &dyn Session,
-    phone: PhoneNumber,
-    limit: Duration,
-) -> Option<LinkCode> {
-    match timeout(limit, session.request_link_code(&phone)).await {
-        Ok(Ok(code)) => Some(code),
-        Ok(Err(error)) => {
-            warn!(instance.id = %instance, error = &error as &dyn std::error::Error, "no link code was given");
-            None
-        }
-        Err(_) => {
-            warn!(instance.id = %instance, "WhatsApp gave no link code in time");
-            None
-        }
-    }
-}
-
-async fn write_done(write: &mut Option<Write>) -> (Transmit, Result<(), WriteError>) {
-    let Some(pending_write) = write else {
-        return pending().await;
-    };
-    let written = (&mut pending_write.done).await;
-    let done = write.take().expect("it was there");
-    (done.transmit, written)
-}
-
-async fn code_given(code: &mut Option<CodeRequest>) -> GivenCode {
-    let Some(request) = code else {
-        return pending().await;
-    };
-    let (phone, given) = (request.phone, (&mut request.given).await);
-    *code = None;
-    GivenCode { phone, code: given }
 }
 
 async fn session_state(session: &mut Option<OpenSession>) -> SessionState {

@@ -2,6 +2,8 @@
 
 mod properties;
 
+use std::time::Duration;
+
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
