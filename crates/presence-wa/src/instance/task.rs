@@ -178,9 +178,10 @@ impl InstanceTask {
         if !self.lifecycle.holds_turn() {
             self.turn = None;
         }
-        self.answer();
         self.ask_for_code();
+        // In this order: who was told of something looks at it next.
         self.publish();
+        self.answer();
     }
 
     /// Begins the next stanza's write, if none is under way: what the indicators want sent, then what the next
@@ -256,8 +257,10 @@ impl InstanceTask {
                 if let PairWith::LinkCode(phone) = how {
                     self.forget_code(phone);
                 }
-                let _ = reply.send(self.lifecycle.handle_connect(now, how));
-                self.changed = true;
+                let begun = self.lifecycle.handle_connect(now, how);
+                // The caller watches from here on, and must not see what was before.
+                self.publish();
+                let _ = reply.send(begun);
             }
             Message::Reconnect { reply } => {
                 self.waiting.reconnect.push(reply);
