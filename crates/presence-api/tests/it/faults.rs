@@ -79,6 +79,7 @@ fn faults() -> Vec<(FaultKind, Then)> {
         (failure(503), Then::Retries),
         (failure(504), Then::Retries),
         (failure(799), Then::Retries),
+        (FaultKind::FailureWithoutReason, Then::Retries),
     ]
 }
 
