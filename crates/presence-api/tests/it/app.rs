@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use presence_api::{HttpSettings, Instances, Limits, Server};
-use presence_sandbox::{Number, Sandbox, Spell, World};
+use presence_sandbox::{Builder, Number, Sandbox, Spell, World};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
 use presence_wa::{
     Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, RetrySettings, WhatsApp, WhatsAppConfig,
@@ -38,17 +39,22 @@ pub(crate) struct TestApp {
     pub(crate) registry: Arc<Store>,
     /// The token of the one account there is at first.
     pub(crate) token: String,
+    /// The device keys too: they outlive a restart.
+    whatsapp: Arc<WhatsApp>,
+    dials: Arc<AtomicUsize>,
+    fleet: FleetSettings,
     /// What its instances will be made of.
     not_open: Mutex<Option<Ingredients>>,
 }
 
-type Ingredients = (Arc<dyn Registry>, WhatsApp, FleetSettings);
+type Ingredients = (Arc<dyn Registry>, FleetSettings);
 
 /// What a test may change before the start.
 pub(crate) struct Options {
     pub(crate) http: HttpSettings,
     pub(crate) fleet: FleetSettings,
     pub(crate) quota: Option<u32>,
+    pub(crate) sandbox: Builder,
 }
 
 /// Rate limits are off; reconnecting takes next to no time.
@@ -78,6 +84,7 @@ impl Default for Options {
                 ..FleetSettings::default()
             },
             quota: None,
+            sandbox: Sandbox::builder(),
         }
     }
 }
@@ -118,21 +125,46 @@ impl TestApp {
     }
 
     fn not_open(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
-        let sandbox = Arc::new(Sandbox::builder().detached());
+        let sandbox = Arc::new(options.sandbox.detached());
         let url = "ws://sandbox.invalid/ws/chat".parse().unwrap();
         let edge = Edge::Sandbox {
             url,
             key: sandbox.edge_key(),
         };
         let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
-        let whatsapp = whatsapp.with_dial(Arc::new(Pipe(Arc::clone(&sandbox))));
+        let dials = Arc::new(AtomicUsize::new(0));
+        let pipe = Pipe {
+            sandbox: Arc::clone(&sandbox),
+            dials: Arc::clone(&dials),
+        };
         Self {
             server: Server::new(options.http),
             sandbox,
             registry,
             token,
-            not_open: Mutex::new(Some((seen, whatsapp, options.fleet))),
+            whatsapp: Arc::new(whatsapp.with_dial(Arc::new(pipe))),
+            dials,
+            fleet: options.fleet.clone(),
+            not_open: Mutex::new(Some((seen, options.fleet))),
         }
+    }
+
+    /// Stops the service, and starts another over the same registry, keys and WhatsApp.
+    pub(crate) async fn restart(self) -> Self {
+        self.server.stop(secs(5.0)).await;
+        let seen = self.registry.clone();
+        let app = Self {
+            server: Server::new(Options::default().http),
+            not_open: Mutex::new(Some((seen, self.fleet.clone()))),
+            ..self
+        };
+        app.open().await;
+        app
+    }
+
+    /// How many connections to WhatsApp were opened.
+    pub(crate) fn dials(&self) -> usize {
+        self.dials.load(Ordering::Relaxed)
     }
 
     /// A service that has only begun to start, until it is [`open`](Self::open).
@@ -144,8 +176,8 @@ impl TestApp {
 
     /// Gives the service its instances.
     pub(crate) async fn open(&self) {
-        let (registry, whatsapp, fleet) = self.not_open.lock().unwrap().take().expect("it is opened once");
-        let instances = Instances::open(registry, PinnedEdge::Sandbox, Arc::new(whatsapp), fleet).await;
+        let (registry, fleet) = self.not_open.lock().unwrap().take().expect("it is opened once");
+        let instances = Instances::open(registry, PinnedEdge::Sandbox, self.whatsapp.clone(), fleet).await;
         self.server.open(instances);
     }
 
@@ -242,6 +274,18 @@ impl TestApp {
         assert_eq!(reply.status, 200, "{}", reply.text);
     }
 
+    /// Asks `shop` for `state` in the chat of `number`.
+    pub(crate) async fn presence(&self, number: &str, state: &str, duration: u64) -> Reply {
+        let body = json!({"number": number, "state": state, "duration": duration});
+        self.post("/api/chat/presence/shop").json(&body).send().await
+    }
+
+    /// What `list` says of the connection of `name`.
+    pub(crate) async fn connection_of(&self, name: &str) -> Value {
+        let path = format!("/api/instance/list?instanceName={name}");
+        self.get(&path).send().await.json()["instances"][0]["connection"].clone()
+    }
+
     /// What `list` says of the state of `name`.
     pub(crate) async fn state(&self, name: &str) -> String {
         let reply = self
@@ -298,6 +342,15 @@ impl TestApp {
             .into_iter()
             .filter(|(_, stanza)| stanza.starts_with("<chatstate"))
             .collect()
+    }
+
+    /// How many times `from` has looked somebody up.
+    pub(crate) fn look_ups(&self, from: &str) -> usize {
+        let entries = self.sandbox.journal().entries.into_iter();
+        let from = Some(phone(from));
+        entries
+            .filter(|entry| entry.from == from && entry.stanza.contains("<usync"))
+            .count()
     }
 
     /// When `from` sent a `paused`.
@@ -438,11 +491,15 @@ pub(crate) fn assert_near(found: Duration, expected: Duration) {
 }
 
 /// The way from the client to the sandbox.
-struct Pipe(Arc<Sandbox>);
+struct Pipe {
+    sandbox: Arc<Sandbox>,
+    dials: Arc<AtomicUsize>,
+}
 
 #[async_trait]
 impl Dial for Pipe {
     async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
-        Ok(Box::new(self.0.dial()))
+        self.dials.fetch_add(1, Ordering::Relaxed);
+        Ok(Box::new(self.sandbox.dial()))
     }
 }
