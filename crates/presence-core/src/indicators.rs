@@ -376,14 +376,16 @@ impl Indicators {
         }
     }
 
-    /// A stanza of `chat` was polled: that of the latest command, or one after it.
+    /// A stanza of `chat` was polled: that of the latest command, or one after which that cannot fail any
+    /// more. Names that were taken for one person's and are not may share an address.
     fn note_polled(&mut self, chat: &ChatJid, address: &ChatJid) {
-        if let Some(last) = self.last_command.as_mut().filter(|last| last.chat == *chat) {
-            if last.address.is_none() {
-                last.address = Some(address.clone());
-            } else {
-                self.last_command = None;
-            }
+        let Some(last) = &mut self.last_command else {
+            return;
+        };
+        match &last.address {
+            None if last.chat == *chat => last.address = Some(address.clone()),
+            Some(sent) if last.chat == *chat || sent == address => self.last_command = None,
+            _ => {}
         }
     }
 

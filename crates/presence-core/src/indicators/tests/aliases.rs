@@ -190,6 +190,26 @@ fn a_failed_command_is_void_under_every_name() {
 }
 
 #[test]
+fn a_paused_that_failed_at_a_shared_address_voids_no_command_there() {
+    let mut session = Session::new();
+    session.alias(0.0, "7", "8");
+    session.show(0.0, "7", TYPING, 3);
+    // "8" was not this person after all, but the indicator went there.
+    session.alias(1.0, "7", "9");
+    session.show(2.0, "8", RECORDING, 6);
+    session.wait_until(3.0);
+    session.fail("8");
+    let expected = [
+        "0 8 Composing",
+        "2 8 Recording",
+        "3 8 Paused",
+        "7 8 Recording",
+        "8 8 Paused",
+    ];
+    assert_eq!(session.rest_of_chats(), expected);
+}
+
+#[test]
 fn a_pause_that_meets_an_indicator_of_the_other_name_ends_it() {
     let mut session = Session::new();
     session.show(0.0, "7", TYPING, 60);

@@ -199,20 +199,29 @@ fn a_command_that_failed_before_its_stanza_leaves_what_was_shown() {
 
 #[test]
 fn the_stanza_of_a_command_is_told_from_others() {
-    let mut session = Session::new();
-    assert!(!session.indicators.has_unpolled_command());
-    session.show(0.0, "8", TYPING, 5);
-    let show = Command::Show(TYPING, Hold::from_secs(60));
-    let now = session.start + Duration::from_secs(5);
-    session.indicators.handle_command(now, jid("7"), show).unwrap();
-    // Both are due at the same time, and "7" comes first.
-    let mut commands = Vec::new();
-    while session.indicators.has_unpolled_command() {
-        commands.push(session.indicators.poll_transmit().unwrap());
+    // Both are due at the same time, and go out in the order of their JIDs.
+    for (commanded, polled) in [("7", vec!["7"]), ("9", vec!["8", "9"])] {
+        let mut session = Session::new();
+        assert!(!session.indicators.has_unpolled_command());
+        session.show(0.0, "8", TYPING, 60);
+        session.now = session.start + Duration::from_secs(5);
+        let show = Command::Show(TYPING, Hold::from_secs(60));
+        session
+            .indicators
+            .handle_command(session.now, jid(commanded), show)
+            .unwrap();
+        let mut chats = Vec::new();
+        while session.indicators.has_unpolled_command() {
+            match session.indicators.poll_transmit() {
+                Some(Transmit::ChatState { chat, .. }) => chats.push(chat),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(chats, polled.into_iter().map(jid).collect::<Vec<_>>());
+        // It may fail though others go out after it.
+        session.drain();
+        session.fail(commanded);
+        assert!(!session.indicators.is_shown(&jid(commanded)));
+        assert!(session.indicators.is_shown(&jid("8")));
     }
-    let composing = Transmit::ChatState {
-        chat: jid("7"),
-        state: ChatState::Composing,
-    };
-    assert_eq!(commands, [composing]);
 }
