@@ -20,7 +20,7 @@ const CUSTOMERS: usize = 12;
 /// How many threads pair instances at first, or bring them back.
 const HANDS: usize = 8;
 /// The server's settings: no limits, counters for the leak check.
-const SETTINGS: [&str; 10] = [
+pub(super) const SETTINGS: [&str; 10] = [
     "--metrics",
     "on",
     "--rate-limit",
