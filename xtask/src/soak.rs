@@ -3,11 +3,14 @@
 //! It runs in rounds. In each, workers send random presences while faults strike; then the faults end, every
 //! instance is brought back, and what every phone shows is compared with what the last commands promised. A
 //! round ends with a restart, by SIGTERM or by a crash in turn, and each server's life is searched for leaks.
+//! At last a server is killed while it pairs, and started over an older registry.
 
 mod book;
 mod chaos;
+mod key_lock;
 mod leaks;
 mod pairings;
+mod restarts;
 mod town;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,6 +32,8 @@ const FORGOTTEN: Duration = Duration::from_secs(11);
 const RECOVERY: Duration = Duration::from_secs(60);
 /// How long faults strike in a round, at most.
 const STORM: Duration = Duration::from_secs(30);
+/// How long the device keys are locked in a storm, at most: longer than a stanza may take to be sent.
+const KEYS_LOCKED: Duration = Duration::from_secs(7);
 /// How many threads send presences. Each has its own instances, so that the last command is known.
 const WORKERS: usize = 4;
 
@@ -104,6 +109,7 @@ impl Soak {
             }
         }
         town.close()?;
+        restarts::run(&programs, &mut rng)?;
         say("No phone was wrong, and nothing leaked.");
         Ok(())
     }
@@ -144,11 +150,17 @@ impl Soak {
 
     fn storm_and_calm(town: &Town, rng: &mut StdRng, storm: Duration) -> anyhow::Result<()> {
         let mut chaos = Chaos::new(town);
-        let began = Instant::now();
-        while began.elapsed() < storm {
-            chaos.strike(rng)?;
-            std::thread::sleep(Duration::from_millis(rng.random_range(20..200)));
-        }
+        std::thread::scope(|scope| {
+            let locked = scope.spawn(|| key_lock::hold(town.data(), KEYS_LOCKED.min(storm)));
+            let began = Instant::now();
+            while began.elapsed() < storm {
+                chaos.strike(rng)?;
+                std::thread::sleep(Duration::from_millis(rng.random_range(20..200)));
+            }
+            locked
+                .join()
+                .expect("the lock reports its failures, it does not panic")
+        })?;
         let stuck = chaos.end()?;
         town.recover(&stuck, RECOVERY)?;
         // What was lost with a connection is still on the phones, until they hide it by themselves.
