@@ -24,7 +24,33 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let doc = cmd!(shell, "cargo doc --locked --workspace --no-deps");
         run_one(doc.env("RUSTDOCFLAGS", "-D warnings"))
     })?;
+    step("alone", || each_builds_alone(&shell))?;
     step("test", || run_one(cmd!(shell, "cargo test --locked --workspace")))
+}
+
+/// Builds each crate by itself, so that none lives on a feature that only another crate of the workspace
+/// switches on: first as its users do, with each of its features in turn and without what only its tests
+/// bring, then with its tests.
+fn each_builds_alone(shell: &Shell) -> anyhow::Result<()> {
+    let metadata = tidy::metadata()?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists packages")?;
+    for package in packages {
+        let name = package["name"].as_str().context("a package has a name")?;
+        run_one(cmd!(shell, "cargo check --locked --package {name}"))?;
+        let features = package["features"]
+            .as_object()
+            .context("a package lists features")?;
+        for feature in features.keys().filter(|feature| *feature != "default") {
+            run_one(cmd!(
+                shell,
+                "cargo check --locked --package {name} --no-default-features --features {feature}"
+            ))?;
+        }
+        run_one(cmd!(shell, "cargo check --locked --package {name} --all-targets"))?;
+    }
+    Ok(())
 }
 
 fn run_one(mut cargo: Cmd<'_>) -> anyhow::Result<()> {

@@ -8,6 +8,7 @@ mod api;
 mod ci;
 mod clients;
 mod demo;
+mod mutants;
 mod service;
 mod soak;
 mod tidy;
@@ -34,8 +35,9 @@ enum Command {
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
     Clients(clients::Clients),
-    /// Runs what a change must pass: formatting, clippy, docs, tests, tidy.
+    /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
+    Mutants(mutants::Mutants),
     /// Checks what no compiler does: who depends on whom, what lies where, that each file says what it is.
     Tidy,
 }
@@ -57,6 +59,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
         Command::Ci => ci::run(),
+        Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),
     }
 }

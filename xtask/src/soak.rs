@@ -3,10 +3,14 @@
 //! It runs in rounds. In each, workers send random presences while faults strike; then the faults end, every
 //! instance is brought back, and what every phone shows is compared with what the last commands promised. A
 //! round ends with a restart, by SIGTERM or by a crash in turn, and each server's life is searched for leaks.
+//! At last a server is killed while it pairs, and started over an older registry.
 
 mod book;
 mod chaos;
+mod key_lock;
 mod leaks;
+mod pairings;
+mod restarts;
 mod town;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +32,8 @@ const FORGOTTEN: Duration = Duration::from_secs(11);
 const RECOVERY: Duration = Duration::from_secs(60);
 /// How long faults strike in a round, at most.
 const STORM: Duration = Duration::from_secs(30);
+/// How long the device keys are locked in a storm, at most: longer than a stanza may take to be sent.
+const KEYS_LOCKED: Duration = Duration::from_secs(7);
 /// How many threads send presences. Each has its own instances, so that the last command is known.
 const WORKERS: usize = 4;
 
@@ -42,10 +48,17 @@ pub(crate) struct Soak {
     /// Repeats the commands and faults of an earlier run; drawn by chance otherwise.
     #[arg(long)]
     seed: Option<u64>,
+    /// Instead of that, pairs N new instances, eight at a time, and deletes each when it is online; none may be
+    /// lost. 1000 take about two minutes.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "seed"])]
+    pairings: Option<usize>,
 }
 
 impl Soak {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
+        if let Some(count) = self.pairings {
+            return pairings::run(&Programs::build("off")?, count);
+        }
         let seed = self.seed.unwrap_or_else(|| rand::rng().random());
         self.soak(seed)
             .with_context(|| format!("the soak failed; `--seed {seed}` repeats it"))
@@ -96,6 +109,7 @@ impl Soak {
             }
         }
         town.close()?;
+        restarts::run(&programs, &mut rng)?;
         say("No phone was wrong, and nothing leaked.");
         Ok(())
     }
@@ -136,11 +150,17 @@ impl Soak {
 
     fn storm_and_calm(town: &Town, rng: &mut StdRng, storm: Duration) -> anyhow::Result<()> {
         let mut chaos = Chaos::new(town);
-        let began = Instant::now();
-        while began.elapsed() < storm {
-            chaos.strike(rng)?;
-            std::thread::sleep(Duration::from_millis(rng.random_range(20..200)));
-        }
+        std::thread::scope(|scope| {
+            let locked = scope.spawn(|| key_lock::hold(town.data(), KEYS_LOCKED.min(storm)));
+            let began = Instant::now();
+            while began.elapsed() < storm {
+                chaos.strike(rng)?;
+                std::thread::sleep(Duration::from_millis(rng.random_range(20..200)));
+            }
+            locked
+                .join()
+                .expect("the lock reports its failures, it does not panic")
+        })?;
         let stuck = chaos.end()?;
         town.recover(&stuck, RECOVERY)?;
         // What was lost with a connection is still on the phones, until they hide it by themselves.

@@ -7,6 +7,12 @@ use serde_json::{Value, json};
 
 use super::town::Town;
 
+/// The codes with which WhatsApp refuses a login: unlinked (401, 403, 406), outdated (405), for now, for good.
+/// A ban (402) is a fault of its own.
+const FAILURES: [u16; 17] = [
+    400, 401, 403, 405, 406, 409, 413, 414, 415, 418, 429, 500, 501, 502, 503, 504, 599,
+];
+
 /// Strikes a town, and remembers what does not heal by itself.
 pub(super) struct Chaos<'a> {
     town: &'a Town,
@@ -33,9 +39,15 @@ impl<'a> Chaos<'a> {
             4 => json!({ "kind": "stream_error", "code": 429, "hang_up": false }),
             5 => json!({ "kind": "stream_error", "code": 515 }),
             6 => json!({ "kind": "stream_end" }),
-            7 => json!({ "kind": "failure", "reason": 503, "when": "login", "times": 2 }),
-            8 => json!({ "kind": "failure", "reason": 409, "when": "login", "times": 1 }),
-            9 => json!({ "kind": "failure", "reason": 405, "when": "login", "times": 1 }),
+            7 | 8 => {
+                let reason = FAILURES[rng.random_range(0..FAILURES.len())];
+                self.strike_at_login(&json!({ "kind": "failure", "reason": reason }), number)?;
+                return Ok(());
+            }
+            9 => {
+                self.strike_at_login(&json!({ "kind": "failure_without_reason" }), number)?;
+                return Ok(());
+            }
             10 => json!({ "kind": "replaced" }),
             11 => json!({ "kind": "refuse", "times": 2 }),
             12 => json!({ "kind": "withhold", "answers": [withheld(rng)], "times": 1 }),
@@ -56,6 +68,16 @@ impl<'a> Chaos<'a> {
         };
         fault["account"] = json!(number.to_string());
         self.add(&fault)
+    }
+
+    /// Refuses the next login of an account, and makes it log in.
+    fn strike_at_login(&self, refusal: &Value, number: u64) -> anyhow::Result<()> {
+        let mut fault = refusal.clone();
+        fault["when"] = json!("login");
+        fault["times"] = json!(1);
+        fault["account"] = json!(number.to_string());
+        self.add(&fault)?;
+        self.add(&json!({ "kind": "drop", "account": number.to_string() }))
     }
 
     fn strike_all(&self, rng: &mut StdRng) -> anyhow::Result<()> {

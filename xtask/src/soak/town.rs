@@ -19,8 +19,10 @@ use crate::service::{Programs, Sandbox, Server};
 const CUSTOMERS: usize = 12;
 /// How many threads pair instances at first, or bring them back.
 const HANDS: usize = 8;
+/// The longest wait for its next attempt that an instance is left alone with, in seconds.
+const LONG_WAIT: u64 = 15;
 /// The server's settings: no limits, counters for the leak check.
-const SETTINGS: [&str; 10] = [
+pub(super) const SETTINGS: [&str; 10] = [
     "--metrics",
     "on",
     "--rate-limit",
@@ -83,6 +85,11 @@ impl Town {
 
     pub(super) fn size(&self) -> usize {
         self.chats.len()
+    }
+
+    /// The server's data directory.
+    pub(super) fn data(&self) -> &Path {
+        self.data.path()
     }
 
     pub(super) fn control(&self) -> &Api {
@@ -169,7 +176,8 @@ impl Town {
     }
 
     /// Brings every instance back, as an operator would: `reconnect` where there is a session, pairing where
-    /// it was logged out. `stuck` ones look connected, but their peer has gone deaf.
+    /// it was logged out. `stuck` ones look connected, but their peer has gone deaf. One that WhatsApp told to
+    /// wait longer than this has time is logged out and paired anew.
     pub(super) fn recover(&self, stuck: &[usize], patience: Duration) -> anyhow::Result<()> {
         let began = Instant::now();
         for &instance in stuck {
@@ -180,7 +188,7 @@ impl Town {
         loop {
             let states = self.states()?;
             let down: Vec<usize> = (0..self.size())
-                .filter(|&instance| states[instance] != "connected")
+                .filter(|&instance| states[instance].name != "connected")
                 .collect();
             if down.is_empty() {
                 return Ok(());
@@ -191,7 +199,7 @@ impl Town {
                     "{} instances did not recover, {} is {}",
                     down.len(),
                     name(first),
-                    states[first]
+                    states[first].display
                 );
             }
             // Asking again at once would only cancel what the first asking began.
@@ -201,9 +209,15 @@ impl Town {
             let due: Vec<usize> = down.into_iter().filter(due).collect();
             due.iter()
                 .for_each(|&instance| asked[instance] = Some(Instant::now()));
-            self.for_each(due, |instance| match states[instance].as_str() {
+            self.for_each(due, |instance| match states[instance].name.as_str() {
                 "loggedout" => {
                     self.unlinked(instance);
+                    self.pair(instance)
+                }
+                _ if waits_long(&states[instance].display) => {
+                    self.unlinked(instance);
+                    self.api
+                        .delete(&format!("/api/instance/logout/{}", name(instance)))?;
                     self.pair(instance)
                 }
                 _ => {
@@ -298,18 +312,19 @@ impl Town {
             .map(drop)
     }
 
-    fn states(&self) -> anyhow::Result<Vec<String>> {
+    fn states(&self) -> anyhow::Result<Vec<State>> {
         let list = self.api.get("/api/instance/list")?;
-        let mut states = vec![String::new(); self.size()];
+        let mut states = vec![State::default(); self.size()];
         for item in list["instances"].as_array().context("list gave no instances")? {
             let instance = item["name"]
                 .as_str()
                 .and_then(|name| name.strip_prefix("soak-")?.parse().ok());
             let instance: usize = instance.context("list gave an instance that nobody created")?;
-            states[instance] = item["connection"]["state"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned();
+            let text = |key| item["connection"][key].as_str().unwrap_or_default().to_owned();
+            states[instance] = State {
+                name: text("state"),
+                display: text("displayStatus"),
+            };
         }
         Ok(states)
     }
@@ -340,6 +355,23 @@ impl Town {
     }
 }
 
+/// What `list` says of an instance.
+#[derive(Clone, Default)]
+struct State {
+    name: String,
+    display: String,
+}
+
+/// Whether a `displayStatus` names a next attempt that is further off than a few back-offs.
+fn waits_long(display: &str) -> bool {
+    let wait = display
+        .split_once("next attempt in ")
+        .and_then(|(_, wait)| wait.split_once(' '));
+    wait.is_some_and(|(count, unit)| {
+        unit != "s" || count.parse::<u64>().is_ok_and(|seconds| seconds > LONG_WAIT)
+    })
+}
+
 fn name(instance: usize) -> String {
     format!("soak-{instance}")
 }
@@ -347,4 +379,30 @@ fn name(instance: usize) -> String {
 /// A page is never left half written, so a poisoned lock guards a good one.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    //! How a wait is read.
+
+    use super::*;
+
+    #[test]
+    fn minutes_and_many_seconds_are_long_and_a_status_without_an_attempt_is_none() {
+        for (display, long) in [
+            ("connecting: connection lost, next attempt in 4 s", false),
+            ("connecting: connection lost, next attempt in 40 s", true),
+            (
+                "disconnected: refused by WhatsApp for now (code 429), next attempt in 1 min 2 s",
+                true,
+            ),
+            (
+                "disconnected: refused by WhatsApp with code 409, tried once more in 1 h 0 min",
+                false,
+            ),
+            ("connecting", false),
+        ] {
+            assert_eq!(waits_long(display), long, "{display}");
+        }
+    }
 }
