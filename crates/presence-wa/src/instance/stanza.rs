@@ -13,7 +13,17 @@ use crate::session::{SendError, Session};
 /// A stanza on its way to the socket.
 pub(super) struct StanzaWrite {
     pub(super) transmit: Transmit,
+    /// It is what a client's command asked for, and not a re-send or a deadline's.
+    pub(super) is_commands: bool,
     done: BoxFuture<'static, Result<(), WriteError>>,
+}
+
+/// What became of a stanza.
+pub(super) struct Written {
+    pub(super) transmit: Transmit,
+    /// As [`StanzaWrite::is_commands`].
+    pub(super) is_commands: bool,
+    pub(super) written: Result<(), WriteError>,
 }
 
 /// Why a stanza was not written.
@@ -27,19 +37,32 @@ pub(super) enum WriteError {
 
 impl StanzaWrite {
     /// Begins to write `transmit`. A peer that does not read is waited for no longer than `limit`.
-    pub(super) fn begin(session: Arc<dyn Session>, transmit: Transmit, limit: Duration) -> Self {
+    pub(super) fn begin(
+        session: Arc<dyn Session>,
+        transmit: Transmit,
+        is_commands: bool,
+        limit: Duration,
+    ) -> Self {
         let done = write(session, transmit.clone(), limit);
-        Self { transmit, done }
+        Self {
+            transmit,
+            is_commands,
+            done,
+        }
     }
 
     /// Returns when the stanza of `write` is written or not, and takes it out of there.
-    pub(super) async fn done(write: &mut Option<Self>) -> (Transmit, Result<(), WriteError>) {
+    pub(super) async fn done(write: &mut Option<Self>) -> Written {
         let Some(under_way) = write else {
             return pending().await;
         };
         let written = (&mut under_way.done).await;
         let under_way = write.take().expect("it was there");
-        (under_way.transmit, written)
+        Written {
+            transmit: under_way.transmit,
+            is_commands: under_way.is_commands,
+            written,
+        }
     }
 }
 

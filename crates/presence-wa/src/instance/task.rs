@@ -21,7 +21,7 @@ use super::lookups::{LookUp, look_up};
 use super::message::{Message, PresenceRequest, ShownIn};
 use super::numbers::{Address, Found, NumberSettings, Numbers, Route};
 use super::published::{GivenCode, Published, QrCode};
-use super::stanza::{StanzaWrite, WriteError};
+use super::stanza::{StanzaWrite, WriteError, Written};
 use crate::context::FleetContext;
 use crate::error::{ReconnectError, ShowError};
 use crate::login_limiter::LoginTurn;
@@ -191,9 +191,17 @@ impl InstanceTask {
             let Some(session) = self.session.as_ref().map(|open| &open.session) else {
                 return self.refuse_all();
             };
+            let commanded = self.indicators.has_unpolled_command();
             if let Some(transmit) = self.indicators.poll_transmit() {
+                // Known by the command and not by its address: a `paused` goes where the indicator was.
+                let is_commands = commanded && !self.indicators.has_unpolled_command();
                 let limit = self.fleet.settings.send_timeout;
-                self.write = Some(StanzaWrite::begin(Arc::clone(session), transmit, limit));
+                self.write = Some(StanzaWrite::begin(
+                    Arc::clone(session),
+                    transmit,
+                    is_commands,
+                    limit,
+                ));
                 return;
             }
             if let Some((request, _)) = self.begun.take() {
@@ -313,10 +321,15 @@ impl InstanceTask {
         }
     }
 
-    fn handle_written(&mut self, (transmit, written): (Transmit, Result<(), WriteError>)) {
+    fn handle_written(&mut self, stanza: Written) {
+        let Written {
+            transmit,
+            is_commands,
+            written,
+        } = stanza;
         match (written, &transmit) {
-            (Ok(()), Transmit::ChatState { chat, .. }) => {
-                if let Some((request, address)) = self.begun.take_if(|(_, address)| address.to == *chat) {
+            (Ok(()), Transmit::ChatState { .. }) => {
+                if let Some((request, address)) = self.begun.take_if(|_| is_commands) {
                     request.answer(Ok(ShownIn {
                         chat: address.chat,
                         unknown: address.unknown,
@@ -330,7 +343,7 @@ impl InstanceTask {
             }
             (Err(error), _) => {
                 warn!(instance.id = %self.instance, error = &error as &dyn std::error::Error, "a stanza could not be written");
-                self.fail_write(&transmit);
+                self.fail_write(&transmit, is_commands);
                 self.lifecycle.handle_faulty_session(Instant::now());
                 self.changed = true;
             }
@@ -339,14 +352,13 @@ impl InstanceTask {
 
     /// The session takes no stanza any more, and did not take `transmit`. What a client asked for with it, or
     /// was about to, is void.
-    fn fail_write(&mut self, transmit: &Transmit) {
+    fn fail_write(&mut self, transmit: &Transmit, is_commands: bool) {
         let begun = self.begun.take();
-        let asked = begun.as_ref().map(|(_, address)| &address.to);
-        if let Some(chat) = asked {
-            self.indicators.handle_failure(now(), chat);
+        if let Some((_, address)) = &begun {
+            self.indicators.handle_failure(now(), &address.to);
         }
         if let Transmit::ChatState { chat, .. } = transmit
-            && asked != Some(chat)
+            && !is_commands
         {
             self.indicators.handle_failure(now(), chat);
         }
@@ -402,7 +414,7 @@ impl InstanceTask {
     fn drop_session(&mut self) {
         self.session = None;
         if let Some(write) = self.write.take() {
-            self.fail_write(&write.transmit);
+            self.fail_write(&write.transmit, write.is_commands);
         }
         self.indicators.handle_session_down(now());
         if self.farewell_until.is_some() {

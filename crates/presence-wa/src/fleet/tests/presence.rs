@@ -96,6 +96,29 @@ async fn what_was_shown_under_the_number_as_given_goes_on_under_the_one_that_wha
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_goes_where_the_indicator_was_shown_and_is_answered() {
+    let (fleet, world) = online().await;
+    answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
+    let start = Instant::now();
+    fleet
+        .show(DEVICE, &presence(BRAZILIAN, "typing", 60))
+        .await
+        .unwrap();
+    // The answer comes after the indicator was shown under the number as given, and before a re-send.
+    sleep(2 * SECOND).await;
+    let paused = fleet
+        .show(DEVICE, &presence(BRAZILIAN, "pause", 0))
+        .await
+        .unwrap();
+    assert_eq!(paused.chat().as_str(), CANONICAL);
+    sleep(60 * SECOND).await;
+    assert_eq!(
+        world.timeline(DEVICE, start),
+        "2 available, 2 composing 01, 4 paused 01, 14 unavailable"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_that_wait_for_one_look_up_are_carried_out_in_the_order_they_came() {
     let (fleet, world) = online().await;
     answer(&world, 3 * SECOND, Some(Some(CANONICAL)));
