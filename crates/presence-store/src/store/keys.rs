@@ -13,7 +13,7 @@ use crate::key_check::{CheckKeysError, KeyCheck, UnknownKeys};
 impl Store {
     /// Compares the registry with the device keys beside it, as a server must before it opens any. Instances
     /// whose keys are of a later pairing than the registry knows are logged out no longer; deleted ones that
-    /// have keys again are back in [`deleted_unwiped`](Registry::deleted_unwiped); and no number that the key
+    /// have keys again are back in [`deleted_unwiped`](crate::Registry::deleted_unwiped); and no number that the key
     /// file names is given to a new instance.
     ///
     /// # Errors
