@@ -9,7 +9,7 @@ use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 
-/// Shows an indicator, or ends it. Answered once the stanza is written; the driver ends the indicator later.
+/// Shows an indicator, or ends it. Answered once the stanza is written; the instance's task ends the indicator later.
 pub(super) async fn chat_presence(
     instances: &Instances,
     instance: &Instance,

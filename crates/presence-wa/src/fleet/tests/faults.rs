@@ -1,4 +1,4 @@
-//! What WhatsApp and networks do to a session, and what the keeper makes of it.
+//! What WhatsApp and networks do to a session, and what the fleet makes of it.
 
 use super::*;
 use crate::backoff::Backoff;
