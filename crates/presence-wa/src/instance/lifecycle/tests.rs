@@ -8,7 +8,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::session::Online;
+use crate::instance::job::JobDone;
+use crate::session::{End, Identity, Online, SessionState};
+use crate::status::InstanceState;
 
 fn identity() -> Identity {
     Identity {
