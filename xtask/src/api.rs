@@ -22,13 +22,13 @@ pub(crate) struct Answer {
 
 impl Api {
     /// The longest call is one that waits for a QR code, a minute.
-    const PATIENCE: Duration = Duration::from_secs(70);
+    const REQUEST_TIMEOUT: Duration = Duration::from_secs(70);
 
     /// The API at `base`; `token` goes with every call, and may be empty where none is needed.
     pub(crate) fn new(base: impl Into<String>, token: impl Into<String>) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Self::PATIENCE))
+            .timeout_global(Some(Self::REQUEST_TIMEOUT))
             .build();
         Self {
             agent: config.into(),

@@ -15,7 +15,7 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::service::{Programs, say};
-use checks::{Outcome, Row};
+use checks::{CheckResult, Row};
 use install::Installed;
 
 #[derive(Args)]
@@ -75,7 +75,7 @@ impl Clients {
         print(&columns);
         let failed = columns.iter().flat_map(|(_, rows)| rows);
         let failed = failed
-            .filter(|row| matches!(row.outcome, Outcome::Failed(_)))
+            .filter(|row| matches!(row.result, CheckResult::Failed(_)))
             .count();
         ensure!(failed == 0, "{failed} checks failed");
         Ok(())
@@ -130,9 +130,9 @@ fn print(columns: &[(Client, Vec<Row>)]) {
     for (at, row) in columns[0].1.iter().enumerate() {
         let outcomes = columns
             .iter()
-            .map(|(_, rows)| match rows.get(at).map(|row| &row.outcome) {
-                Some(Outcome::Passed) => "yes".to_owned(),
-                Some(Outcome::Failed(why)) => format!("NO: {}", why.replace('\n', " ")),
+            .map(|(_, rows)| match rows.get(at).map(|row| &row.result) {
+                Some(CheckResult::Passed) => "yes".to_owned(),
+                Some(CheckResult::Failed(why)) => format!("NO: {}", why.replace('\n', " ")),
                 None => "not reached".to_owned(),
             });
         say(format_args!(

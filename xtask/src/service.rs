@@ -30,6 +30,11 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds both, with cargo's own progress on the terminal. They will log what `log` lets through.
     pub(crate) fn build(log: &'static str) -> anyhow::Result<Self> {
+        Self::build_with(log, &[])
+    }
+
+    /// As [`build`](Self::build), with these arguments for cargo besides.
+    pub(crate) fn build_with(log: &'static str, arguments: &[&str]) -> anyhow::Result<Self> {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         // Cargo names the programs it built in its messages; guessing `target/debug` would miss a target
         // directory that the user has moved.
@@ -47,6 +52,7 @@ impl Programs {
                 "presence-sandbox",
             ])
             .args(["--bins", "--message-format", "json-render-diagnostics"])
+            .args(arguments)
             .current_dir(root())
             .stderr(Stdio::inherit())
             .output()
@@ -185,8 +191,8 @@ struct Process {
 }
 
 impl Process {
-    /// How long a process may take from its start to its first line, and from SIGTERM to its end.
-    const PATIENCE: Duration = Duration::from_secs(20);
+    /// How long a process may take from SIGTERM to its end.
+    const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Starts `command` and waits for its first line, which tells that it is ready.
     fn start(name: &'static str, command: &mut Command) -> anyhow::Result<(Self, String)> {
@@ -214,7 +220,7 @@ impl Process {
             let _ = kill_process(pid, Signal::TERM);
         }
         let asked = Instant::now();
-        while asked.elapsed() < Self::PATIENCE {
+        while asked.elapsed() < Self::STOP_TIMEOUT {
             if let Some(status) = self.child.try_wait()? {
                 ensure!(status.success(), "{} ended with {status}", self.name);
                 return Ok(());
@@ -224,7 +230,7 @@ impl Process {
         bail!(
             "{} did not end within {} s of SIGTERM",
             self.name,
-            Self::PATIENCE.as_secs()
+            Self::STOP_TIMEOUT.as_secs()
         )
     }
 }

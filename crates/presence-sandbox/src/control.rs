@@ -62,8 +62,8 @@ async fn handle(hub: &Hub, route: Route, body: Incoming) -> Result<(StatusCode, 
             hub.scan(number, &qr).await?;
             linked(hub, number)
         }
-        Route::Link(number) => {
-            let Link { code } = read(body).await?;
+        Route::EnterLinkCode(number) => {
+            let EnteredLinkCode { code } = read(body).await?;
             hub.enter_link_code(number, &code).await?;
             linked(hub, number)
         }
@@ -131,7 +131,7 @@ struct Scan {
 }
 
 #[derive(Deserialize)]
-struct Link {
+struct EnteredLinkCode {
     code: String,
 }
 

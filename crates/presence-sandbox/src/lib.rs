@@ -27,7 +27,7 @@ mod world;
 
 pub use sandbox::{Builder, Sandbox};
 pub use world::{
-    Answer, Entry, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidGroup, InvalidNumber,
+    Answer, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidGroup, InvalidNumber, JournalEntry,
     JournalPage, Lid, Number, PairError, PhoneMessage, PhoneReceipt, Place, Refused, SendError, Shown, Spell,
     State, TooManyNumbers, When, Why, World,
 };

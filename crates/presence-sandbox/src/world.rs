@@ -34,7 +34,7 @@ use std::time::Duration;
 pub use fault::{Answer, Fault, FaultId, FaultKind, InvalidFault, When};
 pub use groups::InvalidGroup;
 pub use inbox::{PhoneMessage, PhoneReceipt};
-pub use journal::{Entry, JournalPage};
+pub use journal::{JournalEntry, JournalPage};
 pub use number::{InvalidNumber, Lid, Number};
 pub use numbers::TooManyNumbers;
 pub use pairing::PairError;
@@ -204,7 +204,7 @@ impl World {
     }
 
     /// What was refused, and why, oldest first, as far as the journal remembers.
-    pub fn refused(&self) -> impl Iterator<Item = &Entry> {
+    pub fn refused(&self) -> impl Iterator<Item = &JournalEntry> {
         self.journal.refused()
     }
 

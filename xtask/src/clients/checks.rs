@@ -17,10 +17,10 @@ const TOLERANCE: Duration = Duration::from_millis(700);
 /// One line of the table.
 pub(super) struct Row {
     pub(super) name: &'static str,
-    pub(super) outcome: Outcome,
+    pub(super) result: CheckResult,
 }
 
-pub(super) enum Outcome {
+pub(super) enum CheckResult {
     Passed,
     Failed(String),
 }
@@ -61,15 +61,15 @@ pub(super) fn run(programs: &Programs, installed: &Installed) -> anyhow::Result<
     let mut trial = Trial::start(programs, installed)?;
     let mut rows = Vec::new();
     for (name, check) in CHECKS {
-        let outcome = match check(&mut trial) {
-            Ok(()) => Outcome::Passed,
-            Err(error) => Outcome::Failed(format!("{error:#}")),
+        let result = match check(&mut trial) {
+            Ok(()) => CheckResult::Passed,
+            Err(error) => CheckResult::Failed(format!("{error:#}")),
         };
-        say(match &outcome {
-            Outcome::Passed => format!("   yes  {name}"),
-            Outcome::Failed(why) => format!("   NO   {name}: {why}"),
+        say(match &result {
+            CheckResult::Passed => format!("   yes  {name}"),
+            CheckResult::Failed(why) => format!("   NO   {name}: {why}"),
         });
-        rows.push(Row { name, outcome });
+        rows.push(Row { name, result });
     }
     trial.end()?;
     Ok(rows)

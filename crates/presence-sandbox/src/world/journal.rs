@@ -13,7 +13,7 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// One stanza from a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Entry {
+pub struct JournalEntry {
     /// Counts up from 1 without a gap.
     pub seq: u64,
     /// When it came: milliseconds since the sandbox started.
@@ -48,7 +48,7 @@ impl Text {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct JournalPage {
     /// Oldest first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<JournalEntry>,
     /// The newest stanza's `seq`; 0 before the first. When it is past the last entry's, there is more.
     pub latest: u64,
     /// The oldest stanza's `seq` still kept: what was before it is gone.
@@ -57,7 +57,7 @@ pub struct JournalPage {
 
 #[derive(Debug)]
 pub(super) struct Journal {
-    entries: VecDeque<Entry>,
+    entries: VecDeque<JournalEntry>,
     bytes: usize,
     latest: u64,
     most: usize,
@@ -83,7 +83,7 @@ impl Journal {
         self.latest += 1;
         self.bytes += text.bytes();
         let Text { xml: stanza, jids } = text;
-        self.entries.push_back(Entry {
+        self.entries.push_back(JournalEntry {
             seq: self.latest,
             at: now,
             from,
@@ -103,7 +103,7 @@ impl Journal {
         }
     }
 
-    pub(super) fn refused(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn refused(&self) -> impl Iterator<Item = &JournalEntry> {
         self.entries.iter().filter(|entry| entry.refused.is_some())
     }
 

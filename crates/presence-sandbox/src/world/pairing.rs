@@ -177,7 +177,7 @@ impl Confirmed {
 #[derive(Debug, Default)]
 pub(super) struct Codes {
     references: HashMap<String, Reference>,
-    links: HashMap<Number, Link>,
+    link_codes: HashMap<Number, PendingLinkCode>,
 }
 
 #[derive(Debug)]
@@ -187,7 +187,7 @@ struct Reference {
 }
 
 #[derive(Debug)]
-struct Link {
+struct PendingLinkCode {
     offer: LinkOffer,
     expires_at: Duration,
 }
@@ -196,7 +196,8 @@ impl Codes {
     pub(super) fn forget(&mut self, connection: ConnectionId) {
         self.references
             .retain(|_, reference| reference.connection != connection);
-        self.links.retain(|_, link| link.offer.connection != connection);
+        self.link_codes
+            .retain(|_, link| link.offer.connection != connection);
     }
 }
 
@@ -262,12 +263,12 @@ impl World {
         };
         // A device waits for one number at a time; asking for another gives the first up.
         self.codes
-            .links
+            .link_codes
             .retain(|_, link| link.offer.connection != connection);
         let owner = self.numbers.canonical(number).unwrap_or(number);
-        self.codes.links.insert(
+        self.codes.link_codes.insert(
             owner,
-            Link {
+            PendingLinkCode {
                 offer,
                 expires_at: now + LINK_CODE,
             },
@@ -280,7 +281,7 @@ impl World {
 
     /// The owner of `number` is about to enter a link code.
     pub(crate) fn link(&mut self, now: Duration, number: Number) -> Result<LinkOffer, PairError> {
-        let link = self.codes.links.get(&number).ok_or(PairError::NoLinkCode)?;
+        let link = self.codes.link_codes.get(&number).ok_or(PairError::NoLinkCode)?;
         if now >= link.expires_at {
             return Err(PairError::ExpiredLinkCode);
         }

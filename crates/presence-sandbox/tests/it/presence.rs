@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use presence_sandbox::{Answer, Entry, Fault, Number, Refused, Sandbox, Spell, State, Why, World};
+use presence_sandbox::{Answer, Fault, JournalEntry, Number, Refused, Sandbox, Spell, State, Why, World};
 use tokio::time::{Instant, sleep};
 use whatsapp_rust::Jid;
 use whatsapp_rust::wacore_binary::node::ValueRef;
@@ -90,7 +90,7 @@ async fn a_renewed_indicator_does_not_blink() {
 #[tokio::test(start_paused = true)]
 async fn the_journal_has_what_was_sent_with_its_times() {
     let (sandbox, online) = ann_online().await;
-    let chat_states = |world: &World| -> Vec<Entry> {
+    let chat_states = |world: &World| -> Vec<JournalEntry> {
         let all = world.journal(0, usize::MAX).entries;
         all.into_iter()
             .filter(|entry| entry.stanza.starts_with("<chatstate"))
