@@ -7,7 +7,7 @@
 
 mod book;
 mod chaos;
-mod key_lock;
+mod file_lock;
 mod leaks;
 mod pairings;
 mod restarts;
@@ -32,8 +32,11 @@ const FORGOTTEN: Duration = Duration::from_secs(11);
 const RECOVERY: Duration = Duration::from_secs(60);
 /// How long faults strike in a round, at most.
 const STORM: Duration = Duration::from_secs(30);
-/// How long the device keys are locked in a storm, at most: longer than a stanza may take to be sent.
-const KEYS_LOCKED: Duration = Duration::from_secs(7);
+/// How long the device keys and the registry are locked in a storm, at most: longer than a stanza may take to be
+/// sent, and than the registry waits before a write fails.
+const LOCKED: Duration = Duration::from_secs(7);
+/// What is locked in a storm.
+const DATABASES: [&str; 2] = ["devices.db", "presence.db"];
 /// How many threads send presences. Each has its own instances, so that the last command is known.
 const WORKERS: usize = 4;
 
@@ -52,22 +55,30 @@ pub(crate) struct Soak {
     /// lost. 1000 take about two minutes.
     #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "seed"])]
     pairings: Option<usize>,
+    /// Builds the programs optimised: more happens in the same time.
+    #[arg(long)]
+    release: bool,
 }
 
 impl Soak {
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         if let Some(count) = self.pairings {
-            return pairings::run(&Programs::build("off")?, count);
+            return pairings::run(&self.programs(&[])?, count);
         }
         let seed = self.seed.unwrap_or_else(|| rand::rng().random());
         self.soak(seed)
             .with_context(|| format!("the soak failed; `--seed {seed}` repeats it"))
     }
 
+    fn programs(&self, arguments: &[&str]) -> anyhow::Result<Programs> {
+        let profile = self.release.then_some("--release");
+        Programs::build_with("off", &[arguments, profile.as_slice()].concat())
+    }
+
     fn soak(&self, seed: u64) -> anyhow::Result<()> {
         let mut rng = StdRng::seed_from_u64(seed);
         say(format_args!("Soaking {} instances, seed {seed}.", self.instances));
-        let programs = Programs::build("off")?;
+        let programs = self.programs(&["--features", "presence-server/panic-hook"])?;
         let started = Instant::now();
         let mut town = Town::build(&programs, self.instances)?;
         say(format_args!(
@@ -151,15 +162,18 @@ impl Soak {
     fn storm_and_calm(town: &Town, rng: &mut StdRng, storm: Duration) -> anyhow::Result<()> {
         let mut chaos = Chaos::new(town);
         std::thread::scope(|scope| {
-            let locked = scope.spawn(|| key_lock::hold(town.data(), KEYS_LOCKED.min(storm)));
+            let locked = DATABASES.map(|name| {
+                scope.spawn(move || file_lock::hold(&town.data().join(name), LOCKED.min(storm)))
+            });
             let began = Instant::now();
             while began.elapsed() < storm {
                 chaos.strike(rng)?;
                 std::thread::sleep(Duration::from_millis(rng.random_range(20..200)));
             }
-            locked
-                .join()
-                .expect("the lock reports its failures, it does not panic")
+            locked.into_iter().try_for_each(|lock| {
+                lock.join()
+                    .expect("a lock reports its failures, it does not panic")
+            })
         })?;
         let stuck = chaos.end()?;
         town.recover(&stuck, RECOVERY)?;

@@ -8,6 +8,8 @@ mod lookups;
 mod message;
 mod numbers;
 mod open_budget;
+#[cfg(feature = "panic-hook")]
+mod panic_hook;
 mod published;
 mod session_end;
 mod stanza;

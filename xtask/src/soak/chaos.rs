@@ -32,7 +32,7 @@ impl<'a> Chaos<'a> {
     pub(super) fn strike(&mut self, rng: &mut StdRng) -> anyhow::Result<()> {
         let instance = rng.random_range(0..self.town.size());
         let number = Town::sender(instance);
-        let mut fault = match rng.random_range(0..18) {
+        let mut fault = match rng.random_range(0..19) {
             0 | 1 => json!({ "kind": "drop" }),
             2 => json!({ "kind": "drop", "after_stanzas": rng.random_range(1..20) }),
             3 => json!({ "kind": "stream_error", "code": 503 }),
@@ -64,6 +64,7 @@ impl<'a> Chaos<'a> {
                     .post_nothing(&format!("/v1/phones/{number}/unlink"))?;
                 return Ok(());
             }
+            17 => return self.town.panic(instance),
             _ => return self.strike_all(rng),
         };
         fault["account"] = json!(number.to_string());

@@ -19,6 +19,8 @@ use crate::service::{Programs, Sandbox, Server};
 const CUSTOMERS: usize = 12;
 /// How many threads pair instances at first, or bring them back.
 const HANDS: usize = 8;
+/// The number that makes a server panic that was built with the feature `panic-hook`.
+const PANICS: &str = "999000000000";
 /// The longest wait for its next attempt that an instance is left alone with, in seconds.
 const LONG_WAIT: u64 = 15;
 /// The server's settings: no limits, counters for the leak check.
@@ -170,6 +172,15 @@ impl Town {
         taken
     }
 
+    /// Makes the task of `instance` panic: it begins anew and has forgotten what it showed.
+    pub(super) fn panic(&self, instance: usize) -> anyhow::Result<()> {
+        let body = json!({ "number": PANICS, "state": "pause" });
+        let path = format!("/api/chat/presence/{}", name(instance));
+        self.api.call("POST", &path, Some(&body))?;
+        *lock(&self.void[instance]) = Some(Instant::now());
+        Ok(())
+    }
+
     /// The phone of `instance` is about to be unlinked.
     pub(super) fn unlinked(&self, instance: usize) {
         *lock(&self.void[instance]) = Some(Instant::now());
@@ -178,7 +189,7 @@ impl Town {
     /// Brings every instance back, as an operator would: `reconnect` where there is a session, pairing where
     /// it was logged out. `stuck` ones look connected, but their peer has gone deaf. One that WhatsApp told to
     /// wait longer than this has time is logged out and paired anew.
-    pub(super) fn recover(&self, stuck: &[usize], patience: Duration) -> anyhow::Result<()> {
+    pub(super) fn recover(&self, stuck: &[usize], limit: Duration) -> anyhow::Result<()> {
         let began = Instant::now();
         for &instance in stuck {
             self.control()
@@ -193,7 +204,7 @@ impl Town {
             if down.is_empty() {
                 return Ok(());
             }
-            if began.elapsed() > patience {
+            if began.elapsed() > limit {
                 let first = down[0];
                 bail!(
                     "{} instances did not recover, {} is {}",

@@ -289,6 +289,8 @@ impl InstanceTask {
     }
 
     fn handle_presence(&mut self, now: Instant, request: PresenceRequest) {
+        #[cfg(feature = "panic-hook")]
+        super::panic_hook::panic_if_asked(&request.recipient.chat());
         if !self.lifecycle.is_online() {
             return request.answer(Err(ShowError::NotConnected));
         }

@@ -1,4 +1,4 @@
-//! The file of device keys, locked by somebody else, as a back-up or a slow disk would hold it.
+//! A database of the server, locked by somebody else, as a back-up or a slow disk would hold it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use sqlx::{ConnectOptions as _, Connection as _};
 /// How long the lock is waited for: writers of the server come and go.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Locks the keys in the data directory `data` against writers, for `time`.
-pub(super) fn hold(data: &Path, time: Duration) -> anyhow::Result<()> {
+/// Locks `database` against writers, for `time`.
+pub(super) fn hold(database: &Path, time: Duration) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let options = SqliteConnectOptions::new()
-        .filename(data.join("devices.db"))
+        .filename(database)
         .busy_timeout(LOCK_TIMEOUT);
     runtime
         .block_on(async {
@@ -26,5 +26,5 @@ pub(super) fn hold(data: &Path, time: Duration) -> anyhow::Result<()> {
             sqlx::query("ROLLBACK").execute(&mut connection).await?;
             connection.close().await
         })
-        .context("devices.db cannot be locked")
+        .with_context(|| format!("{} cannot be locked", database.display()))
 }
