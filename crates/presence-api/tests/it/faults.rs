@@ -140,6 +140,28 @@ async fn a_login_that_is_never_answered_is_given_up_and_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_client_that_is_too_old_is_tried_again_every_hour_by_itself() {
+    let app = TestApp::with_shop().await;
+    let outdated = Fault::new(failure(405)).on(phone(SHOP)).when(When::Login);
+    app.sandbox.fault(outdated).unwrap();
+    app.sandbox.drop_connections(phone(SHOP));
+    sleep(LONG).await;
+    let status = connection(&app).await["displayStatus"].to_string();
+    assert!(
+        status.contains("no longer accepted by WhatsApp, looked up again in 59 min"),
+        "{status}"
+    );
+    let before = app.dials();
+    sleep(Duration::from_secs(5 * 3600)).await;
+    let tries = app.dials() - before;
+    assert!((4..=6).contains(&tries), "{tries} logins in five hours");
+
+    app.sandbox.clear_faults();
+    sleep(Duration::from_secs(3700)).await;
+    assert_eq!(app.state("shop").await, "connected");
+}
+
+#[tokio::test(start_paused = true)]
 async fn connections_that_fail_are_tried_again_ever_less_often_until_one_holds() {
     let app = TestApp::with(|options| options.fleet.retry.backoff = presence_wa::Backoff::default()).await;
     app.connected("shop", SHOP).await;

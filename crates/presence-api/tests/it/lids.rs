@@ -130,6 +130,33 @@ async fn a_pause_under_one_name_of_a_person_ends_what_shows_under_the_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_account_that_is_moved_while_it_types_types_on_to_the_lid() {
+    let app = shop(false).await;
+    assert_eq!(app.presence(CLIENT, "typing", 60).await.status, 200);
+    sleep(secs(12.0)).await;
+    app.sandbox.set_lid_migrated(phone(SHOP), true).unwrap();
+    // What an account is, a client learns when it logs in.
+    app.sandbox.drop_connections(phone(SHOP));
+    sleep(LONG).await;
+    let spells = app.timeline(CLIENT_SPELT);
+    let (first, last) = (&spells[0], &spells[spells.len() - 1]);
+    assert_near(last.hidden_at.unwrap() - first.shown_at, secs(60.0));
+    assert_eq!((last.state, last.why), (State::Typing, Some(Why::Paused)));
+    let stanzas = app.chat_states(SHOP);
+    let (_, pause) = &stanzas[stanzas.len() - 1];
+    assert!(pause.contains(&jid_of(CLIENT_LID)), "{stanzas:?}");
+    assert_eq!(app.pauses(SHOP).len(), 1, "{stanzas:?}");
+    // Under either name it is one chat.
+    for name in [CLIENT, &jid_of(CLIENT_LID)] {
+        assert_eq!(app.presence(name, "typing", 30).await.status, 200);
+    }
+    sleep(secs(2.0)).await;
+    assert_eq!(app.presence(CLIENT, "pause", 0).await.status, 200);
+    sleep(LONG).await;
+    assert_eq!(app.pauses(SHOP).len(), 2, "{:?}", app.chat_states(SHOP));
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_requests_to_one_person_look_them_up_once() {
     for moved in [true, false] {
         let app = shop(moved).await;
