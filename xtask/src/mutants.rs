@@ -29,6 +29,8 @@ const PACKAGES: [(&str, &[&str]); 3] = [
         "presence-wa",
         &[
             "crates/presence-wa/src/instance/lifecycle.rs",
+            "crates/presence-wa/src/instance/lifecycle/*.rs",
+            "crates/presence-wa/src/instance/open_budget.rs",
             "crates/presence-wa/src/instance/session_end.rs",
         ],
     ),
