@@ -106,6 +106,7 @@ impl Config {
             }),
             fleet: FleetSettings {
                 raise_availability: from.read(&settings::RAISE_AVAILABILITY, on_or_off),
+                end_on_message: from.read(&settings::END_ON_MESSAGE, on_or_off),
                 resolve_numbers: from.read(&settings::RESOLVE_NUMBERS, on_or_off),
                 max_concurrent_logins: from.number(&settings::MAX_LOGINS, 1, 10_000),
                 login_interval: Duration::from_millis(from.number(&settings::LOGIN_INTERVAL, 0, 60_000)),

@@ -81,6 +81,14 @@ pub(crate) const RAISE_AVAILABILITY: Setting = Setting {
     help: "Whether an account is shown as online while it shows an indicator. Online, its phone stays silent",
     secret: false,
 };
+pub(crate) const END_ON_MESSAGE: Setting = Setting {
+    flag: "end-on-message",
+    variable: "PRESENCE_END_ON_MESSAGE",
+    value: "on|off",
+    default: Some("on"),
+    help: "Whether a message that any device of the account sends in a chat ends the indicator there",
+    secret: false,
+};
 pub(crate) const RESOLVE_NUMBERS: Setting = Setting {
     flag: "resolve-numbers",
     variable: "PRESENCE_RESOLVE_NUMBERS",
@@ -227,7 +235,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 25] = [
+pub(crate) const ALL: [&Setting; 26] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -236,6 +244,7 @@ pub(crate) const ALL: [&Setting; 25] = [
     &EDGE_KEY,
     &DEVICE_NAME,
     &RAISE_AVAILABILITY,
+    &END_ON_MESSAGE,
     &RESOLVE_NUMBERS,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,

@@ -36,7 +36,7 @@ fn nothing_set_is_the_contract_on_loopback() {
     );
     assert_eq!(config.probe_listen, None);
     assert!(matches!(config.edge, Edge::WhatsApp));
-    assert!(config.fleet.raise_availability && config.fleet.resolve_numbers);
+    assert!(config.fleet.raise_availability && config.fleet.resolve_numbers && config.fleet.end_on_message);
     assert!(config.http.cors_origins.is_empty() && !config.http.metrics && config.token_key.is_none());
 }
 
