@@ -97,6 +97,22 @@ pub(crate) const RESOLVE_NUMBERS: Setting = Setting {
     help: "Whether WhatsApp is asked which of two spellings a number of Brazil, Mexico or Argentina has",
     secret: false,
 };
+pub(crate) const TYPING_RATE: Setting = Setting {
+    flag: "typing-rate",
+    variable: "PRESENCE_TYPING_RATE",
+    value: "N",
+    default: Some("6"),
+    help: "How many characters a person types in a second, 1 to 1000, for requests that give the message's length",
+    secret: false,
+};
+pub(crate) const RECORDING_RATE: Setting = Setting {
+    flag: "recording-rate",
+    variable: "PRESENCE_RECORDING_RATE",
+    value: "N",
+    default: Some("15"),
+    help: "How many characters a person speaks in a second, 1 to 1000, for the same requests",
+    secret: false,
+};
 pub(crate) const MAX_LOGINS: Setting = Setting {
     flag: "max-logins",
     variable: "PRESENCE_MAX_LOGINS",
@@ -235,7 +251,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 26] = [
+pub(crate) const ALL: [&Setting; 28] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -246,6 +262,8 @@ pub(crate) const ALL: [&Setting; 26] = [
     &RAISE_AVAILABILITY,
     &END_ON_MESSAGE,
     &RESOLVE_NUMBERS,
+    &TYPING_RATE,
+    &RECORDING_RATE,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,
     &RATE_LIMIT,
