@@ -17,6 +17,13 @@ const SENDER: &str = "5511888888888";
 const RECIPIENT: &str = "5511999999999";
 /// What the demo promises: how long "typing…" is shown.
 const PROMISED: Duration = Duration::from_secs(5);
+/// What it asks for then, as who does not know how long the answer will take.
+const AT_MOST: Duration = Duration::from_secs(60);
+/// When the answer is sent.
+const ANSWERED_AFTER: Duration = Duration::from_secs(4);
+const ANSWER: &str = "Your parcel is on its way!";
+/// How long the phone is looked at after the answer: longer than until the next re-send would come.
+const QUIET: Duration = Duration::from_secs(6);
 /// How far off the promise a shown indicator may be: the time that two programs need to tell each other.
 const TOLERANCE: Duration = Duration::from_millis(500);
 /// How often the recipient's phone is looked at.
@@ -24,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// End after the first indicator; fail if what was shown is not what was promised.
+    /// End after the answer; fail if what was shown is not what was promised.
     #[arg(long)]
     once: bool,
     /// Where the service listens; port 0 is any free one.
@@ -56,11 +63,7 @@ impl Demo {
             .post(&format!("/v1/phones/{SENDER}/scan"), &json!({ "qr": code }))?;
         wait_until_connected(&api)?;
 
-        let request = json!({ "number": RECIPIENT, "state": "typing", "duration": PROMISED.as_secs() });
-        say(format_args!("4. POST /api/chat/presence/demo {request}"));
-        let answer = api.call("POST", "/api/chat/presence/demo", Some(&request))?;
-        say(format_args!("   {} {}", answer.status, answer.text));
-        ensure!(answer.status == 200, "the service did not say success");
+        ask(&api, 4, PROMISED)?;
 
         say(format_args!("5. What +{RECIPIENT}'s phone shows:"));
         let mut phone = Phone {
@@ -68,9 +71,17 @@ impl Demo {
             seen: 0,
             live: std::io::stdout().is_terminal(),
         };
-        let shown = phone.watch_first(PROMISED + Duration::from_secs(10), &stop)?;
-        check(&shown)?;
+        let shown = phone.watch(PROMISED + Duration::from_secs(10), &stop)?;
+        check(&shown, PROMISED)?;
         say("   As promised.");
+
+        say("\nAnd the answer ends it, from whichever device of the account it is sent:");
+        ask(&api, 6, AT_MOST)?;
+        say(format_args!(
+            "7. What the phone shows, while +{SENDER} sends the answer after {} s:",
+            ANSWERED_AFTER.as_secs()
+        ));
+        phone.answered(&stop)?;
         if self.once {
             return server.stop();
         }
@@ -93,6 +104,16 @@ impl Demo {
         say("Stopping: what is still shown is paused first.");
         server.stop()
     }
+}
+
+/// Step `step`: asks the service for "typing…" for `duration`.
+fn ask(api: &Api, step: u32, duration: Duration) -> anyhow::Result<()> {
+    let request = json!({ "number": RECIPIENT, "state": "typing", "duration": duration.as_secs() });
+    say(format_args!("{step}. POST /api/chat/presence/demo {request}"));
+    let answer = api.call("POST", "/api/chat/presence/demo", Some(&request))?;
+    say(format_args!("   {} {}", answer.status, answer.text));
+    ensure!(answer.status == 200, "the service did not say success");
+    Ok(())
 }
 
 /// Polls until WhatsApp has the session; pairing takes the client two connections.
@@ -126,8 +147,8 @@ struct Phone<'a> {
 }
 
 impl Phone<'_> {
-    /// Looks until the first indicator has come and gone, and returns its entry in the timeline.
-    fn watch_first(&mut self, patience: Duration, stop: &Receiver<()>) -> anyhow::Result<Value> {
+    /// Looks until the next indicator has come and gone, and returns its entry in the timeline.
+    fn watch(&mut self, patience: Duration, stop: &Receiver<()>) -> anyhow::Result<Value> {
         let started = Instant::now();
         while started.elapsed() < patience {
             if let Some(ended) = self.look()? {
@@ -139,6 +160,45 @@ impl Phone<'_> {
             "the phone showed no whole indicator within {} s",
             patience.as_secs()
         )
+    }
+
+    /// Looks on while the answer is sent from the sender's phone: the indicator ends, and does not come back.
+    fn answered(&mut self, stop: &Receiver<()>) -> anyhow::Result<()> {
+        let asked = Instant::now();
+        while asked.elapsed() < ANSWERED_AFTER {
+            ensure!(self.look()?.is_none(), "it ended before the answer");
+            ensure!(!stopped(stop, LOOK), "stopped");
+        }
+        let message = json!({ "to": RECIPIENT, "text": ANSWER });
+        self.control
+            .post(&format!("/v1/phones/{SENDER}/send"), &message)?;
+        let shown = self.watch(QUIET, stop)?;
+        check(&shown, ANSWERED_AFTER)?;
+        let inbox = self.control.get(&format!("/v1/phones/{RECIPIENT}/messages"))?;
+        let messages = inbox["messages"]
+            .as_array()
+            .context("the phone has no messages")?;
+        ensure!(
+            messages.iter().any(|message| message["text"] == ANSWER),
+            "the answer did not come: {messages:?}"
+        );
+        say(format_args!("   {ANSWER}"));
+        let quiet = Instant::now();
+        while quiet.elapsed() < QUIET {
+            ensure!(self.look()?.is_none() && !self.shows()?, "it came back");
+            ensure!(!stopped(stop, LOOK), "stopped");
+        }
+        say(format_args!("   Nothing else for {} s.", QUIET.as_secs()));
+        Ok(())
+    }
+
+    /// Whether an indicator is on the screen.
+    fn shows(&self) -> anyhow::Result<bool> {
+        let screen = self.control.get(&format!("/v1/phones/{RECIPIENT}/shown"))?;
+        let timeline = screen["timeline"]
+            .as_array()
+            .context("the phone has no timeline")?;
+        Ok(timeline.iter().any(|entry| entry["hidden_at_ms"].is_null()))
     }
 
     /// Looks once, prints what is new, and returns an entry that has ended since.
@@ -197,7 +257,7 @@ fn shown_for(entry: &Value) -> anyhow::Result<Duration> {
     ))
 }
 
-fn check(entry: &Value) -> anyhow::Result<()> {
+fn check(entry: &Value, promised: Duration) -> anyhow::Result<()> {
     let shown = shown_for(entry)?;
     ensure!(
         label(&entry["state"]) == "typing…",
@@ -214,8 +274,8 @@ fn check(entry: &Value) -> anyhow::Result<()> {
         entry["why"]
     );
     ensure!(
-        shown.abs_diff(PROMISED) < TOLERANCE,
-        "typing… was shown for {shown:?}, not {PROMISED:?}"
+        shown.abs_diff(promised) < TOLERANCE,
+        "typing… was shown for {shown:?}, not {promised:?}"
     );
     Ok(())
 }

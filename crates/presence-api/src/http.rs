@@ -143,13 +143,14 @@ impl Call<'_> {
         match found.route().endpoint {
             Endpoint::ChatPresence => {
                 let instance = self.instance(name)?;
-                let body = self.read(body).await?;
-                self.unless_given_up(presence::chat_presence(app.instances()?, &instance, &body))
+                let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
+                let (instances, pace) = (app.instances()?, app.settings.pace);
+                self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
                     .await
             }
             Endpoint::InstanceNew => {
                 let account = self.account(Bucket::NewInstances)?;
-                let body = self.read(body).await?;
+                let body = self.read(body, json::MAX_BODY).await?;
                 instance::new(app.instances()?, account, &body).await
             }
             Endpoint::InstanceList => {
@@ -178,7 +179,7 @@ impl Call<'_> {
             Endpoint::InstanceGetSettings => Ok(instance::get_settings(&*self.instance(name)?)),
             Endpoint::InstanceSettings => {
                 let instance = self.instance(name)?;
-                let body = self.read(body).await?;
+                let body = self.read(body, json::MAX_BODY).await?;
                 instance::change_settings(app.instances()?, &instance, &body).await
             }
             Endpoint::Health => Ok(health::health(app).await),
@@ -189,12 +190,15 @@ impl Call<'_> {
         }
     }
 
-    async fn read<B>(&self, body: &mut B) -> Result<Bytes, ApiError>
+    async fn read<B>(&self, body: &mut B, most: usize) -> Result<Bytes, ApiError>
     where
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
         let limit = self.app.settings.body_timeout;
-        Ok(self.guard.reading_body(json::read_body(body, limit)).await?)
+        Ok(self
+            .guard
+            .reading_body(json::read_body(body, most, limit))
+            .await?)
     }
 
     /// Gives an answer up when the service stops, or when nobody is left to read it.

@@ -15,6 +15,9 @@ use tokio::time::timeout;
 
 /// The largest body a request may have. The longest that means anything is under a kilobyte.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
+/// The same where it may have the text of a message. WhatsApp takes 65,536 UTF-16 units, and JSON that is all
+/// escapes has six bytes for each: 384 KiB, and room for the rest.
+pub(crate) const MAX_MESSAGE_BODY: usize = 512 * 1024;
 /// How much of a body that nobody wants is read away, so that the client gets to read the answer.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
@@ -36,21 +39,21 @@ pub(crate) enum BodyError {
 /// Reads a request's body whole.
 ///
 /// # Errors
-/// [`BodyError::TooLarge`] past [`MAX_BODY`], [`BodyError::Timeout`] past `limit`, and
+/// [`BodyError::TooLarge`] past `most` bytes, [`BodyError::Timeout`] past `limit`, and
 /// [`BodyError::Invalid`] when the client stopped in the middle of it.
-pub(crate) async fn read_body<B>(body: &mut B, limit: Duration) -> Result<Bytes, BodyError>
+pub(crate) async fn read_body<B>(body: &mut B, most: usize, limit: Duration) -> Result<Bytes, BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
-    if body.size_hint().lower() > MAX_BODY as u64 {
+    if body.size_hint().lower() > most as u64 {
         return Err(BodyError::TooLarge);
     }
-    timeout(limit, collect(body))
+    timeout(limit, collect(body, most))
         .await
         .map_err(|_| BodyError::Timeout)?
 }
 
-async fn collect<B>(body: &mut B) -> Result<Bytes, BodyError>
+async fn collect<B>(body: &mut B, most: usize) -> Result<Bytes, BodyError>
 where
     B: hyper::body::Body<Data = Bytes> + Unpin,
 {
@@ -63,7 +66,7 @@ where
         else {
             continue;
         };
-        if first.len() + more.len() + data.len() > MAX_BODY {
+        if first.len() + more.len() + data.len() > most {
             return Err(BodyError::TooLarge);
         }
         // Nearly every body is one frame, which then is not copied.
@@ -235,15 +238,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_is_bounded_in_size_and_in_time() {
         const LIMIT: Duration = Duration::from_secs(10);
-        let whole = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY])), LIMIT)
+        let whole = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY])), MAX_BODY, LIMIT)
             .await
             .unwrap();
         assert_eq!(whole.len(), MAX_BODY);
-        let too_large = read_body(&mut Full::new(Bytes::from(vec![b' '; MAX_BODY + 1])), LIMIT).await;
+        let longer = Bytes::from(vec![b' '; MAX_BODY + 1]);
+        let too_large = read_body(&mut Full::new(longer.clone()), MAX_BODY, LIMIT).await;
         assert!(matches!(too_large, Err(BodyError::TooLarge)));
+        let message = read_body(&mut Full::new(longer), MAX_MESSAGE_BODY, LIMIT).await;
+        assert!(message.is_ok());
 
         let never = futures_util::stream::pending::<Result<hyper::body::Frame<Bytes>, std::io::Error>>();
-        let stalled = read_body(&mut http_body_util::StreamBody::new(never), LIMIT).await;
+        let stalled = read_body(&mut http_body_util::StreamBody::new(never), MAX_BODY, LIMIT).await;
         assert!(matches!(stalled, Err(BodyError::Timeout)));
     }
 }

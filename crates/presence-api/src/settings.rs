@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
+use presence_core::Pace;
 
 /// How HTTP is served, whatever carries it.
 #[derive(Clone, Debug)]
@@ -29,6 +30,8 @@ pub struct HttpSettings {
     pub body_timeout: Duration,
     /// The longest `connect` waits for WhatsApp. Contract: 60 s.
     pub connect_hold: Duration,
+    /// How fast a person types and speaks, for requests that say how long their message will be.
+    pub pace: Pace,
 }
 
 impl Default for HttpSettings {
@@ -44,6 +47,7 @@ impl Default for HttpSettings {
             idle_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(10),
             connect_hold: Duration::from_secs(60),
+            pace: Pace::default(),
         }
     }
 }

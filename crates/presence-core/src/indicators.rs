@@ -35,6 +35,8 @@ pub use transmit::{Availability, Transmit};
 /// - **Latest wins.** A command replaces all that its chat had, the timer included.
 /// - **A failure changes nothing.** A command whose stanza was not written is void: its chat goes on as if it
 ///   had never been given.
+/// - **The answer ends it.** When the account sends a message in a chat
+///   ([`handle_own_message`](Self::handle_own_message)), what is shown there is over.
 /// - **Nothing is left hanging.** A shutdown pauses what phones may still show. An indicator outlives a lost
 ///   connection: it is sent again on the next one, or paused there when its deadline has passed.
 /// - **One person is one chat.** A chat may have other names ([`handle_alias`](Self::handle_alias)): a command
@@ -233,6 +235,30 @@ impl Indicators {
         // A pause under one of the names has ended what the other showed.
         if was_shown != [false; 2] && !self.is_shown(&to) {
             self.note_ended(now);
+        }
+    }
+
+    /// A device of the account has sent a message in `chat`, under any of its names: what is shown there is
+    /// over, whatever hold it had. Its `paused` is due at once, or first thing on the next connection. Where a
+    /// phone shows nothing, nothing happens.
+    ///
+    /// A command whose stanza is not yet polled is over as well; the `paused` is polled in its place.
+    pub fn handle_own_message(&mut self, now: Instant, chat: &ChatJid) {
+        let now = self.advance(now);
+        let chat = self.aliases.resolve(chat).clone();
+        if let Some(last) = self.last_command.as_mut().filter(|last| last.chat == chat) {
+            last.change(|before| before.end_by_message(now));
+        }
+        let Some(old) = self.chats.get(&chat) else { return };
+        let mut ended = old;
+        ended.end_by_message(now);
+        if ended == old {
+            return;
+        }
+        self.chats.set(chat, ended);
+        self.count_shown(Some(old), Some(ended));
+        if old.is_shown() {
+            self.note_ended(now.min(old.end));
         }
     }
 

@@ -30,6 +30,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! A request may say how long its message will be instead of a duration; [`Pace`] says how long a person would
+//! take for it.
+//!
 //! # Phone numbers and logs
 //! `Debug` of every type here hides phone numbers but for their last two digits. `Display` shows them.
 
@@ -39,6 +42,7 @@ mod hold;
 mod indicators;
 mod instance;
 mod invalid_request;
+mod pace;
 mod phone;
 mod presence;
 mod request;
@@ -51,6 +55,7 @@ pub use hold::Hold;
 pub use indicators::{Availability, Indicators, MAX_CHATS, Policy, Refused, Timing, Transmit};
 pub use instance::InstanceId;
 pub use invalid_request::InvalidRequest;
+pub use pace::Pace;
 pub use phone::{InvalidPhone, PhoneNumber};
 pub use presence::ChatPresence;
 pub use request::ChatPresenceRequest;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use validator::{Validate, ValidationError, ValidationErrors};
 
 use self::fields::Fields;
-use crate::{ChatPresence, Command, Hold, InvalidRequest, PresenceState, Recipient};
+use crate::{ChatPresence, Command, Hold, InvalidRequest, Pace, PresenceState, Recipient};
 
 mod fields;
 
@@ -57,6 +57,9 @@ pub struct ChatPresenceRequest {
     state: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<Hold>,
+    /// How long the message will be, whichever field said it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    characters: Option<u64>,
 }
 
 impl ChatPresenceRequest {
@@ -67,7 +70,30 @@ impl ChatPresenceRequest {
             number: Some(number.into()),
             state: Some(state.into()),
             duration,
+            characters: None,
         }
+    }
+
+    /// The same, for a message of so many characters (Unicode scalar values). Without a duration, the
+    /// indicator is shown for as long as a person would take for it.
+    #[must_use]
+    pub fn with_characters(self, characters: u64) -> Self {
+        let characters = Some(characters);
+        Self { characters, ..self }
+    }
+
+    /// What the request means. Without a duration, `pace` says how long its message would take; without
+    /// that too, the indicator is shown once.
+    ///
+    /// # Errors
+    /// The first fault, by the order of the fields and of what is asked of each.
+    pub fn at_pace(self, pace: Pace) -> Result<ChatPresence, InvalidRequest> {
+        self.validate().map_err(|faults| first_fault(&faults, &self))?;
+        let recipient: Recipient = read(self.number).expect("`number` is validated to be a recipient");
+        let state: PresenceState = read(self.state).expect("`state` is validated to be a state");
+        let needed = || Some(pace.hold(state.indicator()?, &recipient.chat(), self.characters?));
+        let hold = self.duration.or_else(needed);
+        Ok(ChatPresence::new(recipient, Command::new(state, hold)))
     }
 
     /// Reads a body: a JSON object in UTF-8 with these fields, none of them twice. Others are ignored.
@@ -77,6 +103,8 @@ impl ChatPresenceRequest {
     /// | `number` | string; or a whole number that is not negative, as its digits |
     /// | `state` | string |
     /// | `duration` | number of seconds, as large or as small as it likes: a fraction is rounded up, below 0 is 0, more than [`Hold::MAX`] is that; or a string that is such a number, or blank, which is 0 |
+    /// | `text` | string: the message that will be sent. Its characters (Unicode scalar values) are counted, and no more is kept of it |
+    /// | `characters` | whole number that is not negative: as many as `text` would have, which counts when both are there |
     ///
     /// Each may be absent or `null`.
     ///
@@ -120,6 +148,7 @@ impl<R: Deref<Target = RawValue>> TryFrom<Fields<R>> for ChatPresenceRequest {
             number: fields.number()?,
             state: fields.state()?,
             duration: fields.hold()?,
+            characters: fields.characters()?,
         })
     }
 }
@@ -137,14 +166,9 @@ impl From<&ChatPresence> for ChatPresenceRequest {
 impl TryFrom<ChatPresenceRequest> for ChatPresence {
     type Error = InvalidRequest;
 
-    /// The first fault, by the order of the fields and of what is asked of each.
+    /// As [`ChatPresenceRequest::at_pace`], at the contract's pace.
     fn try_from(request: ChatPresenceRequest) -> Result<Self, InvalidRequest> {
-        request
-            .validate()
-            .map_err(|faults| first_fault(&faults, &request))?;
-        let recipient = read(request.number).expect("`number` is validated to be a recipient");
-        let state = read(request.state).expect("`state` is validated to be a state");
-        Ok(Self::new(recipient, Command::new(state, request.duration)))
+        request.at_pace(Pace::default())
     }
 }
 
@@ -157,6 +181,7 @@ impl fmt::Debug for ChatPresenceRequest {
             .field("number", &number)
             .field("state", &self.state)
             .field("duration", &self.duration)
+            .field("characters", &self.characters)
             .finish()
     }
 }

@@ -81,6 +81,7 @@ impl Hub {
             },
             group: None,
             recipient: None,
+            recipient_alias: None,
             alias: self.look(|world| world.alias_of(User::Number(number))),
             category: Some("peer".to_owned()),
             sealed: vec![sealed],
@@ -131,12 +132,14 @@ impl Hub {
             .collect();
         let message = self.look(|world| {
             let user = world.name_for(to.number, from);
+            let recipient = recipient.map(|recipient| world.name_for(to.number, recipient));
             Message {
                 id: sent.id.clone(),
                 kind: "text".to_owned(),
                 from: DeviceJid { user, id: 0 },
                 group: Some(sent.to).filter(|to| to.group_id().is_some()),
-                recipient: recipient.map(|recipient| world.name_for(to.number, recipient)),
+                recipient,
+                recipient_alias: recipient.and_then(|recipient| world.alias_of(recipient)),
                 alias: world.alias_of(user),
                 category: None,
                 sealed,

@@ -4,6 +4,7 @@ pub(crate) mod settings;
 
 use std::fmt::{self, Display};
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
 use presence_api::{HttpSettings, IpNet, Limits};
+use presence_core::Pace;
 use presence_store::TokenKey;
 use presence_wa::{Edge, FleetSettings};
 use tracing_subscriber::EnvFilter;
@@ -106,6 +108,7 @@ impl Config {
             }),
             fleet: FleetSettings {
                 raise_availability: from.read(&settings::RAISE_AVAILABILITY, on_or_off),
+                end_on_message: from.read(&settings::END_ON_MESSAGE, on_or_off),
                 resolve_numbers: from.read(&settings::RESOLVE_NUMBERS, on_or_off),
                 max_concurrent_logins: from.number(&settings::MAX_LOGINS, 1, 10_000),
                 login_interval: Duration::from_millis(from.number(&settings::LOGIN_INTERVAL, 0, 60_000)),
@@ -129,6 +132,10 @@ impl Config {
                 head_timeout: Duration::from_secs(from.number(&settings::HEAD_TIMEOUT, 1, 3600)),
                 idle_timeout: Duration::from_secs(from.number(&settings::IDLE_TIMEOUT, 1, 3600)),
                 body_timeout: Duration::from_secs(from.number(&settings::BODY_TIMEOUT, 1, 300)),
+                pace: Pace {
+                    typing: from.number(&settings::TYPING_RATE, NonZeroU16::MIN, MAX_RATE),
+                    recording: from.number(&settings::RECORDING_RATE, NonZeroU16::MIN, MAX_RATE),
+                },
                 ..HttpSettings::default()
             },
             stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
@@ -152,6 +159,9 @@ impl Config {
         }
     }
 }
+
+/// Characters a second, of whoever types fastest.
+const MAX_RATE: NonZeroU16 = NonZeroU16::new(1000).expect("it is not zero");
 
 /// Reads settings and collects what is wrong with them.
 struct Reader<F> {

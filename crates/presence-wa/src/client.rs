@@ -5,13 +5,16 @@
 //! truly is (`progress`), when a peer has gone mute (`liveness`), when a session is over and nothing of it
 //! runs any more (`monitor`, `runtime`), what is on disk before WhatsApp hears of it (`transport`), what is
 //! kept where (`keys`, `storage`), what the client must not know (`push_name`), and which version it names
-//! (`version`).
+//! (`version`). What it says of the account's own messages is read from
+//! their stanzas (`own_message`).
 
 mod connection;
 mod device;
+mod jid;
 mod keys;
 mod liveness;
 mod monitor;
+mod own_message;
 mod progress;
 mod push_name;
 mod runtime;
@@ -231,7 +234,8 @@ impl Connector for WhatsApp {
             ready: self.config.ready_timeout,
         };
         let progress = Progress::new(limits, paired);
-        let tracker = Arc::new(Tracker::new(progress, device.clone()));
+        let (tracker, own_messages) = Tracker::new(progress, device.clone());
+        let tracker = Arc::new(tracker);
         let stop = CancellationToken::new();
         let (publish, state) = watch::channel(SessionState::Connecting);
         let monitor = SessionMonitor {
@@ -252,6 +256,7 @@ impl Connector for WhatsApp {
             tracker,
             runtime,
             state,
+            own_messages: Mutex::new(own_messages),
             _close_on_drop: stop.clone().drop_guard(),
             stop,
             link_code_turn: tokio::sync::Mutex::default(),

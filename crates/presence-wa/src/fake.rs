@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
 use crate::pairing::{LinkCode, PairError, PairingUpdate};
 use crate::session::{
-    Connector, Contact, End, Identity, KeysError, Online, SendError, Session, SessionState, VersionError,
+    Connector, Contact, End, Identity, KeysError, Online, OwnMessage, SendError, Session, SessionState,
+    VersionError,
 };
 
 /// What a session does when it is opened.
@@ -184,6 +185,7 @@ impl Connector for FakeConnector {
             moved: state.moved_to_lids,
             world: Arc::clone(&self.0),
             state: Arc::new(watch::Sender::new(SessionState::Connecting)),
+            own_messages: Arc::new(Mutex::new(mpsc::channel(16))),
         };
         match script {
             Script::Online => session.come_online(),
@@ -235,6 +237,7 @@ pub(crate) struct FakeSession {
     moved: bool,
     world: Arc<World>,
     state: Arc<watch::Sender<SessionState>>,
+    own_messages: Arc<Mutex<(mpsc::Sender<OwnMessage>, mpsc::Receiver<OwnMessage>)>>,
 }
 
 impl FakeSession {
@@ -281,6 +284,20 @@ impl FakeSession {
             }
             first
         });
+    }
+
+    /// Another device of the account sends a message.
+    pub(crate) fn send_elsewhere(&self, chat: &str, other_name: Option<&str>) {
+        let message = OwnMessage {
+            chat: chat.parse().unwrap(),
+            other_name: other_name.map(|name| name.parse().unwrap()),
+        };
+        self.own_messages.lock().unwrap().0.try_send(message).unwrap();
+    }
+
+    /// Somebody listens to what is sent elsewhere.
+    pub(crate) fn is_told_of_messages(&self) -> bool {
+        !self.own_messages.lock().unwrap().0.is_closed()
     }
 
     /// A phone links the device.
@@ -364,6 +381,11 @@ impl Session for FakeSession {
 
     fn state(&self) -> watch::Receiver<SessionState> {
         self.state.subscribe()
+    }
+
+    fn own_messages(&self) -> mpsc::Receiver<OwnMessage> {
+        let (_, closed) = mpsc::channel(1);
+        std::mem::replace(&mut self.own_messages.lock().unwrap().1, closed)
     }
 
     async fn logout(&self, _limit: Duration) {

@@ -56,7 +56,8 @@ pub use instance::{InstanceOptions, SavedKeys};
 pub use pairing::{Connected, LinkCode, PairError, PairWith, PairingUpdate};
 pub use pairing_record::{PairingRecord, PairingRecordError};
 pub use session::{
-    Connector, Contact, End, Identity, KeysError, Online, SendError, Session, SessionState, VersionError,
+    Connector, Contact, End, Identity, KeysError, Online, OwnMessage, SendError, Session, SessionState,
+    VersionError,
 };
 #[cfg(any(test, feature = "mock"))]
 pub use session::{MockConnector, MockSession};

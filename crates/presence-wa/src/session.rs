@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::pairing::{LinkCode, PairError, PairingUpdate};
 
@@ -99,6 +99,13 @@ pub trait Session: Send + Sync + 'static {
     /// How far the session is. The channel closes only after [`SessionState::Ended`] was seen in it.
     fn state(&self) -> watch::Receiver<SessionState>;
 
+    /// The messages that other devices of the account send, from the login on: first those that were sent while
+    /// this device was away, which are all told before the session says that it is
+    /// [`Online`](SessionState::Online), unless WhatsApp takes too long to deliver them. When more wait here
+    /// than it holds, the rest is dropped. Asked once; a second channel is empty and closed. Nobody is told
+    /// when the channel is dropped.
+    fn own_messages(&self) -> mpsc::Receiver<OwnMessage>;
+
     /// Unlinks this device from the account (best effort, bounded by `limit`) and ends the session. The keys
     /// stay until [`Connector::wipe`].
     async fn logout(&self, limit: Duration);
@@ -123,6 +130,16 @@ pub enum SessionState {
     Online(Online),
     /// Over. Final.
     Ended(End),
+}
+
+/// That a device of the account has sent a message; nothing of the message itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnMessage {
+    /// The chat it was sent in.
+    pub chat: ChatJid,
+    /// The other name of the person whose chat it is, where WhatsApp has told it: the LID for a number, the
+    /// number for a LID.
+    pub other_name: Option<ChatJid>,
 }
 
 /// What is known of a session that is online. Published anew whenever something of it changes.

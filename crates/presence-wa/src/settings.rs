@@ -13,6 +13,8 @@ pub struct FleetSettings {
     pub timing: Timing,
     /// Whether a session becomes `available` while it shows an indicator. Default true.
     pub raise_availability: bool,
+    /// Whether a message that a device of the account sends in a chat ends the indicator there. Default true.
+    pub end_on_message: bool,
     /// Whether numbers that can be written in two ways are looked up. Default true.
     pub resolve_numbers: bool,
     /// The longest a request may take from [`show`](crate::Fleet::show) to its stanza on the socket, and the
@@ -72,6 +74,7 @@ impl Default for FleetSettings {
         Self {
             timing: Timing::default(),
             raise_availability: true,
+            end_on_message: true,
             resolve_numbers: true,
             send_timeout: Duration::from_secs(5),
             lookup_timeout: Duration::from_secs(2),

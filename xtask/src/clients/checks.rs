@@ -27,7 +27,7 @@ pub(super) enum CheckResult {
 
 type Check = fn(&mut Trial<'_>) -> anyhow::Result<()>;
 
-const CHECKS: [(&str, Check); 21] = [
+const CHECKS: [(&str, Check); 22] = [
     (
         "refuses a server whose certificate its root did not sign",
         refuses_another_root,
@@ -48,6 +48,10 @@ const CHECKS: [(&str, Check); 21] = [
     ("is read by a phone", is_read),
     ("knows a group and reads in it", reads_in_a_group),
     ("two devices of one account read", second_device),
+    (
+        "what it sends for the service's account ends what the service shows",
+        ends_what_is_shown,
+    ),
     ("comes back after a cut", comes_back),
     ("stops when it is replaced", is_replaced),
     ("stops when it is banned, and comes back", is_banned),
@@ -328,6 +332,51 @@ fn second_device(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     ensure!(message["me"] == true, "{message}");
     other.tell(&json!({ "do": "logout" }))?;
     trial.until("one is left", |trial| Ok(trial.phone(OWN)?["devices"] == 1))
+}
+
+/// As a gateway that is linked beside the service: the one shows "typing…", the other sends the answer.
+fn ends_what_is_shown(trial: &mut Trial<'_>) -> anyhow::Result<()> {
+    let state = state_dir()?;
+    let mut gateway = trial.driver(state.path().into())?;
+    gateway.tell(&json!({ "do": "connect" }))?;
+    let (_, qr) = gateway.wait("qr", |_| true)?;
+    scan(trial.control(), SERVICE, qr["qr"].as_str().unwrap_or_default())?;
+    gateway.wait("open", |_| true)?;
+    trial.until("two are connected", |trial| {
+        Ok(trial.phone(SERVICE)?["connections"] == 2)
+    })?;
+    std::thread::sleep(Duration::from_secs(2));
+    let before = shown_by_service(trial)?.len();
+    let request = json!({ "number": FRIEND, "state": "typing", "duration": 60 });
+    trial.service.post("/api/chat/presence/clients", &request)?;
+    trial.until("the friend's phone shows it", |trial| {
+        Ok(shown_by_service(trial)?.len() == before + 1)
+    })?;
+    let to = format!("{FRIEND}@s.whatsapp.net");
+    gateway.tell(&json!({ "do": "text", "to": to, "text": "the answer" }))?;
+    gateway.wait("sent", |_| true)?;
+    trial.until("the answer is there, and nothing is shown", |trial| {
+        let inbox = trial.control().get(&format!("/v1/phones/{FRIEND}/messages"))?;
+        let messages = inbox["messages"].as_array().cloned().unwrap_or_default();
+        let came = messages.iter().any(|message| message["text"] == "the answer");
+        Ok(came && shown_by_service(trial)?[before]["why"] == "paused")
+    })?;
+    // Longer than until the next re-send would come.
+    std::thread::sleep(Duration::from_secs(6));
+    let shown = shown_by_service(trial)?;
+    ensure!(shown.len() == before + 1, "it came back: {shown:?}");
+    gateway.tell(&json!({ "do": "logout" }))?;
+    trial.until("one is left", |trial| Ok(trial.phone(SERVICE)?["devices"] == 1))
+}
+
+/// What the service has shown on the friend's phone.
+fn shown_by_service(trial: &Trial<'_>) -> anyhow::Result<Vec<Value>> {
+    let shown = trial.control().get(&format!("/v1/phones/{FRIEND}/shown"))?;
+    let timeline = shown["timeline"].as_array().cloned().unwrap_or_default();
+    Ok(timeline
+        .into_iter()
+        .filter(|spell| spell["from"] == SERVICE)
+        .collect())
 }
 
 fn comes_back(trial: &mut Trial<'_>) -> anyhow::Result<()> {

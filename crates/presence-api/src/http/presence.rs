@@ -1,7 +1,7 @@
 //! `POST /api/chat/presence/:instance`.
 
 use hyper::{Response, StatusCode};
-use presence_core::{ChatPresence, ChatPresenceRequest};
+use presence_core::{ChatPresenceRequest, Pace};
 use presence_store::Instance;
 use presence_wa::ShowError;
 
@@ -14,8 +14,9 @@ pub(super) async fn chat_presence(
     instances: &Instances,
     instance: &Instance,
     body: &[u8],
+    pace: Pace,
 ) -> Result<Response<Body>, ApiError> {
-    let presence = ChatPresence::try_from(ChatPresenceRequest::from_json(body)?)?;
+    let presence = ChatPresenceRequest::from_json(body)?.at_pace(pace)?;
     let sent = instances.presence(instance, &presence).await?;
     Ok(json::respond(StatusCode::OK, &sent))
 }

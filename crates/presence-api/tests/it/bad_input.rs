@@ -127,7 +127,7 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, u16, &'static str)> {
         ),
         (
             "too large",
-            vec![b' '; 64 * 1024 + 1],
+            vec![b' '; 512 * 1024 + 1],
             413,
             "Request body too large",
         ),
@@ -192,8 +192,15 @@ async fn unknown_fields_are_ignored_however_deep_they_are() {
 async fn a_body_of_exactly_the_limit_is_read() {
     let app = TestApp::with_shop().await;
     let mut body = format!(r#"{{"number":"{CUSTOMER}","state":"typing"}}"#).into_bytes();
-    body.resize(64 * 1024, b' ');
+    body.resize(512 * 1024, b' ');
     assert_eq!(app.post(PATH).body(body).send().await.status, 200);
+    // Where no message's text belongs it is less.
+    for (size, status) in [(64 * 1024, 200), (64 * 1024 + 1, 413)] {
+        let mut body = br#"{"keepOnlineStatus":false}"#.to_vec();
+        body.resize(size, b' ');
+        let reply = app.post("/api/instance/settings/shop").body(body).send().await;
+        assert_eq!(reply.status, status, "{size} bytes");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 //! Most of it runs in one process over pipes, on a paused clock: a minute of "typing…" takes none, and times
 //! are exact. What needs the program itself is tested in presence-server.
 
+mod answers;
 mod app;
 mod auth;
 mod bad_input;

@@ -43,6 +43,51 @@ async fn typing_for_a_minute_shows_for_a_minute_without_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_text_is_typed_for_as_long_as_a_person_would_take() {
+    let app = TestApp::with_shop().await;
+    let text = "Your order is on its way and arrives today";
+    let body = json!({"number": CUSTOMER, "state": "typing", "text": text});
+    let reply = app.post("/api/chat/presence/shop").json(&body).send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let duration = reply.json()["duration"].as_u64().unwrap();
+    assert!((6..=8).contains(&duration), "{duration} s for 42 characters");
+    assert_eq!(
+        reply.json()["message"],
+        format!("Presence 'typing' sent successfully (will auto-pause after {duration} seconds)")
+    );
+    // As the client does that sends its answer then.
+    sleep(Duration::from_secs(duration)).await;
+    sleep(LONG).await;
+    let spells = spells(&app);
+    assert_eq!(spells.len(), 1, "{spells:?}");
+    assert_near(spells[0].1, Duration::from_secs(duration));
+    // The same again takes as long again.
+    let again = app.post("/api/chat/presence/shop").json(&body).send().await;
+    assert_eq!(again.text, reply.text);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_message_that_whatsapp_takes_fits_however_it_is_written() {
+    let app = TestApp::with_shop().await;
+    for written in ["x", "é", "\\u00e9", "\\ud83d\\ude00"] {
+        let units = if written.len() == 12 { 2 } else { 1 };
+        let text = written.repeat(65_536 / units);
+        let body = format!(r#"{{"number":"{CUSTOMER}","state":"recording","text":"{text}"}}"#);
+        let reply = app.post("/api/chat/presence/shop").body(body).send().await;
+        assert_eq!(
+            (reply.status, &reply.json()["duration"]),
+            (200, &json!(60)),
+            "{written}"
+        );
+    }
+    let body = json!({"number": CUSTOMER, "state": "typing", "characters": "42"});
+    let reply = app.post("/api/chat/presence/shop").json(&body).send().await;
+    reply.assert_error(400, "Invalid request body");
+    let detail = reply.header("x-error-detail");
+    assert_eq!(detail, Some("characters: a whole number is needed, 0 or more"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_a_duration_it_is_sent_once_and_the_phone_hides_it() {
     let app = TestApp::with_shop().await;
     app.show("recording", 0).await;

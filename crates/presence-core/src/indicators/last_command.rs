@@ -16,7 +16,7 @@ pub(super) struct LastCommand {
 
 impl LastCommand {
     /// The chat has changed for another reason than time, and would have without the command too.
-    pub(super) fn change(&mut self, change: impl Fn(&mut Schedule)) {
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Schedule)) {
         if let Some(before) = &mut self.before {
             change(&mut before.schedule);
         }

@@ -119,6 +119,19 @@ impl Schedule {
         !matches!(self.timer, Timer::Forget | Timer::Pause)
     }
 
+    /// The account has sent a message in this chat: what its phone may show is over.
+    pub(super) fn end_by_message(&mut self, now: Instant) {
+        let shows = match self.timer {
+            Timer::Show | Timer::ShowOnce | Timer::End => true,
+            Timer::Expire | Timer::Forget => self.seen && now < self.due,
+            // One that is not to come back for its last second, and is paused at its end.
+            Timer::Pause => now < self.end,
+        };
+        if shows {
+            *self = Self::paused(now, now, self.command);
+        }
+    }
+
     /// There is a new connection: what is held is sent on it, unless its time is up.
     pub(super) fn reconnect(&mut self, now: Instant) {
         (self.timer, self.due) = match self.timer {

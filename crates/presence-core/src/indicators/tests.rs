@@ -11,6 +11,7 @@ mod connections;
 mod failures;
 mod holds;
 mod limits;
+mod own_messages;
 mod properties;
 mod rules;
 
@@ -85,6 +86,12 @@ impl Session {
     fn keep_online(&mut self, at: f64, keep: bool) {
         self.wait_until(at);
         self.indicators.handle_keep_online(self.now, keep);
+        self.drain();
+    }
+
+    fn own_message(&mut self, at: f64, chat: &str) {
+        self.wait_until(at);
+        self.indicators.handle_own_message(self.now, &jid(chat));
         self.drain();
     }
 

@@ -18,6 +18,8 @@ pub(super) struct Fields<R> {
     number: Option<R>,
     state: Option<R>,
     duration: Option<R>,
+    text: Option<R>,
+    characters: Option<R>,
 }
 
 impl<R: Deref<Target = RawValue>> Fields<R> {
@@ -37,6 +39,14 @@ impl<R: Deref<Target = RawValue>> Fields<R> {
         let seconds = required_type(&self.duration, seconds, "duration: a number of seconds is needed")?;
         // The cast to `u64` saturates: below 0 is 0.
         Ok(seconds.and_then(|seconds| Hold::from_secs(seconds.ceil() as u64)))
+    }
+
+    /// How many characters the message will have: those of `text`, or else as many as `characters` says.
+    pub(super) fn characters(&self) -> Result<Option<u64>, InvalidRequest> {
+        let text = required_type(&self.text, string, "text: text is needed")?;
+        let needed = "characters: a whole number is needed, 0 or more";
+        let characters = required_type(&self.characters, count, needed)?;
+        Ok(text.map(|text| text.chars().count() as u64).or(characters))
     }
 }
 
@@ -62,6 +72,17 @@ fn whole_number(json: &str) -> Option<String> {
     let number =
         float(json).filter(|number| number.fract() == 0.0 && (0.0..EXACT_FLOATS).contains(number))?;
     Some((number as u64).to_string())
+}
+
+/// A whole number that is not negative, as large as it likes.
+fn count(json: &str) -> Option<u64> {
+    if json.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(json.parse().unwrap_or(u64::MAX));
+    }
+    let number = float(json)?;
+    let is_whole = number.is_infinite() || number.fract() == 0.0;
+    // The cast saturates.
+    (is_whole && number >= 0.0).then_some(number as u64)
 }
 
 /// Below it, every whole number is an `f64` of its own: 2⁵³.

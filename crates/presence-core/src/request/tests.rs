@@ -114,6 +114,91 @@ fn every_fault_has_its_text_and_the_first_one_is_told() {
     }
 }
 
+/// The seconds that these fields amount to; the fault's detail when they are refused.
+fn seconds_for(state: &str, fields: &str) -> Result<u8, String> {
+    let body = format!(r#"{{"number":"5511999999999","state":"{state}",{fields}}}"#);
+    match decide(&body) {
+        Ok(presence) => Ok(presence.hold().map_or(0, Hold::as_secs)),
+        Err(fault) => {
+            assert_eq!(fault.to_string(), BODY, "{fields}");
+            Err(fault.detail().to_owned())
+        }
+    }
+}
+
+#[test]
+fn a_message_takes_as_long_as_a_person_would_unless_a_duration_is_given() {
+    let text = "x".repeat(42);
+    let long = format!(r#""text":"{text}""#);
+    // Characters are counted, neither bytes nor UTF-16 units.
+    let emoji = format!(r#""text":"{}\ud83d\ude00""#, "😀é".repeat(20) + "x");
+    let rows = [
+        ("typing", long.as_str(), 6),
+        ("recording", &long, 2),
+        ("pause", &long, 0),
+        ("typing", &emoji, 6),
+        ("typing", r#""characters":42"#, 6),
+        ("typing", r#""characters":42.0"#, 6),
+        ("typing", r#""characters":4.2e1"#, 6),
+        ("typing", r#""characters":42,"text":null"#, 6),
+        ("typing", r#""characters":42,"duration":0"#, 6),
+        ("typing", r#""characters":42,"duration":null"#, 6),
+        ("typing", r#""characters":42,"duration":-3"#, 6),
+        ("typing", r#""characters":42,"duration":"""#, 6),
+        ("typing", r#""characters":42,"duration":9"#, 9),
+        ("typing", r#""characters":42,"duration":0.2"#, 1),
+        ("typing", r#""characters":9000,"text":"hi""#, 1),
+        ("typing", r#""text":"""#, 1),
+        ("typing", r#""characters":0"#, 1),
+        ("typing", r#""characters":-0.0"#, 1),
+        ("typing", r#""characters":1e400"#, 60),
+        ("typing", r#""characters":99999999999999999999999"#, 60),
+        ("typing", r#""characters":null,"text":null"#, 0),
+    ];
+    for (state, fields, expected) in rows {
+        assert_eq!(seconds_for(state, fields), Ok(expected), "{state}, {fields}");
+    }
+    let whole_number = "characters: a whole number is needed, 0 or more";
+    let rows = [
+        (r#""text":7"#, "text: text is needed"),
+        (r#""text":["hi"]"#, "text: text is needed"),
+        (r#""text":"\ud83d""#, "text: text is needed"),
+        (r#""text":true,"duration":5"#, "text: text is needed"),
+        (r#""characters":-1"#, whole_number),
+        (r#""characters":1.5"#, whole_number),
+        (r#""characters":"42""#, whole_number),
+        (r#""characters":true,"text":"hi""#, whole_number),
+        (r#""characters":{}"#, whole_number),
+        (r#""characters":-1e400"#, whole_number),
+        (r#""text":"a","text":"a""#, "body: a field is there twice"),
+    ];
+    for (fields, detail) in rows {
+        for state in ["typing", "pause"] {
+            assert_eq!(seconds_for(state, fields), Err(detail.to_owned()), "{fields}");
+        }
+    }
+}
+
+#[test]
+fn another_pace_takes_another_time_and_nothing_is_kept_of_a_text() {
+    let body = r#"{"number":"5511999999999","state":"typing","text":"my secret"}"#;
+    let request = ChatPresenceRequest::from_json(body.as_bytes()).unwrap();
+    assert!(!format!("{request:?}").contains("secret"));
+    let written = serde_json::to_string(&request).unwrap();
+    assert_eq!(
+        written,
+        r#"{"number":"5511999999999","state":"typing","characters":9}"#
+    );
+    let asked = ChatPresenceRequest::new("5511999999999", "typing", None).with_characters(9);
+    assert_eq!(asked, request);
+    let pace = Pace {
+        typing: std::num::NonZeroU16::MIN,
+        ..Pace::default()
+    };
+    let slow = asked.at_pace(pace).unwrap().hold().unwrap();
+    assert!((8..=10).contains(&slow.as_secs()), "{slow:?}");
+}
+
 #[test]
 fn bytes_that_are_no_utf8_are_no_json_wherever_they_are() {
     for body in [
@@ -356,7 +441,7 @@ fn debug_hides_the_number() {
     let request = ChatPresenceRequest::new("5511999912345", "typing", None);
     assert_eq!(
         format!("{request:?}"),
-        r#"ChatPresenceRequest { number: Some("…"), state: Some("typing"), duration: None }"#
+        r#"ChatPresenceRequest { number: Some("…"), state: Some("typing"), duration: None, characters: None }"#
     );
     let presence = ChatPresence::try_from(request).unwrap();
     assert!(!format!("{presence:?}").contains("12345"));

@@ -53,6 +53,8 @@ pub(crate) struct Message {
     pub(crate) group: Option<Place>,
     /// Whom it was for, when it comes from another device of the own account.
     pub(crate) recipient: Option<User>,
+    /// The other name of whom it was for.
+    pub(crate) recipient_alias: Option<User>,
     /// The other name of the sender's account, when it has one.
     pub(crate) alias: Option<User>,
     pub(crate) category: Option<String>,

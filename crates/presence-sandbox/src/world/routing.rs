@@ -136,6 +136,9 @@ impl World {
     fn passed_on(&self, now: Duration, from: Device, reader: Number, message: &Sent) -> Message {
         let user = self.name_for(reader, from.number);
         let recipient = message.to.user().and_then(|user| self.number_of_user(user));
+        let recipient = recipient
+            .filter(|_| reader == from.number)
+            .map(|recipient| self.name_for(reader, recipient));
         Message {
             id: message.id.clone(),
             kind: message.kind.clone(),
@@ -144,9 +147,8 @@ impl World {
                 Address::Group(place) => Some(place),
                 _ => None,
             },
-            recipient: recipient
-                .filter(|_| reader == from.number)
-                .map(|recipient| self.name_for(reader, recipient)),
+            recipient,
+            recipient_alias: recipient.and_then(|recipient| self.alias_of(recipient)),
             alias: self.alias_of(user),
             category: message.category.clone(),
             sealed: Vec::new(),

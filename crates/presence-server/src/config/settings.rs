@@ -81,12 +81,36 @@ pub(crate) const RAISE_AVAILABILITY: Setting = Setting {
     help: "Whether an account is shown as online while it shows an indicator. Online, its phone stays silent",
     secret: false,
 };
+pub(crate) const END_ON_MESSAGE: Setting = Setting {
+    flag: "end-on-message",
+    variable: "PRESENCE_END_ON_MESSAGE",
+    value: "on|off",
+    default: Some("on"),
+    help: "Whether a message that any device of the account sends in a chat ends the indicator there",
+    secret: false,
+};
 pub(crate) const RESOLVE_NUMBERS: Setting = Setting {
     flag: "resolve-numbers",
     variable: "PRESENCE_RESOLVE_NUMBERS",
     value: "on|off",
     default: Some("on"),
     help: "Whether WhatsApp is asked which of two spellings a number of Brazil, Mexico or Argentina has",
+    secret: false,
+};
+pub(crate) const TYPING_RATE: Setting = Setting {
+    flag: "typing-rate",
+    variable: "PRESENCE_TYPING_RATE",
+    value: "N",
+    default: Some("6"),
+    help: "How many characters a person types in a second, 1 to 1000, for requests that give the message's length",
+    secret: false,
+};
+pub(crate) const RECORDING_RATE: Setting = Setting {
+    flag: "recording-rate",
+    variable: "PRESENCE_RECORDING_RATE",
+    value: "N",
+    default: Some("15"),
+    help: "How many characters a person speaks in a second, 1 to 1000, for the same requests",
     secret: false,
 };
 pub(crate) const MAX_LOGINS: Setting = Setting {
@@ -227,7 +251,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 25] = [
+pub(crate) const ALL: [&Setting; 28] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -236,7 +260,10 @@ pub(crate) const ALL: [&Setting; 25] = [
     &EDGE_KEY,
     &DEVICE_NAME,
     &RAISE_AVAILABILITY,
+    &END_ON_MESSAGE,
     &RESOLVE_NUMBERS,
+    &TYPING_RATE,
+    &RECORDING_RATE,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,
     &RATE_LIMIT,

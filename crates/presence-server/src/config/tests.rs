@@ -30,13 +30,14 @@ fn nothing_set_is_the_contract_on_loopback() {
         }
     );
     assert_eq!(config.http.connect_hold, Duration::from_secs(60));
+    assert_eq!(config.http.pace, presence_core::Pace::default());
     assert!(
         config.stop_grace < Duration::from_secs(8),
         "the whole stop fits in 8 s"
     );
     assert_eq!(config.probe_listen, None);
     assert!(matches!(config.edge, Edge::WhatsApp));
-    assert!(config.fleet.raise_availability && config.fleet.resolve_numbers);
+    assert!(config.fleet.raise_availability && config.fleet.resolve_numbers && config.fleet.end_on_message);
     assert!(config.http.cors_origins.is_empty() && !config.http.metrics && config.token_key.is_none());
 }
 
@@ -59,6 +60,8 @@ fn all_mistakes_are_reported_together() {
         ("PRESENCE_EDGE_KEY", "AAAA"),
         ("PRESENCE_METRICS", "maybe"),
         ("PRESENCE_STOP_GRACE", "301"),
+        ("PRESENCE_TYPING_RATE", "0"),
+        ("PRESENCE_RECORDING_RATE", "1001"),
         ("PRESENCE_LOG", "presence=loud"),
     ])
     .unwrap_err();
@@ -70,6 +73,8 @@ fn all_mistakes_are_reported_together() {
         "--edge-url",
         "--metrics",
         "--stop-grace",
+        "--typing-rate",
+        "--recording-rate",
         "--log ",
     ] {
         assert_eq!(
@@ -78,7 +83,7 @@ fn all_mistakes_are_reported_together() {
             "{flag} in\n{text}"
         );
     }
-    assert_eq!(text.lines().count(), 7, "{text}");
+    assert_eq!(text.lines().count(), 9, "{text}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One connection: what the service asks of it, mapped onto the client.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::whatsapp_rust::pair_code::PairCodeOptions;
@@ -12,17 +12,18 @@ use ::whatsapp_rust::wacore::pair_code::PairCodeUtils;
 use ::whatsapp_rust::wacore::types::lid_pn::LearningSource;
 use ::whatsapp_rust::{ChatStateError, ChatStateType, Client, ClientError, Jid, NodeBuilder};
 use async_trait::async_trait;
-use presence_core::{Availability, ChatJid, ChatKind, ChatState, PhoneNumber};
-use tokio::sync::watch;
+use presence_core::{Availability, ChatJid, ChatState, PhoneNumber};
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::device::Device;
+use super::jid::{chat, jid};
 use super::progress::OutstandingCode;
 use super::runtime::SessionRuntime;
 use super::tracker::Tracker;
 use crate::pairing::{LinkCode, PairError};
-use crate::session::{Contact, SendError, Session, SessionState};
+use crate::session::{Contact, OwnMessage, SendError, Session, SessionState};
 
 /// A link code is not handed out again when it is about to expire: somebody still has to type it.
 const CODE_MARGIN: Duration = Duration::from_secs(20);
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     pub(super) tracker: Arc<Tracker>,
     pub(super) runtime: SessionRuntime,
     pub(super) state: watch::Receiver<SessionState>,
+    /// Closed once it was taken.
+    pub(super) own_messages: Mutex<mpsc::Receiver<OwnMessage>>,
     pub(super) stop: CancellationToken,
     pub(super) _close_on_drop: DropGuard,
     /// Link codes are asked for one at a time.
@@ -154,6 +157,12 @@ impl Session for Connection {
         self.state.clone()
     }
 
+    fn own_messages(&self) -> mpsc::Receiver<OwnMessage> {
+        let (_, closed) = mpsc::channel(1);
+        let mut own_messages = self.own_messages.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut own_messages, closed)
+    }
+
     async fn logout(&self, limit: Duration) {
         // WhatsApp confirms by ending the stream as if the phone had unlinked this device.
         self.tracker.progress().handle_closing();
@@ -213,18 +222,6 @@ impl Connection {
             _ => Err(PairError::NotPairing),
         }
     }
-}
-
-fn jid(chat: &ChatJid) -> Jid {
-    match chat.kind() {
-        ChatKind::User => Jid::pn(chat.user()),
-        ChatKind::Lid => Jid::lid(chat.user()),
-        ChatKind::Group => Jid::group(chat.user()),
-    }
-}
-
-fn chat(jid: &Jid) -> Option<ChatJid> {
-    jid.to_non_ad().to_string().parse().ok()
 }
 
 /// The number and the LID that an answer names. Which of them comes first depends on the account.

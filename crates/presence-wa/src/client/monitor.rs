@@ -50,6 +50,8 @@ impl SessionMonitor {
         let paired_before = self.opened.device.is_paired();
         // Its own reconnecting knows nothing of our policy.
         self.client.enable_auto_reconnect.store(false, Ordering::Relaxed);
+        // For the account's own messages; it costs a look at the name of each stanza.
+        let _stanzas = self.client.acquire_raw_node_forwarding();
         let _events = self.client.subscribe_handler(Arc::clone(&self.tracker) as _);
 
         let end = self.watch().await;

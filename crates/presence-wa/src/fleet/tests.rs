@@ -3,6 +3,7 @@
 mod chaos;
 mod faults;
 mod lifecycle;
+mod own_messages;
 mod presence;
 
 use super::*;

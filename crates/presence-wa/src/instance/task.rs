@@ -26,7 +26,7 @@ use crate::context::FleetContext;
 use crate::error::{ReconnectError, ShowError};
 use crate::login_limiter::LoginTurn;
 use crate::pairing::{PairWith, PairingUpdate};
-use crate::session::{End, Online, SendError, Session, SessionState};
+use crate::session::{End, Online, OwnMessage, SendError, Session, SessionState};
 use crate::status::{InstanceState, Reason};
 
 /// Owns all there is of one instance, and does one thing after the other.
@@ -66,7 +66,15 @@ pub(super) struct InstanceTask {
 struct OpenSession {
     session: Arc<dyn Session>,
     state: watch::Receiver<SessionState>,
+    /// `None` when they end nothing.
+    own_messages: Option<mpsc::Receiver<OwnMessage>>,
     online: Option<Online>,
+}
+
+/// What a session tells.
+enum SessionEvent {
+    State(SessionState),
+    OwnMessage(OwnMessage),
 }
 
 /// Who waits for an answer of the lifecycle.
@@ -129,7 +137,10 @@ impl InstanceTask {
                 biased;
                 () = stop.cancelled(), if !self.stopping => self.stop(),
                 written = StanzaWrite::done(&mut self.write) => self.handle_written(written),
-                state = session_state(&mut self.session) => self.handle_session(&state),
+                event = session_event(&mut self.session) => match event {
+                    SessionEvent::State(state) => self.handle_session(&state),
+                    SessionEvent::OwnMessage(message) => self.handle_own_message(&message),
+                },
                 ended = some(&mut self.job) => self.handle_job(ended),
                 Some((person, found)) = self.look_ups.next() => self.handle_found(&person, found),
                 given = CodeRequest::given(&mut self.code) => self.handle_code(given),
@@ -396,6 +407,10 @@ impl InstanceTask {
         let before = open.online.replace(online.clone());
         let Some(before) = before else {
             self.fleet.logins.handle_accepted();
+            // What was sent while there was no session is not to be shown again.
+            while let Some(message) = self.take_own_message() {
+                self.handle_own_message(&message);
+            }
             if self.lifecycle.is_online() {
                 self.indicators.handle_session_up(now());
             }
@@ -409,6 +424,19 @@ impl InstanceTask {
             for person in self.numbers.people() {
                 self.join_names(&person);
             }
+        }
+    }
+
+    fn take_own_message(&mut self) -> Option<OwnMessage> {
+        let open = self.session.as_mut()?;
+        open.own_messages.as_mut()?.try_recv().ok()
+    }
+
+    /// The account has sent a message, from any of its devices.
+    fn handle_own_message(&mut self, message: &OwnMessage) {
+        let names = [Some(&message.chat), message.other_name.as_ref()];
+        for name in names.into_iter().flatten() {
+            self.indicators.handle_own_message(now(), name);
         }
     }
 
@@ -437,9 +465,12 @@ impl InstanceTask {
             }
             JobEnd::Opened(session) => {
                 let state = session.state();
+                let ends = self.fleet.settings.end_on_message;
+                let own_messages = Some(session.own_messages()).filter(|_| ends);
                 self.session = Some(OpenSession {
                     session: Arc::from(session),
                     state,
+                    own_messages,
                     online: None,
                 });
                 JobDone::Done
@@ -618,13 +649,29 @@ fn new_indicators(fleet: &FleetContext, keep_online: bool) -> Indicators {
     Indicators::new(fleet.settings.timing, policy)
 }
 
-async fn session_state(session: &mut Option<OpenSession>) -> SessionState {
+async fn session_event(session: &mut Option<OpenSession>) -> SessionEvent {
     let Some(open) = session else {
         return pending().await;
     };
-    match open.state.changed().await {
-        Ok(()) => open.state.borrow_and_update().clone(),
-        Err(_) => SessionState::Ended(End::Lost("the session vanished".to_owned())),
+    tokio::select! {
+        biased;
+        changed = open.state.changed() => SessionEvent::State(match changed {
+            Ok(()) => open.state.borrow_and_update().clone(),
+            Err(_) => SessionState::Ended(End::Lost("the session vanished".to_owned())),
+        }),
+        message = next_own_message(&mut open.own_messages) => SessionEvent::OwnMessage(message),
+    }
+}
+
+async fn next_own_message(own_messages: &mut Option<mpsc::Receiver<OwnMessage>>) -> OwnMessage {
+    let message = match own_messages {
+        Some(own_messages) => own_messages.recv().await,
+        None => None,
+    };
+    match message {
+        Some(message) => message,
+        // The session has ended, or nobody wants to know.
+        None => pending().await,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 
 impl Session {
-    fn alias(&mut self, at: f64, alias: &str, chat: &str) {
+    pub(super) fn alias(&mut self, at: f64, alias: &str, chat: &str) {
         self.wait_until(at);
         self.indicators.handle_alias(self.now, jid(alias), jid(chat));
         self.drain();

@@ -43,6 +43,10 @@ enum Operation {
         alias: u8,
         chat: u8,
     },
+    /// The account sends a message.
+    OwnMessage {
+        chat: u8,
+    },
     /// The next chat state that is polled is not written.
     FailNext,
     Shutdown,
@@ -63,6 +67,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<bool>().prop_map(Operation::KeepOnline),
         1 => Just(Operation::AvailabilityLost),
         2 => (0_u8..4, 0_u8..4).prop_map(|(alias, chat)| Operation::Alias { alias, chat }),
+        4 => (0_u8..4).prop_map(|chat| Operation::OwnMessage { chat }),
         2 => Just(Operation::FailNext),
         1 => Just(Operation::Shutdown),
     ]
@@ -182,6 +187,7 @@ impl World {
                 self.availability = None;
             }
             Operation::Alias { alias, chat } => self.alias(alias, chat),
+            Operation::OwnMessage { chat } => self.own_message(chat),
             Operation::KeepOnline(keep) => {
                 self.indicators.handle_keep_online(self.now, keep);
                 self.policy.keep_online = keep;
@@ -219,6 +225,17 @@ impl World {
             };
             self.persons.insert(chat, person);
             self.before = Some((chat, before));
+        }
+    }
+
+    fn own_message(&mut self, chat: u8) {
+        self.indicators
+            .handle_own_message(self.now, &jid(&chat.to_string()));
+        let chat = self.person(chat);
+        let before = self.before.as_mut().filter(|(last, _)| *last == chat);
+        let before = before.and_then(|(_, before)| before.as_mut());
+        for person in self.persons.get_mut(&chat).into_iter().chain(before) {
+            person.end(self.now);
         }
     }
 
@@ -526,6 +543,18 @@ impl World {
 }
 
 impl Person {
+    /// What was wanted is over, if it still is.
+    fn end(&mut self, now: Instant) {
+        let shows = match self.wanted {
+            Wanted::Held { .. } => true,
+            Wanted::Once { until } => now < until,
+            Wanted::Nothing { .. } => false,
+        };
+        if shows {
+            self.wanted = Wanted::Nothing { owed: true };
+        }
+    }
+
     fn is_pausable(&self, now: Instant) -> bool {
         match self.wanted {
             Wanted::Held { end, .. } => end <= now,

@@ -95,6 +95,31 @@ proptest! {
     }
 
     #[test]
+    fn a_message_ends_a_hold_like_a_pause_whatever_the_connection_does(
+        hold in 1_u64..=60, message in 0_u64..60_000, down in 0_u64..60_000, away in 0_u64..60_000,
+    ) {
+        let (end, up) = (hold * 1_000, down + away);
+        // It is told first; those at the same time are told one after the other.
+        let message = message.min(end - 1);
+        let mut session = Session::new();
+        session.show(0.0, "7", TYPING, hold);
+        let mut events = [(message, 0), (down, 1), (up, 2)];
+        events.sort_unstable();
+        for (at, event) in events {
+            match event {
+                0 => session.own_message(secs(at), "7"),
+                1 => session.down(secs(at)),
+                _ => session.up(secs(at)),
+            }
+        }
+        let sent = session.rest_of_chats();
+        let paused: Vec<_> = sent.iter().filter(|line| line.ends_with("Paused")).collect();
+        let told = if (down..up).contains(&message) { up } else { message };
+        prop_assert_eq!(paused, [&format!("{} 7 Paused", secs(told))]);
+        prop_assert!(sent.last().is_some_and(|last| last.ends_with("Paused")), "{:?}", sent);
+    }
+
+    #[test]
     fn the_session_is_available_while_something_is_shown_and_ten_seconds_more(
         mut shows in prop::collection::vec((0_u64..100, 1_u64..=20), 1..8),
     ) {

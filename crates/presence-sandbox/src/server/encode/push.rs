@@ -89,6 +89,11 @@ fn message(message: &Message, clock: &Clock) -> Node {
     if let Some(recipient) = message.recipient {
         stanza = stanza.attr("recipient", user_jid(recipient));
     }
+    stanza = match message.recipient_alias {
+        Some(alias @ User::Number(_)) => stanza.attr("peer_recipient_pn", user_jid(alias)),
+        Some(alias @ User::Lid(_)) => stanza.attr("peer_recipient_lid", user_jid(alias)),
+        None => stanza,
+    };
     if let Some(category) = &message.category {
         stanza = stanza.attr("category", category);
     }

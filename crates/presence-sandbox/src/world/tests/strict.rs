@@ -211,6 +211,7 @@ fn a_devices_queue_is_bounded_and_kept_until_it_says_so() {
         },
         group: None,
         recipient: None,
+        recipient_alias: None,
         alias: None,
         category: None,
         sealed: Vec::new(),
