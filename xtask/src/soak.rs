@@ -162,9 +162,8 @@ impl Soak {
     fn storm_and_calm(town: &Town, rng: &mut StdRng, storm: Duration) -> anyhow::Result<()> {
         let mut chaos = Chaos::new(town);
         std::thread::scope(|scope| {
-            let locked = DATABASES.map(|name| {
-                scope.spawn(move || file_lock::hold(&town.data().join(name), LOCKED.min(storm)))
-            });
+            let locked = DATABASES
+                .map(|name| scope.spawn(move || file_lock::hold(&town.data().join(name), LOCKED.min(storm))));
             let began = Instant::now();
             while began.elapsed() < storm {
                 chaos.strike(rng)?;

@@ -52,7 +52,7 @@ async fn every_answer_to_a_valid_token_tells_where_it_stands() {
             503,
         ),
         (app.post("/api/chat/presence/nobodys"), 404),
-        (app.post("/api/chat/presence/shop").body(vec![b' '; 70_000]), 413),
+        (app.post("/api/chat/presence/shop").body(vec![b' '; 600_000]), 413),
     ];
     for (call, status) in calls {
         let reply = call.send().await;
