@@ -181,6 +181,15 @@ impl Call<'_> {
                 let body = self.read(body).await?;
                 instance::change_settings(app.instances()?, &instance, &body).await
             }
+            Endpoint::InstanceGetProxy => {
+                let instance = self.instance(name)?;
+                instance::get_proxy(app.instances()?, &instance)
+            }
+            Endpoint::InstanceProxy => {
+                let instance = self.instance(name)?;
+                let body = self.read(body).await?;
+                instance::change_proxy(app.instances()?, &instance, &body).await
+            }
             Endpoint::Health => Ok(health::health(app).await),
             Endpoint::Livez => Ok(health::livez()),
             Endpoint::Readyz => Ok(health::readyz(app)),

@@ -37,6 +37,8 @@ pub(crate) enum Endpoint {
     InstanceDelete,
     InstanceGetSettings,
     InstanceSettings,
+    InstanceGetProxy,
+    InstanceProxy,
     Health,
     Livez,
     Readyz,
@@ -45,7 +47,7 @@ pub(crate) enum Endpoint {
 }
 
 /// Every route. `connect` is a `GET` that begins a pairing, so it answers no `HEAD`.
-pub(crate) static ROUTES: [Route; 14] = [
+pub(crate) static ROUTES: [Route; 16] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -84,6 +86,16 @@ pub(crate) static ROUTES: [Route; 14] = [
         "/api/instance/settings/:instance",
         "instance_settings",
         Endpoint::InstanceSettings,
+    ),
+    get(
+        "/api/instance/getProxy/:instance",
+        "instance_get_proxy",
+        Endpoint::InstanceGetProxy,
+    ),
+    post(
+        "/api/instance/proxy/:instance",
+        "instance_proxy",
+        Endpoint::InstanceProxy,
     ),
     get("/health", "health", Endpoint::Health).probe(),
     get("/livez", "livez", Endpoint::Livez).probe(),

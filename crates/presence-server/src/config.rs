@@ -35,6 +35,8 @@ pub struct Config {
     pub edge: Edge,
     /// What phones call this device.
     pub device_name: String,
+    /// Networks in which proxies of instances may be, besides at public addresses.
+    pub proxy_networks: Vec<IpNet>,
     /// How sessions behave. Its timing is the contract's and no setting; tests shorten it.
     pub fleet: FleetSettings,
     /// How HTTP is served.
@@ -104,6 +106,9 @@ impl Config {
                 1..=50 => Ok(name.trim().to_owned()),
                 count => Err(format!("it has {count} characters, not 1 to 50")),
             }),
+            proxy_networks: from
+                .read_optional(&settings::PROXY_NETWORKS, networks)
+                .unwrap_or_default(),
             fleet: FleetSettings {
                 raise_availability: from.read(&settings::RAISE_AVAILABILITY, on_or_off),
                 resolve_numbers: from.read(&settings::RESOLVE_NUMBERS, on_or_off),

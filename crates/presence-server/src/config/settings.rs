@@ -89,6 +89,15 @@ pub(crate) const RESOLVE_NUMBERS: Setting = Setting {
     help: "Whether WhatsApp is asked which of two spellings a number of Brazil, Mexico or Argentina has",
     secret: false,
 };
+pub(crate) const PROXY_NETWORKS: Setting = Setting {
+    flag: "proxy-networks",
+    variable: "PRESENCE_PROXY_NETWORKS",
+    value: "NETWORKS",
+    default: None,
+    help: "Networks or addresses, separated by commas, in which instances' proxies may be besides at public addresses. \
+           Unset: none, so that no client can point the service at what only it reaches",
+    secret: false,
+};
 pub(crate) const MAX_LOGINS: Setting = Setting {
     flag: "max-logins",
     variable: "PRESENCE_MAX_LOGINS",
@@ -227,7 +236,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 25] = [
+pub(crate) const ALL: [&Setting; 26] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -237,6 +246,7 @@ pub(crate) const ALL: [&Setting; 25] = [
     &DEVICE_NAME,
     &RAISE_AVAILABILITY,
     &RESOLVE_NUMBERS,
+    &PROXY_NETWORKS,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,
     &RATE_LIMIT,
