@@ -25,6 +25,7 @@
 //! What a presence means is decided in `presence-core`, carried out by `presence-wa`, and who may ask for it is
 //! kept by `presence-store`. Here is what a client sees of them.
 
+mod agent_tools;
 mod app;
 mod auth;
 mod client_address;
@@ -50,6 +51,7 @@ mod settings;
 mod task_panics;
 mod throttle;
 
+pub use agent_tools::{AgentTools, Presences, ToolError, ToolInstance};
 pub use clock::utc_now;
 pub use health::{Finding, HealthCheck};
 pub use instances::Instances;

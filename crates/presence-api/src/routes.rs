@@ -39,6 +39,7 @@ pub(crate) enum Endpoint {
     InstanceSettings,
     InstanceGetProxy,
     InstanceProxy,
+    Mcp,
     Health,
     Livez,
     Readyz,
@@ -47,7 +48,7 @@ pub(crate) enum Endpoint {
 }
 
 /// Every route. `connect` is a `GET` that begins a pairing, so it answers no `HEAD`.
-pub(crate) static ROUTES: [Route; 16] = [
+pub(crate) static ROUTES: [Route; 17] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -97,6 +98,7 @@ pub(crate) static ROUTES: [Route; 16] = [
         "instance_proxy",
         Endpoint::InstanceProxy,
     ),
+    post("/mcp", "mcp", Endpoint::Mcp),
     get("/health", "health", Endpoint::Health).probe(),
     get("/livez", "livez", Endpoint::Livez).probe(),
     get("/readyz", "readyz", Endpoint::Readyz).probe(),

@@ -126,6 +126,7 @@ impl Config {
                     .read_optional(&settings::CORS_ORIGINS, origins)
                     .unwrap_or_default(),
                 metrics: from.read(&settings::METRICS, on_or_off),
+                mcp: from.read(&settings::MCP, on_or_off),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),

@@ -98,6 +98,14 @@ pub(crate) const PROXY_NETWORKS: Setting = Setting {
            Unset: none, so that no client can point the service at what only it reaches",
     secret: false,
 };
+pub(crate) const MCP: Setting = Setting {
+    flag: "mcp",
+    variable: "PRESENCE_MCP",
+    value: "on|off",
+    default: Some("off"),
+    help: "Whether /mcp offers the presences as tools to AI agents, with the tokens and limits of the API",
+    secret: false,
+};
 pub(crate) const MAX_LOGINS: Setting = Setting {
     flag: "max-logins",
     variable: "PRESENCE_MAX_LOGINS",
@@ -236,7 +244,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 26] = [
+pub(crate) const ALL: [&Setting; 27] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -255,6 +263,7 @@ pub(crate) const ALL: [&Setting; 26] = [
     &TRUSTED_PROXIES,
     &CORS_ORIGINS,
     &METRICS,
+    &MCP,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_CLIENT,
     &HEAD_TIMEOUT,
