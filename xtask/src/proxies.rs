@@ -230,7 +230,7 @@ impl Trial<'_> {
         self.until("connected", "")?;
         self.shows()?;
         let shown = api.get(&format!("/api/instance/getProxy/{instance}"))?;
-        ensure!(shown["proxy"]["port"] == proxy.port.to_string(), "{shown}");
+        ensure!(shown["proxy"]["port"] == proxy.settings(login)["port"], "{shown}");
         ensure!(
             !shown.to_string().contains(LOGIN.1),
             "the password is shown: {shown}"
