@@ -9,6 +9,7 @@ mod ci;
 mod clients;
 mod demo;
 mod mutants;
+mod proxies;
 mod service;
 mod soak;
 mod tidy;
@@ -35,6 +36,8 @@ enum Command {
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
     Clients(clients::Clients),
+    /// Puts real proxies between the service and the sandbox, and checks what phones show and what is said.
+    Proxies(proxies::Proxies),
     /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
     Mutants(mutants::Mutants),
@@ -58,6 +61,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(demo) => demo.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
+        Command::Proxies(proxies) => proxies.run(),
         Command::Ci => ci::run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),

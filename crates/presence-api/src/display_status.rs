@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use presence_wa::{InstanceState, Reason};
+use presence_wa::{InstanceState, ProxyFault, Reason};
 use tokio::time::Instant;
 
 /// The state in words, with its reason: `disconnected: banned, next attempt in 2 h 5 min`.
@@ -21,6 +21,10 @@ pub(crate) fn why(reason: Reason, now: Instant) -> String {
         Reason::WaitingForPhone => "waiting for a phone to link this device",
         Reason::Retrying(at) => {
             return format!("connection lost, next attempt in {}", Remaining::until(at, now));
+        }
+        Reason::ProxyFailed { fault, next } => {
+            let what = proxy_fault(fault);
+            return format!("{what}, next attempt in {}", Remaining::until(next, now));
         }
         Reason::Banned(until) => return format!("banned, next attempt in {}", Remaining::until(until, now)),
         Reason::PairingExpired => "no phone linked this device in time",
@@ -53,6 +57,18 @@ pub(crate) fn why(reason: Reason, now: Instant) -> String {
         _ => "not connected",
     };
     text.to_owned()
+}
+
+/// What is wrong with a proxy, in words.
+fn proxy_fault(fault: ProxyFault) -> &'static str {
+    match fault {
+        ProxyFault::Unreachable => "the proxy does not answer",
+        ProxyFault::Credentials => "the proxy refused the username and password",
+        ProxyFault::Refused => "the proxy gave no connection to WhatsApp",
+        ProxyFault::Forbidden => "the proxy is at an address that this service may not use",
+        ProxyFault::Unreadable => "the proxy cannot be read, set it again",
+        _ => "the proxy failed",
+    }
 }
 
 /// A wait in its two largest units: `2 h 5 min`, `40 s`.
@@ -105,6 +121,41 @@ mod tests {
             (
                 Some(Reason::PairingExpired),
                 "connecting: no phone linked this device in time",
+            ),
+            (
+                Some(Reason::ProxyFailed {
+                    fault: ProxyFault::Unreachable,
+                    next: later(4),
+                }),
+                "connecting: the proxy does not answer, next attempt in 4 s",
+            ),
+            (
+                Some(Reason::ProxyFailed {
+                    fault: ProxyFault::Credentials,
+                    next: later(4),
+                }),
+                "connecting: the proxy refused the username and password, next attempt in 4 s",
+            ),
+            (
+                Some(Reason::ProxyFailed {
+                    fault: ProxyFault::Refused,
+                    next: later(4),
+                }),
+                "connecting: the proxy gave no connection to WhatsApp, next attempt in 4 s",
+            ),
+            (
+                Some(Reason::ProxyFailed {
+                    fault: ProxyFault::Forbidden,
+                    next: later(4),
+                }),
+                "connecting: the proxy is at an address that this service may not use, next attempt in 4 s",
+            ),
+            (
+                Some(Reason::ProxyFailed {
+                    fault: ProxyFault::Unreadable,
+                    next: later(4),
+                }),
+                "connecting: the proxy cannot be read, set it again, next attempt in 4 s",
             ),
             (Some(Reason::PairingFailed), "connecting: pairing failed"),
             (Some(Reason::Unlinked), "connecting: unlinked from the account"),

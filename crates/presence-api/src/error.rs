@@ -147,6 +147,15 @@ impl ApiError {
         }
     }
 
+    /// The message, with what exactly was wrong, for a reader that gets no headers.
+    pub(crate) fn words(&self) -> String {
+        let (_, message) = self.answer();
+        match self.detail() {
+            Some(detail) => format!("{message} ({detail})"),
+            None => message,
+        }
+    }
+
     /// The answer on the wire: the only way from an error to a response. What is our own fault is logged here.
     pub(crate) fn into_response(self) -> Response<Body> {
         if let Self::Internal { doing, source } = &self {

@@ -2,6 +2,7 @@
 
 mod health;
 mod instance;
+mod mcp;
 mod openapi;
 mod presence;
 
@@ -105,7 +106,11 @@ fn find<'a>(app: &App, surface: Surface, parts: &'a Parts) -> Result<Found<'a>, 
     let found = routes::find(&parts.method, parts.uri.path())?;
     let route = found.route();
     let is_here = match surface {
-        Surface::Api => route.endpoint != Endpoint::Metrics || app.settings.metrics,
+        Surface::Api => match route.endpoint {
+            Endpoint::Metrics => app.settings.metrics,
+            Endpoint::Mcp => app.settings.mcp,
+            _ => true,
+        },
         Surface::Probes => route.probe,
     };
     is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
@@ -181,6 +186,21 @@ impl Call<'_> {
                 let instance = self.instance(name)?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 instance::change_settings(app.instances()?, &instance, &body).await
+            }
+            Endpoint::InstanceGetProxy => {
+                let instance = self.instance(name)?;
+                instance::get_proxy(app.instances()?, &instance)
+            }
+            Endpoint::InstanceProxy => {
+                let instance = self.instance(name)?;
+                let body = self.read(body, json::MAX_BODY).await?;
+                instance::change_proxy(app.instances()?, &instance, &body).await
+            }
+            Endpoint::Mcp => {
+                let caller = self.caller(Bucket::Requests)?;
+                let body = self.read(body, json::MAX_BODY).await?;
+                self.unless_given_up(mcp::mcp(app.instances()?, caller, parts, body))
+                    .await
             }
             Endpoint::Health => Ok(health::health(app).await),
             Endpoint::Livez => Ok(health::livez()),

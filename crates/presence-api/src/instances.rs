@@ -15,7 +15,7 @@ use presence_store::{
 };
 use presence_wa::{
     ConnectError, Connected, Connector, Fleet, FleetSettings, Identity, InstanceOptions, InstanceState,
-    InstanceStatus, PairWith, ReconnectError, SavedKeys, ShowError,
+    InstanceStatus, PairWith, Proxy, ReconnectError, SavedKeys, ShowError,
 };
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use tracing::Instrument;
 
 use self::pairing_record::RegistryPairingRecord;
 use crate::clock::utc_now;
+use crate::proxy::{self, KeptProxyError};
 
 /// Every instance of the service: its record and its session. Cheap to clone.
 #[derive(Clone)]
@@ -229,6 +230,23 @@ impl Instances {
             Ok(set)
         })
         .await
+    }
+
+    /// The proxy that the instance connects through.
+    pub(crate) fn proxy(&self, instance: &Instance) -> Result<Option<Proxy>, KeptProxyError> {
+        proxy::kept(&*self.inner.registry, instance)
+    }
+
+    /// Gives the instance another proxy, or none; `false` when the instance is gone. It is durable when this
+    /// returns, and the next connection is made through it.
+    pub(crate) async fn set_proxy(
+        &self,
+        instance: &Instance,
+        proxy: Option<&Proxy>,
+    ) -> Result<bool, ChangeError<StoreError>> {
+        let (id, proxy) = (instance.id, proxy.map(proxy::secret));
+        self.change(async move |inner| inner.registry.set_proxy(id, proxy).await)
+            .await
     }
 
     /// Shows or ends an indicator. Dropped before the stanza is written, nothing is sent.

@@ -25,6 +25,7 @@
 //! What a presence means is decided in `presence-core`, carried out by `presence-wa`, and who may ask for it is
 //! kept by `presence-store`. Here is what a client sees of them.
 
+mod agent_tools;
 mod app;
 mod auth;
 mod client_address;
@@ -39,6 +40,7 @@ mod http;
 mod instances;
 mod json;
 mod metrics;
+mod proxy;
 mod qr;
 mod rate_limit;
 mod registry_check;
@@ -49,10 +51,12 @@ mod settings;
 mod task_panics;
 mod throttle;
 
+pub use agent_tools::{AgentTools, Presences, ToolError, ToolInstance};
 pub use clock::utc_now;
 pub use health::{Finding, HealthCheck};
 pub use instances::Instances;
 pub use ipnet::IpNet;
+pub use proxy::RegistryProxies;
 pub use qr::{Picture, PictureError};
 pub use server::Server;
 pub use settings::{HttpSettings, Limits};

@@ -37,6 +37,9 @@ pub(crate) enum Endpoint {
     InstanceDelete,
     InstanceGetSettings,
     InstanceSettings,
+    InstanceGetProxy,
+    InstanceProxy,
+    Mcp,
     Health,
     Livez,
     Readyz,
@@ -45,7 +48,7 @@ pub(crate) enum Endpoint {
 }
 
 /// Every route. `connect` is a `GET` that begins a pairing, so it answers no `HEAD`.
-pub(crate) static ROUTES: [Route; 14] = [
+pub(crate) static ROUTES: [Route; 17] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -85,6 +88,17 @@ pub(crate) static ROUTES: [Route; 14] = [
         "instance_settings",
         Endpoint::InstanceSettings,
     ),
+    get(
+        "/api/instance/getProxy/:instance",
+        "instance_get_proxy",
+        Endpoint::InstanceGetProxy,
+    ),
+    post(
+        "/api/instance/proxy/:instance",
+        "instance_proxy",
+        Endpoint::InstanceProxy,
+    ),
+    post("/mcp", "mcp", Endpoint::Mcp),
     get("/health", "health", Endpoint::Health).probe(),
     get("/livez", "livez", Endpoint::Livez).probe(),
     get("/readyz", "readyz", Endpoint::Readyz).probe(),

@@ -15,6 +15,8 @@ pub struct HttpSettings {
     pub cors_origins: Vec<HeaderValue>,
     /// Whether `GET /metrics` answers beside the API. On a listener for probes it always does.
     pub metrics: bool,
+    /// Whether `POST /mcp` answers AI agents. Default: no.
+    pub mcp: bool,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -40,6 +42,7 @@ impl Default for HttpSettings {
             limits: Limits::default(),
             cors_origins: Vec::new(),
             metrics: false,
+            mcp: false,
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,

@@ -6,6 +6,7 @@ mod devices;
 mod healthcheck;
 mod instance;
 mod key;
+mod mcp;
 mod output;
 mod pair;
 mod serve;
@@ -49,6 +50,10 @@ enum Command {
     Key(key::KeyArgs),
     /// Manage the device keys of WhatsApp sessions, in the data directory.
     Devices(devices::DevicesArgs),
+    /// Offer the presences of a running server to an AI agent, as an MCP server on stdin and stdout.
+    ///
+    /// An agent program starts it; the manual of the API has its configuration for some of them.
+    Mcp(mcp::McpArgs),
     /// Ask a running server whether it is well: exit code 0 when it is, 1 when not.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -78,6 +83,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Instance(args) => finish(instance::run(args)),
         Command::Key(args) => finish(key::run(args)),
         Command::Devices(args) => finish(devices::run(args)),
+        Command::Mcp(args) => finish(mcp::run(args)),
         Command::Healthcheck(args) => finish(healthcheck::run(args)),
     }
 }

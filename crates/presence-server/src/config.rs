@@ -37,6 +37,8 @@ pub struct Config {
     pub edge: Edge,
     /// What phones call this device.
     pub device_name: String,
+    /// Networks in which proxies of instances may be, besides at public addresses.
+    pub proxy_networks: Vec<IpNet>,
     /// How sessions behave. Its timing is the contract's and no setting; tests shorten it.
     pub fleet: FleetSettings,
     /// How HTTP is served.
@@ -106,6 +108,9 @@ impl Config {
                 1..=50 => Ok(name.trim().to_owned()),
                 count => Err(format!("it has {count} characters, not 1 to 50")),
             }),
+            proxy_networks: from
+                .read_optional(&settings::PROXY_NETWORKS, networks)
+                .unwrap_or_default(),
             fleet: FleetSettings {
                 raise_availability: from.read(&settings::RAISE_AVAILABILITY, on_or_off),
                 end_on_message: from.read(&settings::END_ON_MESSAGE, on_or_off),
@@ -124,6 +129,7 @@ impl Config {
                     .read_optional(&settings::CORS_ORIGINS, origins)
                     .unwrap_or_default(),
                 metrics: from.read(&settings::METRICS, on_or_off),
+                mcp: from.read(&settings::MCP, on_or_off),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use presence_api::{Finding, HealthCheck, Instances, Server, TaskPanics};
+use presence_api::{Finding, HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
 use presence_core::InstanceId;
 use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
 use presence_wa::{Edge, Keys, LinkedDevice, WhatsApp, WhatsAppConfig};
@@ -165,7 +165,9 @@ async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
     };
     let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(file)));
     whatsapp.device_name.clone_from(&config.device_name);
-    let whatsapp = Arc::new(WhatsApp::new(whatsapp)?);
+    whatsapp.proxy_networks.clone_from(&config.proxy_networks);
+    let proxies = Arc::new(RegistryProxies::new(registry.clone()));
+    let whatsapp = Arc::new(WhatsApp::new(whatsapp)?.with_proxies(proxies));
     // Of these no session is opened any more. What is deleted from now on, its session wipes.
     let wiping = tokio::spawn(wipe_deleted(
         keys.clone(),

@@ -29,6 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             name: format!("instance-{number}").parse()?,
             token: None,
             keep_online: false,
+            proxy: None,
             now,
         };
         ids.push(store.create_instance(*account, new).await?.0.id);
@@ -59,6 +60,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             name: format!("more-{number}").parse()?,
             token: None,
             keep_online: false,
+            proxy: None,
             now,
         };
         let (made, _) = store.create_instance(account, new).await?;

@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::edge::Edge;
 use crate::error::{CreateAccountError, CreateInstanceError, StoreError};
 use crate::instance::{Instance, InstanceName};
-use crate::key::SealedToken;
+use crate::key::{SealedProxy, SealedToken};
 use crate::token::TokenHash;
 
 /// A snapshot, made of persistent maps: cloning one copies a few pointers, and a change copies what lies on
@@ -172,7 +172,7 @@ impl Directory {
         keep_online: bool,
         token: TokenHash,
         now: DateTime<Utc>,
-        seal: impl FnOnce(InstanceId) -> Result<SealedToken, StoreError>,
+        seal: impl FnOnce(InstanceId) -> Result<(SealedToken, Option<SealedProxy>), StoreError>,
     ) -> Result<Arc<Instance>, CreateInstanceError> {
         let holding = self
             .accounts
@@ -196,6 +196,7 @@ impl Directory {
             .checked_add(1)
             .and_then(InstanceId::new)
             .ok_or(StoreError::Exhausted)?;
+        let (sealed_token, sealed_proxy) = seal(id)?;
         Ok(Arc::new(Instance {
             id,
             account,
@@ -207,7 +208,8 @@ impl Directory {
             created_at: whole_millis(now),
             pairing_number: 0,
             token,
-            sealed_token: seal(id)?,
+            sealed_token,
+            sealed_proxy,
         }))
     }
 }

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use presence_core::InstanceId;
 
 use crate::account::AccountId;
-use crate::key::SealedToken;
+use crate::key::{SealedProxy, SealedToken};
 use crate::name::name_type;
+use crate::proxy::ProxySecret;
 use crate::token::{Token, TokenHash};
 
 name_type! {
@@ -44,6 +45,8 @@ pub struct Instance {
     pub(crate) token: TokenHash,
     /// The token itself, for its owner to list again.
     pub(crate) sealed_token: SealedToken,
+    /// The proxy that it connects through; `None` when it connects directly.
+    pub(crate) sealed_proxy: Option<SealedProxy>,
 }
 
 impl fmt::Debug for Instance {
@@ -57,6 +60,7 @@ impl fmt::Debug for Instance {
             .field("banned_until", &self.banned_until)
             .field("last_used", &self.last_used)
             .field("created_at", &self.created_at)
+            .field("proxy", &self.sealed_proxy.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -70,6 +74,8 @@ pub struct NewInstance {
     pub token: Option<Token>,
     /// Whether its session stays `available` while nothing is shown.
     pub keep_online: bool,
+    /// Its proxy; `None` to connect directly.
+    pub proxy: Option<ProxySecret>,
     /// The time of creation; cut to whole milliseconds.
     pub now: DateTime<Utc>,
 }

@@ -1,4 +1,4 @@
-//! The key under which instances' tokens are kept, so that their owner can list them again.
+//! The key under which instances' tokens are kept, so that their owner can list them again, and their proxies.
 
 use std::fmt;
 
@@ -10,6 +10,7 @@ use presence_core::InstanceId;
 use zeroize::Zeroizing;
 
 use crate::error::{InvalidKey, StoreError};
+use crate::proxy::ProxySecret;
 use crate::random::random;
 use crate::token::Token;
 
@@ -66,6 +67,26 @@ impl TokenKey {
             .ok_or(StoreError::Corrupt { what: "sealed token" })
     }
 
+    /// Seals the proxy of `instance`, which opens for that instance only.
+    pub(crate) fn seal_proxy(
+        &self,
+        instance: InstanceId,
+        proxy: &ProxySecret,
+    ) -> Result<SealedProxy, StoreError> {
+        self.seal(&proxy_context(instance), proxy.expose().as_bytes())
+            .map(SealedProxy)
+    }
+
+    pub(crate) fn open_proxy(
+        &self,
+        instance: InstanceId,
+        sealed: &SealedProxy,
+    ) -> Result<ProxySecret, StoreError> {
+        self.open(&proxy_context(instance), &sealed.0)
+            .and_then(|plain| Some(ProxySecret::new(str::from_utf8(&plain).ok()?.to_owned())))
+            .ok_or(StoreError::Corrupt { what: "sealed proxy" })
+    }
+
     /// A value by which [`matches`](Self::matches) knows this key again.
     pub(crate) fn check_value(&self) -> Result<Vec<u8>, StoreError> {
         self.seal(CHECK_CONTEXT, b"").map(Into::into)
@@ -88,7 +109,7 @@ impl TokenKey {
                     aad: context,
                 },
             )
-            .expect("a token is far shorter than what the cipher takes at most");
+            .expect("a token or a proxy is far shorter than what the cipher takes at most");
         Ok([nonce.as_slice(), &sealed].concat().into())
     }
 
@@ -120,6 +141,14 @@ impl fmt::Debug for TokenKey {
 /// The token of one instance, encrypted and authenticated.
 #[derive(Clone)]
 pub(crate) struct SealedToken(pub(crate) Box<[u8]>);
+
+/// The proxy of one instance, encrypted and authenticated.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SealedProxy(pub(crate) Box<[u8]>);
+
+fn proxy_context(instance: InstanceId) -> Vec<u8> {
+    format!("presence instance proxy {instance}").into_bytes()
+}
 
 fn token_context(instance: InstanceId) -> Vec<u8> {
     format!("presence instance token {instance}").into_bytes()
@@ -154,6 +183,21 @@ mod tests {
                 "cut at {at}"
             );
         }
+    }
+
+    #[test]
+    fn a_sealed_proxy_opens_for_its_instance_and_key_only_and_is_no_token() {
+        let [key, other_key] = [(); 2].map(|()| TokenKey::generate().unwrap());
+        let proxy = ProxySecret::new("socks5 at proxy.example.com".to_owned());
+        let sealed = key.seal_proxy(instance(7), &proxy).unwrap();
+        assert_eq!(key.open_proxy(instance(7), &sealed).unwrap(), proxy);
+        assert!(key.open_proxy(instance(8), &sealed).is_err());
+        assert!(other_key.open_proxy(instance(7), &sealed).is_err());
+        assert!(
+            key.open_token(instance(7), &SealedToken(sealed.0.clone()))
+                .is_err()
+        );
+        assert_eq!(format!("{proxy:?}"), "ProxySecret(..)");
     }
 
     #[test]

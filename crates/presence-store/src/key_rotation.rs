@@ -1,10 +1,10 @@
-//! Another token key for the tokens that are there.
+//! Another token key for the tokens and proxies that are there.
 
 use crate::data_dir::{DataDir, DataLock};
 use crate::error::StoreError;
 use crate::key::TokenKey;
 use crate::key_file::KeyFile;
-use crate::sqlite::{Resealed, SqliteBackend};
+use crate::sqlite::{Reseal, Resealed, SqliteBackend};
 
 /// Which key takes which one's place.
 #[derive(Debug)]
@@ -21,7 +21,7 @@ pub enum KeyChange {
 }
 
 impl DataDir {
-    /// Seals every instance's token with another key, all of them or none. The tokens themselves stay.
+    /// Seals every instance's token and proxy with another key, all of them or none. They themselves stay.
     ///
     /// Of a key in `token.key`, a crash at any moment leaves either the old or the new one in force, and the
     /// next opening finds which: the new one is written to `token.key.new` first, and renamed when the tokens
@@ -46,7 +46,7 @@ impl DataDir {
                 let old = file.open(check_value.as_deref())?;
                 let new = TokenKey::generate()?;
                 file.write_next(&new)?;
-                let resealed = reseal(&mut backend, &old, &new).await?;
+                let resealed = backend.reseal(&Reseal { old, new }).await?;
                 file.promote_next()?;
                 resealed
             }
@@ -54,22 +54,12 @@ impl DataDir {
                 if check_value.is_some_and(|value| !old.matches(&value)) {
                     return Err(StoreError::WrongKey);
                 }
-                reseal(&mut backend, &old, &new).await?
+                backend.reseal(&Reseal { old, new }).await?
             }
         };
         backend.close().await?;
         Ok(resealed)
     }
-}
-
-async fn reseal(backend: &mut SqliteBackend, old: &TokenKey, new: &TokenKey) -> Result<Resealed, StoreError> {
-    let check = new.check_value()?;
-    let again = |id, sealed: &_| match old.open_token(id, sealed) {
-        Ok(token) => new.seal_token(id, &token).map(Some),
-        // It was lost before; that must not keep the others from being sealed anew.
-        Err(_) => Ok(None),
-    };
-    backend.reseal(&check, again).await
 }
 
 #[cfg(test)]
@@ -81,6 +71,7 @@ mod tests {
     use super::*;
     use crate::instance::NewInstance;
     use crate::key::KeySource;
+    use crate::proxy::ProxySecret;
     use crate::registry::Registry as _;
     use crate::store::Store;
 
@@ -102,8 +93,9 @@ mod tests {
             file.write_next(&new).unwrap();
         }
         if step >= Step::Resealed {
-            let resealed = reseal(&mut backend, &old, &new).await.unwrap();
-            assert_eq!((resealed.tokens, resealed.unreadable), (2, 0));
+            let resealed = backend.reseal(&Reseal { old, new }).await.unwrap();
+            let counts = (resealed.tokens, resealed.proxies, resealed.unreadable);
+            assert_eq!(counts, (2, 1, 0));
         }
         if step >= Step::Promoted {
             file.promote_next().unwrap();
@@ -132,6 +124,7 @@ mod tests {
                     name: name.parse().unwrap(),
                     token: None,
                     keep_online: false,
+                    proxy: (name == "two").then(|| ProxySecret::new("a proxy".to_owned())),
                     now,
                 };
                 tokens.push(store.create_instance(account.id, new).await.unwrap().1);
@@ -149,6 +142,13 @@ mod tests {
                     .map(|instance| store.instance_token(instance).unwrap())
                     .collect();
                 assert_eq!(kept, tokens, "after {step:?}, opening {opening}");
+                let proxies: Vec<_> = store
+                    .all_instances()
+                    .iter()
+                    .map(|instance| store.instance_proxy(instance).unwrap())
+                    .collect();
+                let proxy = ProxySecret::new("a proxy".to_owned());
+                assert_eq!(proxies, [None, Some(proxy)], "after {step:?}, opening {opening}");
                 store.close().await.unwrap();
             }
             let changed = std::fs::read(dir.token_key()).unwrap() != before;

@@ -16,7 +16,7 @@
 //! let (account, token) = registry.create_account("acme".parse()?, None, now).await?;
 //! assert!(matches!(registry.authenticate(token.expose()), Some(Caller::Account(id)) if id == account.id));
 //!
-//! let new = NewInstance { name: "support".parse()?, token: None, keep_online: false, now };
+//! let new = NewInstance { name: "support".parse()?, token: None, keep_online: false, proxy: None, now };
 //! let (instance, token) = registry.create_instance(account.id, new).await?;
 //! assert_eq!(registry.instance_token(&instance)?, token);
 //! assert!(registry.instance(account.id, "support").is_some());
@@ -40,6 +40,7 @@ mod key_check;
 mod key_file;
 mod key_rotation;
 mod name;
+mod proxy;
 mod random;
 mod recent;
 mod registry;
@@ -59,6 +60,7 @@ pub use key_check::{CheckKeysError, UnknownKeys};
 pub use key_rotation::KeyChange;
 pub use name::{InvalidName, MAX_NAME_LENGTH};
 pub use presence_core::InstanceId;
+pub use proxy::ProxySecret;
 pub use registry::Registry;
 pub use sqlite::Resealed;
 pub use store::Store;

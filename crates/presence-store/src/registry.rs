@@ -13,6 +13,7 @@ use crate::caller::Caller;
 use crate::edge::{Edge, PinEdgeError};
 use crate::error::{CreateAccountError, CreateInstanceError, StoreError};
 use crate::instance::{Instance, NewInstance};
+use crate::proxy::ProxySecret;
 use crate::token::Token;
 
 /// Accounts, instances and their tokens.
@@ -53,6 +54,13 @@ pub trait Registry: Send + Sync + 'static {
     /// [`StoreError::NoKey`] where tokens cannot be opened; [`StoreError::Corrupt`] when what was kept is
     /// not what was sealed for this instance: then this one token is lost, and no other.
     fn instance_token(&self, instance: &Instance) -> Result<Token, StoreError>;
+
+    /// The proxy that `instance` connects through; `None` when it connects directly.
+    ///
+    /// # Errors
+    /// [`StoreError::NoKey`] where it cannot be opened; [`StoreError::Corrupt`] when what was kept is not what
+    /// was sealed for this instance. It has one all the same.
+    fn instance_proxy(&self, instance: &Instance) -> Result<Option<ProxySecret>, StoreError>;
 
     /// With which edge pairings were made; `None` before the first.
     fn edge(&self) -> Option<Edge>;
@@ -108,6 +116,9 @@ pub trait Registry: Send + Sync + 'static {
 
     /// Sets [`Instance::keep_online`]. `false` when there is no such instance.
     async fn set_keep_online(&self, id: InstanceId, keep_online: bool) -> Result<bool, StoreError>;
+
+    /// Gives an instance another proxy, or none. `false` when there is no such instance.
+    async fn set_proxy(&self, id: InstanceId, proxy: Option<ProxySecret>) -> Result<bool, StoreError>;
 
     /// Sets [`Instance::logged_out`]: to `true` before the keys are wiped, to `false` before the first key of
     /// a new pairing is made. `false` when there is no such instance.

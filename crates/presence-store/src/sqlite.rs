@@ -18,7 +18,7 @@ use crate::backend::{Appended, Backend, Refreshed};
 use crate::directory::Change;
 use crate::error::StoreError;
 use crate::files;
-use crate::key::SealedToken;
+use crate::key::{SealedProxy, SealedToken, TokenKey};
 use connection::{data_version, failed};
 
 pub(crate) use connection::{connect, is_busy, is_full};
@@ -87,14 +87,11 @@ impl SqliteBackend {
         })
     }
 
-    /// Replaces every sealed token by what `reseal` makes of it, and the check of the key by `check`, in one
-    /// transaction. A token that `reseal` makes nothing of stays as it is.
-    pub(crate) async fn reseal(
-        &mut self,
-        check: &[u8],
-        reseal: impl Fn(InstanceId, &SealedToken) -> Result<Option<SealedToken>, StoreError>,
-    ) -> Result<Resealed, StoreError> {
+    /// Replaces every sealed token and proxy by what `reseal` makes of it, and the check of the key, in
+    /// one transaction. What `reseal` makes nothing of stays as it is.
+    pub(crate) async fn reseal(&mut self, reseal: &Reseal) -> Result<Resealed, StoreError> {
         let doing = "seal the tokens anew";
+        let check = reseal.new.check_value()?;
         // What the old key opens is overwritten.
         sqlx::query("PRAGMA secure_delete = ON")
             .execute(&mut self.connection)
@@ -106,8 +103,19 @@ impl SqliteBackend {
             .await
             .map_err(failed(doing))?;
         let mut resealed = Resealed::default();
-        for (id, sealed) in read::sealed_tokens(&mut transaction).await? {
-            match reseal(id, &sealed)? {
+        for (id, token, proxy) in read::sealed(&mut transaction).await? {
+            if let Some(proxy) = proxy {
+                match reseal.proxy(id, &proxy)? {
+                    Some(sealed) => {
+                        write::sealed_proxy(&mut transaction, id, &sealed)
+                            .await
+                            .map_err(failed(doing))?;
+                        resealed.proxies += 1;
+                    }
+                    None => resealed.unreadable += 1,
+                }
+            }
+            match reseal.token(id, &token)? {
                 Some(sealed) => {
                     write::sealed_token(&mut transaction, id, &sealed)
                         .await
@@ -130,13 +138,35 @@ impl SqliteBackend {
     }
 }
 
-/// What became of the sealed tokens when the key was changed.
+/// What became of the sealed tokens and proxies when the key was changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
     /// How many tokens the new key opens now.
     pub tokens: usize,
-    /// How many could not be opened before, and were left as they are.
+    /// How many proxies the new key opens now.
+    pub proxies: usize,
+    /// How many of both could not be opened before, and were left as they are.
     pub unreadable: usize,
+}
+
+/// From one key to another.
+#[derive(Debug)]
+pub(crate) struct Reseal {
+    pub(crate) old: TokenKey,
+    pub(crate) new: TokenKey,
+}
+
+impl Reseal {
+    /// `None` for one that was lost before; that must not keep the others from being sealed anew.
+    fn token(&self, id: InstanceId, sealed: &SealedToken) -> Result<Option<SealedToken>, StoreError> {
+        let token = self.old.open_token(id, sealed).ok();
+        token.map(|token| self.new.seal_token(id, &token)).transpose()
+    }
+
+    fn proxy(&self, id: InstanceId, sealed: &SealedProxy) -> Result<Option<SealedProxy>, StoreError> {
+        let proxy = self.old.open_proxy(id, sealed).ok();
+        proxy.map(|proxy| self.new.seal_proxy(id, &proxy)).transpose()
+    }
 }
 
 #[async_trait]

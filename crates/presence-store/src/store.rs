@@ -23,6 +23,7 @@ use crate::follow;
 use crate::instance::{Instance, NewInstance};
 use crate::key::{KeySource, TokenKey};
 use crate::key_file::KeyFile;
+use crate::proxy::ProxySecret;
 use crate::recent::RecentChanges;
 use crate::registry::Registry;
 use crate::sqlite::SqliteBackend;
@@ -255,6 +256,13 @@ impl Registry for Store {
         self.key()?.open_token(instance.id, &instance.sealed_token)
     }
 
+    fn instance_proxy(&self, instance: &Instance) -> Result<Option<ProxySecret>, StoreError> {
+        let Some(sealed) = &instance.sealed_proxy else {
+            return Ok(None);
+        };
+        self.key()?.open_proxy(instance.id, sealed).map(Some)
+    }
+
     fn edge(&self) -> Option<Edge> {
         self.current.load().edge()
     }
@@ -334,12 +342,19 @@ impl Registry for Store {
             name,
             token,
             keep_online,
+            proxy,
             now,
         } = new;
         let token = token.map_or_else(Token::generate, Ok)?;
         let instance = self
             .change(|directory| {
-                let seal = |id| key.seal_token(id, &token);
+                let seal = |id| {
+                    let proxy = proxy
+                        .as_ref()
+                        .map(|proxy| key.seal_proxy(id, proxy))
+                        .transpose()?;
+                    Ok((key.seal_token(id, &token)?, proxy))
+                };
                 let instance =
                     directory.new_instance(account, &name, keep_online, token.hash(), now, seal)?;
                 Ok::<_, CreateInstanceError>((Some(Change::PutInstance(instance.clone())), instance))
@@ -351,6 +366,18 @@ impl Registry for Store {
     async fn set_keep_online(&self, id: InstanceId, keep_online: bool) -> Result<bool, StoreError> {
         self.edit_instance(id, |instance| {
             std::mem::replace(&mut instance.keep_online, keep_online) != keep_online
+        })
+        .await
+    }
+
+    async fn set_proxy(&self, id: InstanceId, proxy: Option<ProxySecret>) -> Result<bool, StoreError> {
+        let sealed = match &proxy {
+            Some(proxy) => Some(self.key()?.seal_proxy(id, proxy)?),
+            None => None,
+        };
+        self.edit_instance(id, |instance| {
+            let before = std::mem::replace(&mut instance.sealed_proxy, sealed.clone());
+            before.is_some() || sealed.is_some()
         })
         .await
     }

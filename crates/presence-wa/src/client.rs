@@ -33,8 +33,9 @@ use ::whatsapp_rust::cache_config::{CacheConfig, CacheEntryConfig, MsgSecretPoli
 use ::whatsapp_rust::wacore::net::WHATSAPP_WEB_WS_URL;
 use async_trait::async_trait;
 use http::Uri;
+use ipnet::IpNet;
 use presence_core::InstanceId;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::connection::Connection;
@@ -44,10 +45,12 @@ use self::monitor::SessionMonitor;
 use self::progress::{Limits, Progress};
 use self::runtime::SessionRuntime;
 use self::tracker::Tracker;
-use self::transport::{BeforeFrame, EdgeTransport};
+use self::transport::{BeforeFrame, ConnectFailure, EdgeTransport};
 use self::version::{SERVICE_WORKER, Versions};
-use self::web::{Files, Web};
-use crate::dial::{self, Dial, Direct, InvalidEdge};
+use self::web::{AT_A_TIME, Files, Web};
+use crate::dial::{Connectors, Dial, EdgeDial, InvalidEdge, NoDial};
+use crate::network::ProxyNetworks;
+use crate::proxy::{Proxies, ProxyFault};
 use crate::session::{Connector, Identity, KeysError, Session, SessionState, VersionError};
 
 /// Directives for an `EnvFilter` that silence the client's own log.
@@ -93,6 +96,9 @@ pub struct WhatsAppConfig {
     /// How long after the login a session waits for the client to finish what it does then, before it calls
     /// itself online all the same. WhatsApp may let the client wait for a minute. Default: 2 s.
     pub ready_timeout: Duration,
+    /// Networks in which proxies may be, besides at public addresses. Default: none, so that whoever may name a
+    /// proxy cannot reach with it what only this machine reaches.
+    pub proxy_networks: Vec<IpNet>,
 }
 
 impl WhatsAppConfig {
@@ -106,6 +112,7 @@ impl WhatsAppConfig {
             dial_timeout: Duration::from_secs(10),
             login_timeout: Duration::from_secs(10),
             ready_timeout: Duration::from_secs(2),
+            proxy_networks: Vec::new(),
         }
     }
 }
@@ -114,10 +121,14 @@ impl WhatsAppConfig {
 pub struct WhatsApp {
     config: WhatsAppConfig,
     url: Uri,
+    connectors: Connectors,
+    proxies: Arc<dyn Proxies>,
     dial: Arc<dyn Dial>,
     devices: Devices,
     /// `None` with a sandbox, like the next: a test must not ask the internet.
     web: Option<Arc<Web>>,
+    /// For what is fetched through proxies, so that a slow one holds up only others that have one.
+    proxied_turns: Arc<Semaphore>,
     versions: Option<Arc<Versions>>,
 }
 
@@ -135,36 +146,92 @@ impl WhatsApp {
     /// # Errors
     /// When the sandbox's URL is not a WebSocket URL.
     pub fn new(config: WhatsAppConfig) -> Result<Self, InvalidEdge> {
-        let connector = dial::connector(config.dial_timeout);
+        let networks = ProxyNetworks::new(&config.proxy_networks);
+        let connectors = Connectors::new(config.dial_timeout, networks);
         let (url, web) = match &config.edge {
             Edge::Sandbox { url, .. } => (url.clone(), None),
             Edge::WhatsApp => (
                 Uri::from_static(WHATSAPP_WEB_WS_URL),
-                Some(Arc::new(Web::new(connector.clone()))),
+                Some(Arc::new(Web::new(connectors.direct()))),
             ),
         };
         let page = Uri::from_static(SERVICE_WORKER);
         let versions = web
             .as_ref()
             .map(|web| Arc::new(Versions::new(Arc::clone(web), page)));
-        let dial = Arc::new(Direct::new(connector, &url)?);
+        let dial = Arc::new(EdgeDial::new(connectors.direct(), &url)?);
         let devices = Devices::new(config.keys.clone(), config.device_name.clone());
         Ok(Self {
             config,
             url,
+            connectors,
+            proxies: Arc::new(()),
             dial,
             devices,
             web,
+            proxied_turns: Arc::new(Semaphore::new(AT_A_TIME)),
             versions,
         })
     }
 
-    /// Replaces the way byte streams are opened.
+    /// Connects instances through the proxies that they have by `proxies`. Without it, none has one.
+    #[must_use]
+    pub fn with_proxies(mut self, proxies: Arc<dyn Proxies>) -> Self {
+        self.proxies = proxies;
+        self
+    }
+
+    /// Replaces the way byte streams are opened without a proxy.
     #[must_use]
     pub fn with_dial(mut self, dial: Arc<dyn Dial>) -> Self {
         self.dial = dial;
         self
     }
+
+    /// How `instance` reaches WhatsApp from now on: through its proxy, if it has one, and then in no other way.
+    fn route(&self, instance: InstanceId) -> Route {
+        let proxy = match self.proxies.proxy(instance) {
+            Ok(Some(proxy)) => proxy,
+            Ok(None) => {
+                return Route {
+                    dial: Arc::clone(&self.dial),
+                    web: self.web.clone(),
+                    proxied: false,
+                };
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(instance.id = %instance, error, "the instance is not connected without its proxy");
+                return Route {
+                    dial: Arc::new(NoDial(ProxyFault::Unreadable)),
+                    web: None,
+                    proxied: true,
+                };
+            }
+        };
+        let connector = self.connectors.through(&proxy);
+        let web = self.web.as_ref().map(|_| {
+            let turns = Arc::clone(&self.proxied_turns);
+            Arc::new(Web::taking_turns(connector.clone(), turns))
+        });
+        let dial: Arc<dyn Dial> = match EdgeDial::new(connector, &self.url) {
+            Ok(dial) => Arc::new(dial),
+            // The URL was looked at when this was made.
+            Err(InvalidEdge) => Arc::new(NoDial(ProxyFault::Refused)),
+        };
+        Route {
+            dial,
+            web,
+            proxied: true,
+        }
+    }
+}
+
+/// How one instance reaches WhatsApp.
+struct Route {
+    dial: Arc<dyn Dial>,
+    web: Option<Arc<Web>>,
+    proxied: bool,
 }
 
 #[async_trait]
@@ -189,9 +256,10 @@ impl Connector for WhatsApp {
         let runtime = SessionRuntime::default();
         let unfinished = runtime.cancel_on_drop();
         let cut = CancellationToken::new();
-        let failure = Arc::<Mutex<Option<String>>>::default();
+        let failure = Arc::<Mutex<Option<ConnectFailure>>>::default();
+        let Route { dial, web, proxied } = self.route(instance);
         let transport = EdgeTransport {
-            dial: Arc::clone(&self.dial),
+            dial,
             url: self.url.clone(),
             timeout: self.config.dial_timeout,
             cut: cut.clone(),
@@ -204,15 +272,14 @@ impl Connector for WhatsApp {
             } else {
                 BeforeFrame::Save
             },
+            proxied,
             failure: Arc::clone(&failure),
         };
         let client = Client::builder()
             .with_runtime(runtime.clone())
             .with_persistence_manager(Arc::clone(&device.manager))
             .with_transport_factory(transport)
-            .with_http_client(Files {
-                web: self.web.clone(),
-            })
+            .with_http_client(Files { web })
             .with_cache_config(lean_caches())
             .with_skip_history_sync(true)
             .with_wanted_pre_key_count(PRE_KEYS)
@@ -242,6 +309,7 @@ impl Connector for WhatsApp {
             client: Arc::clone(&client),
             opened,
             versions: self.versions.clone(),
+            proxied,
             runtime: runtime.clone(),
             cut,
             failure,
@@ -271,10 +339,13 @@ impl Connector for WhatsApp {
         let Some(versions) = &self.versions else {
             return Ok(false);
         };
+        let Some(web) = self.route(instance).web else {
+            return Err(VersionError(ProxyFault::Unreadable.into()));
+        };
         let refused = self.devices.version(instance).await;
         // To one that named none, any version is another.
         versions
-            .refresh(refused.unwrap_or_default())
+            .refresh(&web, refused.unwrap_or_default())
             .await
             .map_err(VersionError)
     }

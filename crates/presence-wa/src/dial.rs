@@ -1,7 +1,9 @@
 //! How a byte stream to WhatsApp's edge is opened.
 //!
-//! All sessions dial through one [`Direct`], so that the roots of trust are parsed once and not for every
-//! connection. Tests give a [`Dial`] of their own, whose other end they hold.
+//! All sessions dial through connectors of one [`Connectors`], so that the roots of trust are parsed once and not
+//! for every connection. Tests give a [`Dial`] of their own, whose other end they hold.
+
+mod through;
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +14,14 @@ use http::Uri;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
+
+pub(crate) use self::through::Tcp;
+use self::through::{AllowedResolver, ThroughProxy};
+use crate::network::ProxyNetworks;
+use crate::proxy::{Proxy, ProxyError, ProxyFault};
 
 /// A connected byte stream: TCP, TLS over TCP, or a pipe in a test.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -31,18 +39,81 @@ pub trait Dial: Send + Sync + 'static {
     async fn dial(&self) -> io::Result<Box<dyn ByteStream>>;
 }
 
+/// TCP, directly or through a proxy, and TLS where the URL says `https`.
+pub(crate) type Connector = HttpsConnector<Tcp>;
+
+/// Makes the connectors for every connection of the adapter: of sessions and of what is fetched for them.
+pub(crate) struct Connectors {
+    connect_timeout: Duration,
+    tls: ClientConfig,
+    networks: ProxyNetworks,
+}
+
+impl Connectors {
+    /// With Mozilla's roots of trust. `networks` are those that proxies may be in besides public ones.
+    pub(crate) fn new(connect_timeout: Duration, networks: ProxyNetworks) -> Self {
+        let roots = rustls::RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
+        Self::with_roots(connect_timeout, networks, roots)
+    }
+
+    fn with_roots(connect_timeout: Duration, networks: ProxyNetworks, roots: rustls::RootCertStore) -> Self {
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            connect_timeout,
+            tls,
+            networks,
+        }
+    }
+
+    /// Connects without a proxy.
+    pub(crate) fn direct(&self) -> Connector {
+        self.secured(Tcp::Direct(self.plain(HttpConnector::new())))
+    }
+
+    /// Connects through `proxy`, and in no other way.
+    pub(crate) fn through(&self, proxy: &Proxy) -> Connector {
+        let resolver = AllowedResolver::new(self.networks.clone());
+        let to_proxy = self.secured(self.plain(HttpConnector::new_with_resolver(resolver)));
+        let through = ThroughProxy::new(to_proxy, self.networks.clone(), proxy);
+        self.secured(Tcp::Proxy(Box::new(through)))
+    }
+
+    fn plain<R>(&self, mut tcp: HttpConnector<R>) -> HttpConnector<R> {
+        tcp.enforce_http(false);
+        // Two small stanzas in a row, composing and paused, would otherwise wait for the peer's delayed ACK:
+        // 40 ms instead of 2.
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(self.connect_timeout));
+        tcp
+    }
+
+    fn secured<T>(&self, tcp: T) -> HttpsConnector<T> {
+        HttpsConnectorBuilder::new()
+            .with_tls_config(self.tls.clone())
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp)
+    }
+}
+
 /// Dials a `ws` or `wss` URL: TCP without Nagle's delay, and TLS with Mozilla's roots for `wss`.
-pub(crate) struct Direct {
-    connector: HttpsConnector<HttpConnector>,
+pub(crate) struct EdgeDial {
+    connector: Connector,
     target: Uri,
 }
 
-impl Direct {
+impl EdgeDial {
     /// Prepares to dial the host of `url`.
     ///
     /// # Errors
     /// When `url` is not an absolute `ws` or `wss` URL.
-    pub(crate) fn new(connector: HttpsConnector<HttpConnector>, url: &Uri) -> Result<Self, InvalidEdge> {
+    pub(crate) fn new(connector: Connector, url: &Uri) -> Result<Self, InvalidEdge> {
         let scheme = match url.scheme_str() {
             Some("ws") => "http",
             Some("wss") => "https",
@@ -60,7 +131,7 @@ impl Direct {
 }
 
 #[async_trait]
-impl Dial for Direct {
+impl Dial for EdgeDial {
     async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
         let stream = self
             .connector
@@ -72,34 +143,20 @@ impl Dial for Direct {
     }
 }
 
+/// Dials nobody, in the place of a proxy that is not to be used.
+pub(crate) struct NoDial(pub(crate) ProxyFault);
+
+#[async_trait]
+impl Dial for NoDial {
+    async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
+        Err(io::Error::other(ProxyError::from(self.0)))
+    }
+}
+
 /// An edge URL that is not an absolute `ws` or `wss` URL.
 #[derive(Debug, thiserror::Error)]
 #[error("the edge must be an absolute ws or wss URL")]
 pub struct InvalidEdge;
-
-/// The connector for every TCP and TLS connection of the adapter: the sessions and the version look-up.
-pub(crate) fn connector(connect_timeout: Duration) -> HttpsConnector<HttpConnector> {
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    // Two small stanzas in a row, composing and paused, would otherwise wait for the peer's delayed ACK:
-    // 40 ms instead of 2.
-    tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(connect_timeout));
-
-    let roots = rustls::RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default TLS versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(tcp)
-}
 
 #[cfg(test)]
 mod tests {
@@ -107,9 +164,10 @@ mod tests {
 
     fn target(url: &str) -> Option<String> {
         let url = url.parse().ok()?;
-        Direct::new(connector(Duration::from_secs(1)), &url)
+        let connectors = Connectors::new(Duration::from_secs(1), ProxyNetworks::default());
+        EdgeDial::new(connectors.direct(), &url)
             .ok()
-            .map(|direct| direct.target.to_string())
+            .map(|dial| dial.target.to_string())
     }
 
     #[test]

@@ -41,8 +41,10 @@ mod fake;
 mod fleet;
 mod instance;
 mod login_limiter;
+mod network;
 mod pairing;
 mod pairing_record;
+mod proxy;
 mod session;
 mod settings;
 mod status;
@@ -53,8 +55,12 @@ pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use error::{ConnectError, ReconnectError, ShowError};
 pub use fleet::Fleet;
 pub use instance::{InstanceOptions, SavedKeys};
+pub use ipnet::IpNet;
 pub use pairing::{Connected, LinkCode, PairError, PairWith, PairingUpdate};
 pub use pairing_record::{PairingRecord, PairingRecordError};
+pub use proxy::{
+    InvalidProxy, Proxies, Proxy, ProxyCredentials, ProxyFault, ProxyHost, ProxyProtocol, UnreadableProxy,
+};
 pub use session::{
     Connector, Contact, End, Identity, KeysError, Online, OwnMessage, SendError, Session, SessionState,
     VersionError,

@@ -12,6 +12,7 @@ use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
 use tokio::sync::{mpsc, watch};
 
 use crate::pairing::{LinkCode, PairError, PairingUpdate};
+use crate::proxy::ProxyFault;
 
 /// Opens sessions and keeps their device keys.
 ///
@@ -181,6 +182,13 @@ pub enum End {
     Closed,
     /// The connection broke or was never made; the text is for the log.
     Lost(String),
+    /// The instance has a proxy, and the connection was not made through it. It is made in no other way.
+    ProxyFailed {
+        /// What went wrong with it.
+        fault: ProxyFault,
+        /// For the log.
+        cause: String,
+    },
     /// A phone linked this device. Opening again logs in.
     Paired,
     /// WhatsApp asked for a new connection at once (stream error 515).

@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio::time::Instant;
 
+use crate::proxy::ProxyFault;
+
 /// The contract's four states of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum InstanceState {
@@ -62,6 +64,13 @@ pub enum Reason {
     Registering,
     /// The connection was lost or not made; the next attempt is at this time.
     Retrying(Instant),
+    /// The connection was not made through the instance's proxy.
+    ProxyFailed {
+        /// What went wrong with it.
+        fault: ProxyFault,
+        /// The next attempt.
+        next: Instant,
+    },
     /// WhatsApp refused the session for now.
     Rejected {
         /// WhatsApp's code, if it gave one.
@@ -105,6 +114,7 @@ impl Reason {
             Self::WaitingForPhone => "waiting for a phone",
             Self::Registering => "registering",
             Self::Retrying(_) => "connection lost",
+            Self::ProxyFailed { .. } => "proxy failed",
             Self::Rejected { .. } => "rejected",
             Self::Refused { .. } => "refused",
             Self::Outdated { .. } => "client outdated",

@@ -4,6 +4,7 @@ mod connect;
 mod create;
 mod lifecycle;
 mod list;
+mod proxy;
 mod reply;
 mod settings;
 
@@ -16,6 +17,7 @@ pub(super) use connect::connect;
 pub(super) use create::new;
 pub(super) use lifecycle::{delete, logout, reconnect};
 pub(super) use list::list;
+pub(super) use proxy::{change_proxy, get_proxy};
 pub(super) use settings::{change_settings, get_settings};
 
 impl From<NotYours> for ApiError {

@@ -12,7 +12,7 @@ use chrono::DateTime;
 use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
-use presence_api::{HttpSettings, Instances, Limits, Server};
+use presence_api::{HttpSettings, Instances, Limits, RegistryProxies, Server};
 use presence_sandbox::{Builder, Number, Sandbox, Spell, World};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
 use presence_wa::{
@@ -137,12 +137,13 @@ impl TestApp {
             sandbox: Arc::clone(&sandbox),
             dials: Arc::clone(&dials),
         };
+        let proxies = RegistryProxies::new(registry.clone());
         Self {
             server: Server::new(options.http),
             sandbox,
             registry,
             token,
-            whatsapp: Arc::new(whatsapp.with_dial(Arc::new(pipe))),
+            whatsapp: Arc::new(whatsapp.with_dial(Arc::new(pipe)).with_proxies(Arc::new(proxies))),
             dials,
             fleet: options.fleet.clone(),
             not_open: Mutex::new(Some((seen, options.fleet))),

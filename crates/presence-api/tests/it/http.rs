@@ -246,6 +246,7 @@ async fn a_token_that_cannot_be_opened_hides_no_other_instance() {
             name: name.parse().unwrap(),
             token: None,
             keep_online: false,
+            proxy: None,
             now: DateTime::UNIX_EPOCH,
         };
         store.create_instance(account.id, new).await.unwrap();

@@ -17,6 +17,7 @@ mod limits;
 mod lookups;
 mod pairing;
 mod presence;
+mod proxies;
 mod reconnect;
 mod strain;
 mod timelines;

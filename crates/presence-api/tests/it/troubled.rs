@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use presence_store::{
     Account, AccountId, AccountName, Caller, CreateAccountError, CreateInstanceError, Edge, Instance,
-    InstanceId, NewInstance, PinEdgeError, Registry, Store, StoreError, Token,
+    InstanceId, NewInstance, PinEdgeError, ProxySecret, Registry, Store, StoreError, Token,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -58,6 +58,14 @@ impl Registry for Troubled {
             return Err(StoreError::Corrupt { what: "sector" });
         }
         self.inside.delete_instance(id).await
+    }
+
+    async fn set_proxy(&self, id: InstanceId, proxy: Option<ProxySecret>) -> Result<bool, StoreError> {
+        self.inside.set_proxy(id, proxy).await
+    }
+
+    fn instance_proxy(&self, instance: &Instance) -> Result<Option<ProxySecret>, StoreError> {
+        self.inside.instance_proxy(instance)
     }
 
     fn authenticate(&self, token: &str) -> Option<Caller> {

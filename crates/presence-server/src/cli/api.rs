@@ -48,6 +48,13 @@ pub(super) struct TokenArgs {
     token: Option<String>,
 }
 
+impl TokenArgs {
+    /// Whether there is one.
+    pub(super) fn is_given(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| !token.is_empty())
+    }
+}
+
 /// A server's API.
 pub(super) struct Api {
     base: Url,
@@ -60,6 +67,8 @@ pub(super) struct Answer {
     pub(super) status: StatusCode,
     /// How long the server asks to wait before the next call.
     pub(super) retry_after: Option<Duration>,
+    /// What exactly was wrong with the request.
+    pub(super) detail: Option<String>,
     pub(super) body: Reply,
 }
 
@@ -133,6 +142,8 @@ impl Api {
             .headers()
             .get("retry-after")
             .and_then(|value| value.to_str().ok()?.parse().ok());
+        let detail = response.headers().get("x-error-detail");
+        let detail = detail.and_then(|value| Some(value.to_str().ok()?.to_owned()));
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
         let body = body
             .map_err(|error| anyhow::anyhow!(error))
@@ -148,6 +159,7 @@ impl Api {
         Ok(Answer {
             status,
             retry_after: retry_after.map(Duration::from_secs),
+            detail,
             body: Reply { text, value },
         })
     }

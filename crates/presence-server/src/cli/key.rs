@@ -66,12 +66,12 @@ pub(super) fn run(args: KeyArgs) -> anyhow::Result<()> {
     let lock = dir.lock()?;
     let resealed = block_on(async { Ok(dir.rotate_token_key(&lock, change).await?) })?;
     say(format_args!(
-        "sealed the tokens of {} instances anew",
-        resealed.tokens
+        "sealed the tokens of {} instances anew, and {} proxies",
+        resealed.tokens, resealed.proxies
     ))?;
     if resealed.unreadable > 0 {
         say(format_args!(
-            "{} tokens could not be opened before either, and are left as they are",
+            "{} tokens or proxies could not be opened before either, and are left as they are",
             resealed.unreadable
         ))?;
     }

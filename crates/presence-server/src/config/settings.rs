@@ -113,6 +113,23 @@ pub(crate) const RECORDING_RATE: Setting = Setting {
     help: "How many characters a person speaks in a second, 1 to 1000, for the same requests",
     secret: false,
 };
+pub(crate) const PROXY_NETWORKS: Setting = Setting {
+    flag: "proxy-networks",
+    variable: "PRESENCE_PROXY_NETWORKS",
+    value: "NETWORKS",
+    default: None,
+    help: "Networks or addresses, separated by commas, in which instances' proxies may be besides at public addresses. \
+           Unset: none, so that no client can point the service at what only it reaches",
+    secret: false,
+};
+pub(crate) const MCP: Setting = Setting {
+    flag: "mcp",
+    variable: "PRESENCE_MCP",
+    value: "on|off",
+    default: Some("off"),
+    help: "Whether /mcp offers the presences as tools to AI agents, with the tokens and limits of the API",
+    secret: false,
+};
 pub(crate) const MAX_LOGINS: Setting = Setting {
     flag: "max-logins",
     variable: "PRESENCE_MAX_LOGINS",
@@ -251,7 +268,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 28] = [
+pub(crate) const ALL: [&Setting; 30] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -264,6 +281,7 @@ pub(crate) const ALL: [&Setting; 28] = [
     &RESOLVE_NUMBERS,
     &TYPING_RATE,
     &RECORDING_RATE,
+    &PROXY_NETWORKS,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,
     &RATE_LIMIT,
@@ -272,6 +290,7 @@ pub(crate) const ALL: [&Setting; 28] = [
     &TRUSTED_PROXIES,
     &CORS_ORIGINS,
     &METRICS,
+    &MCP,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_CLIENT,
     &HEAD_TIMEOUT,

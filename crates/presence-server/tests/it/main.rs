@@ -1,6 +1,7 @@
 //! The program itself: its files, signals and exit codes, on real sockets and a real disk.
 
 mod crash;
+mod mcp;
 mod program;
 mod restore;
 mod starting;

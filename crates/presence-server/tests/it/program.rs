@@ -69,11 +69,20 @@ impl Data {
     }
 
     pub(crate) async fn serve(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
-        self.ready(Program::start(
-            &self.serve_args(sandbox),
-            &[("PRESENCE_LOG", "debug")],
-        ))
-        .await
+        self.serve_and(sandbox, &[]).await
+    }
+
+    /// With other settings, flags and values in turn.
+    pub(crate) async fn serve_and(self: &Arc<Self>, sandbox: &Sandbox, settings: &[&str]) -> Server {
+        let mut args = self.serve_args(sandbox);
+        for setting in settings.chunks(2) {
+            match args.iter().position(|arg| arg == setting[0]) {
+                Some(at) => args[at + 1] = setting[1].to_owned(),
+                None => args.extend(setting.iter().map(|&arg| arg.to_owned())),
+            }
+        }
+        self.ready(Program::start(&args, &[("PRESENCE_LOG", "debug")]))
+            .await
     }
 
     /// The same settings, from the environment alone.
@@ -91,7 +100,16 @@ impl Data {
 
     /// A server whose instance `shop` is connected as [`SHOP`].
     pub(crate) async fn serve_with_shop(self: &Arc<Self>, sandbox: &Sandbox) -> Server {
-        let server = self.serve(sandbox).await;
+        self.serve_with_shop_and(sandbox, &[]).await
+    }
+
+    /// With other settings, flags and values in turn.
+    pub(crate) async fn serve_with_shop_and(
+        self: &Arc<Self>,
+        sandbox: &Sandbox,
+        settings: &[&str],
+    ) -> Server {
+        let server = self.serve_and(sandbox, settings).await;
         assert_eq!(
             server.post("/api/instance/new", json!({"name": "shop"})).await.0,
             201

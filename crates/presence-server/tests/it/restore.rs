@@ -136,7 +136,7 @@ async fn the_token_key_is_changed_while_no_server_runs() {
     let rotated = rotate().await;
     assert_eq!(
         (rotated.code, rotated.stdout.as_str()),
-        (Some(0), "sealed the tokens of 1 instances anew\n"),
+        (Some(0), "sealed the tokens of 1 instances anew, and 0 proxies\n"),
         "{}",
         rotated.stderr
     );

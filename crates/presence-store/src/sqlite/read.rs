@@ -16,7 +16,7 @@ use crate::directory::{Change, Directory};
 use crate::edge::Edge;
 use crate::error::StoreError;
 use crate::instance::Instance;
-use crate::key::SealedToken;
+use crate::key::{SealedProxy, SealedToken};
 use crate::token::TokenHash;
 
 /// Everything, which must be read in one transaction to be of one moment.
@@ -128,16 +128,19 @@ pub(super) async fn deleted(connection: &mut SqliteConnection) -> Result<BTreeSe
     Ok(ids(deleted).into_iter().collect())
 }
 
-pub(super) async fn sealed_tokens(
+/// What is sealed of each instance: its token, and its proxy if it has one.
+pub(super) async fn sealed(
     connection: &mut SqliteConnection,
-) -> Result<Vec<(InstanceId, SealedToken)>, StoreError> {
-    let rows: Vec<(i32, Vec<u8>)> = sqlx::query_as("SELECT id, sealed_token FROM instance")
-        .fetch_all(connection)
-        .await
-        .map_err(failed("read the sealed tokens"))?;
-    let sealed = rows
-        .into_iter()
-        .filter_map(|(id, sealed)| Some((InstanceId::new(id)?, SealedToken(sealed.into()))));
+) -> Result<Vec<(InstanceId, SealedToken, Option<SealedProxy>)>, StoreError> {
+    let rows: Vec<(i32, Vec<u8>, Option<Vec<u8>>)> =
+        sqlx::query_as("SELECT id, sealed_token, sealed_proxy FROM instance")
+            .fetch_all(connection)
+            .await
+            .map_err(failed("read what is sealed"))?;
+    let sealed = rows.into_iter().filter_map(|(id, token, proxy)| {
+        let proxy = proxy.map(|proxy| SealedProxy(proxy.into()));
+        Some((InstanceId::new(id)?, SealedToken(token.into()), proxy))
+    });
     Ok(sealed.collect())
 }
 
@@ -190,6 +193,9 @@ fn read_instance(row: &SqliteRow) -> Result<Instance, Unreadable> {
         pairing_number: row.try_get("pairing_number")?,
         token: hash(row)?,
         sealed_token: SealedToken(row.try_get::<&[u8], _>("sealed_token")?.into()),
+        sealed_proxy: row
+            .try_get::<Option<&[u8]>, _>("sealed_proxy")?
+            .map(|sealed| SealedProxy(sealed.into())),
     })
 }
 

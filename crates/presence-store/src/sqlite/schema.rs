@@ -49,7 +49,8 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
 
 /// Changes of the schema in the order in which they were made. `PRAGMA user_version` counts those that a file
 /// has seen.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_registry.sql"),
     include_str!("../../migrations/0002_remembered.sql"),
+    include_str!("../../migrations/0003_proxy.sql"),
 ];

@@ -11,7 +11,7 @@ use crate::directory::Change;
 use crate::edge::Edge;
 use crate::error::StoreError;
 use crate::instance::Instance;
-use crate::key::SealedToken;
+use crate::key::{SealedProxy, SealedToken};
 
 /// Writes `change`, in the caller's transaction.
 ///
@@ -62,6 +62,19 @@ pub(super) async fn sealed_token(
     Ok(())
 }
 
+pub(super) async fn sealed_proxy(
+    connection: &mut SqliteConnection,
+    id: InstanceId,
+    sealed: &SealedProxy,
+) -> sqlx::Result<()> {
+    sqlx::query("UPDATE instance SET sealed_proxy = ? WHERE id = ?")
+        .bind(&sealed.0[..])
+        .bind(id.get())
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn put_account(connection: &mut SqliteConnection, account: &Account) -> sqlx::Result<Rows> {
     let query = sqlx::query(
         "INSERT INTO account (id, name, token_hash, quota, created_at) VALUES (?, ?, ?, ?, ?)
@@ -85,11 +98,12 @@ async fn drop_account(connection: &mut SqliteConnection, id: AccountId) -> sqlx:
 async fn put_instance(connection: &mut SqliteConnection, instance: &Instance) -> sqlx::Result<Rows> {
     let query = sqlx::query(
         "INSERT INTO instance (id, account_id, name, token_hash, sealed_token, keep_online, logged_out,
-                               banned_until, last_used, created_at, pairing_number)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                               banned_until, last_used, created_at, pairing_number, sealed_proxy)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET
              keep_online = excluded.keep_online, logged_out = excluded.logged_out,
-             banned_until = excluded.banned_until, pairing_number = excluded.pairing_number
+             banned_until = excluded.banned_until, pairing_number = excluded.pairing_number,
+             sealed_proxy = excluded.sealed_proxy
          WHERE token_hash = excluded.token_hash",
     )
     .bind(instance.id.get())
@@ -102,7 +116,8 @@ async fn put_instance(connection: &mut SqliteConnection, instance: &Instance) ->
     .bind(instance.banned_until.map(|time| time.timestamp_millis()))
     .bind(instance.last_used.map(|time| time.timestamp_millis()))
     .bind(instance.created_at.timestamp_millis())
-    .bind(instance.pairing_number);
+    .bind(instance.pairing_number)
+    .bind(instance.sealed_proxy.as_ref().map(|sealed| &sealed.0[..]));
     Ok(query.execute(connection).await?.into())
 }
 

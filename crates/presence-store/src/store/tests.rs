@@ -128,6 +128,7 @@ async fn what_changes_nothing_is_not_written() {
         name: name("one"),
         token: None,
         keep_online: true,
+        proxy: None,
         now: NOW,
     };
     let (instance, _) = store.create_instance(account.id, new).await.unwrap();
@@ -154,6 +155,7 @@ async fn no_number_is_given_after_the_last() {
         name: name("one"),
         token: None,
         keep_online: false,
+        proxy: None,
         now: NOW,
     };
     let refused = store.create_instance(account.id, new).await;

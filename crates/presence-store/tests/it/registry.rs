@@ -1,7 +1,9 @@
 //! What every registry does. Each case runs in memory and in a file; of a file, a second reader must see the
 //! same in the end.
 
-use presence_store::{Caller, CreateAccountError, CreateInstanceError, Edge, EdgeMismatch, NewInstance};
+use presence_store::{
+    Caller, CreateAccountError, CreateInstanceError, Edge, EdgeMismatch, NewInstance, ProxySecret,
+};
 use presence_store::{PinEdgeError, Registry, Token};
 
 use crate::support::{account, instance, new_instance, now, parsed, view};
@@ -42,6 +44,7 @@ for_every_registry! {
     a_quota_counts_what_is_there
     the_first_fault_is_reported
     settings_are_kept
+    a_proxy_is_kept_and_given_up
     a_deleted_instance_is_gone_and_its_name_and_token_free
     numbers_are_never_given_again
     instances_are_listed_by_age
@@ -237,6 +240,33 @@ async fn settings_are_kept(registry: &dyn Registry) {
         )
         .await;
     assert!(kept.unwrap().0.keep_online);
+}
+
+async fn a_proxy_is_kept_and_given_up(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", None).await;
+    let (one, _) = instance(registry, &acme, "one").await;
+    let proxy = |text: &str| ProxySecret::new(text.to_owned());
+    let with_proxy = NewInstance {
+        proxy: Some(proxy("of two")),
+        ..new_instance("two")
+    };
+    let (two, _) = registry.create_instance(acme.id, with_proxy).await.unwrap();
+    let kept = |id| {
+        let instance = registry.instance_by_id(id).unwrap();
+        registry.instance_proxy(&instance).unwrap()
+    };
+    assert_eq!((kept(one.id), kept(two.id)), (None, Some(proxy("of two"))));
+    for text in ["first", "second"] {
+        assert!(registry.set_proxy(one.id, Some(proxy(text))).await.unwrap());
+        assert_eq!(kept(one.id), Some(proxy(text)));
+    }
+    for _ in 0..2 {
+        assert!(registry.set_proxy(one.id, None).await.unwrap());
+        assert_eq!(kept(one.id), None);
+    }
+    assert_eq!(kept(two.id), Some(proxy("of two")));
+    registry.delete_instance(two.id).await.unwrap();
+    assert!(!registry.set_proxy(two.id, Some(proxy("late"))).await.unwrap());
 }
 
 async fn a_deleted_instance_is_gone_and_its_name_and_token_free(registry: &dyn Registry) {
@@ -476,7 +506,8 @@ async fn debug_shows_no_secret(registry: &dyn Registry) {
         format!("{one:?}"),
         format!(
             "Instance {{ id: {:?}, account: {:?}, name: {}, keep_online: false, logged_out: false, \
-             banned_until: Some({time}), last_used: None, created_at: {time}, .. }}",
+             banned_until: Some({time}), last_used: None, created_at: {time}, \
+             proxy: false, .. }}",
             one.id,
             acme.id,
             name("one")

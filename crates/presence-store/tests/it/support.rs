@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use presence_store::{
-    Account, DataDir, DeviceKeys, Instance, InstanceId, KeySource, NewInstance, Registry, Store, Token,
+    Account, DataDir, DeviceKeys, Instance, InstanceId, KeySource, NewInstance, ProxySecret, Registry, Store,
+    Token,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -29,6 +30,7 @@ pub(crate) fn new_instance(name: &str) -> NewInstance {
         name: parsed(name),
         token: None,
         keep_online: false,
+        proxy: None,
         now: now(),
     }
 }
@@ -73,7 +75,9 @@ pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
                 registry.authenticate(token.expose()).is_some(),
                 "a listed token is valid"
             );
-            format!("{instance:?} {}", token.expose())
+            let proxy = registry.instance_proxy(instance).expect("a proxy or none");
+            let proxy = proxy.as_ref().map(ProxySecret::expose);
+            format!("{instance:?} {} {proxy:?}", token.expose())
         }));
     }
     let listed: usize = registry

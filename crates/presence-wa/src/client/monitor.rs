@@ -17,6 +17,7 @@ use super::liveness::{Liveness, PING_TIMEOUT, Silence};
 use super::progress::{Sight, Signal};
 use super::runtime::SessionRuntime;
 use super::tracker::Tracker;
+use super::transport::ConnectFailure;
 use super::version::Versions;
 use crate::session::{End, Online, SessionState};
 
@@ -35,9 +36,11 @@ pub(super) struct SessionMonitor {
     pub(super) client: Arc<Client>,
     pub(super) opened: OpenDevice,
     pub(super) versions: Option<Arc<Versions>>,
+    /// Its connections go through a proxy.
+    pub(super) proxied: bool,
     pub(super) runtime: SessionRuntime,
     pub(super) cut: CancellationToken,
-    pub(super) failure: Arc<Mutex<Option<String>>>,
+    pub(super) failure: Arc<Mutex<Option<ConnectFailure>>>,
     pub(super) tracker: Arc<Tracker>,
     pub(super) stop: CancellationToken,
     pub(super) state: watch::Sender<SessionState>,
@@ -120,10 +123,13 @@ impl SessionMonitor {
     fn start(&self) -> JoinHandle<()> {
         let client = Arc::clone(&self.client);
         let device = self.opened.device.clone();
-        let versions = self.versions.clone();
+        let (versions, proxied) = (self.versions.clone(), self.proxied);
         self.runtime.start(async move {
             let known = device.version();
             let version = match versions {
+                // What is asked without a proxy is not asked for a session that has one: it takes what the others
+                // know, and learns better when WhatsApp refuses it.
+                Some(versions) if proxied => versions.known(known).await,
                 Some(versions) => versions.current(known).await,
                 None => known,
             };
@@ -199,7 +205,7 @@ impl SessionMonitor {
             }
             End::Lost(why) => {
                 let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
-                End::Lost(failure.unwrap_or(why))
+                failure.map_or(End::Lost(why), ConnectFailure::into_end)
             }
             end => end,
         }

@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tokio_websockets::{ClientBuilder, Limits};
@@ -22,6 +23,8 @@ use tokio_websockets::{ClientBuilder, Limits};
 use super::device::Device;
 use super::runtime::SessionRuntime;
 use crate::dial::{ByteStream, Dial};
+use crate::proxy::{ProxyError, ProxyFault};
+use crate::session::End;
 
 /// The largest WebSocket message taken from the edge. A frame of the protocol has a length of three bytes.
 const MAX_MESSAGE: usize = 1 << 24;
@@ -37,8 +40,34 @@ pub(super) struct EdgeTransport {
     pub(super) runtime: SessionRuntime,
     pub(super) device: Device,
     pub(super) before_frame: BeforeFrame,
+    /// `dial` goes through a proxy.
+    pub(super) proxied: bool,
     /// Why the last attempt failed; the client only logs it.
-    pub(super) failure: Arc<Mutex<Option<String>>>,
+    pub(super) failure: Arc<Mutex<Option<ConnectFailure>>>,
+}
+
+/// Why a connection was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ConnectFailure {
+    /// By the network or WhatsApp; the text is for the log.
+    Lost(String),
+    /// By the instance's proxy.
+    Proxy {
+        /// What went wrong with it.
+        fault: ProxyFault,
+        /// For the log.
+        cause: String,
+    },
+}
+
+impl ConnectFailure {
+    /// The end of a session that was never connected.
+    pub(super) fn into_end(self) -> End {
+        match self {
+            Self::Lost(cause) => End::Lost(cause),
+            Self::Proxy { fault, cause } => End::ProxyFailed { fault, cause },
+        }
+    }
 }
 
 /// What happens before a frame goes out. The client waits for that, so it is where things can be put in order.
@@ -57,9 +86,49 @@ pub(super) enum BeforeFrame {
 }
 
 impl EdgeTransport {
-    async fn open(&self) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
+    async fn open(&self) -> Result<Opened, ConnectFailure> {
+        let until = Instant::now() + self.timeout;
+        let stream = timeout_at(until, self.dial.dial()).await;
+        let stream = stream.map_err(|_| self.dialled_too_long())?;
+        let stream = stream.map_err(|error| self.not_dialled(error))?;
+        match timeout_at(until, self.upgrade(stream)).await {
+            Ok(Ok(opened)) => Ok(opened),
+            Ok(Err(error)) => Err(ConnectFailure::Lost(format!("{error:#}"))),
+            Err(_) => Err(ConnectFailure::Lost(self.no_answer())),
+        }
+    }
+
+    fn dialled_too_long(&self) -> ConnectFailure {
+        if self.proxied {
+            return ConnectFailure::Proxy {
+                fault: ProxyFault::Unreachable,
+                cause: self.no_answer(),
+            };
+        }
+        ConnectFailure::Lost(self.no_answer())
+    }
+
+    fn not_dialled(&self, error: io::Error) -> ConnectFailure {
+        // Once the proxy has given a connection, TLS may fail: then whoever is at its other end is not WhatsApp.
+        let fault = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<ProxyError>())
+            .map_or(ProxyFault::Refused, |error| error.fault);
+        let cause = format!("{:#}", anyhow::Error::new(error).context("dialling"));
+        if self.proxied {
+            ConnectFailure::Proxy { fault, cause }
+        } else {
+            ConnectFailure::Lost(cause)
+        }
+    }
+
+    fn no_answer(&self) -> String {
+        format!("no answer in {} s", self.timeout.as_secs_f32())
+    }
+
+    async fn upgrade(&self, stream: Box<dyn ByteStream>) -> anyhow::Result<Opened> {
         let stream = Severable {
-            stream: self.dial.dial().await.context("dialling")?,
+            stream,
             cut_read: Box::pin(self.cut.clone().cancelled_owned()),
             cut_write: Box::pin(self.cut.clone().cancelled_owned()),
             _running: self.runtime.token(),
@@ -85,15 +154,15 @@ impl TransportFactory for EdgeTransport {
     async fn create_transport(
         &self,
     ) -> anyhow::Result<(Arc<dyn Transport>, async_channel::Receiver<TransportEvent>)> {
-        let opened = tokio::time::timeout(self.timeout, self.open())
-            .await
-            .unwrap_or_else(|_| Err(anyhow::anyhow!("no answer in {} s", self.timeout.as_secs_f32())));
-        if let Err(error) = &opened {
-            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{error:#}"));
-        }
-        opened
+        self.open().await.map_err(|failure| {
+            let error = anyhow::anyhow!("{failure:?}");
+            *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+            error
+        })
     }
 }
+
+type Opened = (Arc<dyn Transport>, async_channel::Receiver<TransportEvent>);
 
 /// The frames of one WebSocket.
 struct Frames {

@@ -60,27 +60,33 @@ impl Versions {
     pub(super) async fn current(&self, fallback: Version) -> Version {
         let mut known = self.known.lock().await;
         if known.next.is_none_or(|next| Instant::now() >= next)
-            && let Err(error) = self.look_up(&mut known).await
+            && let Err(error) = self.look_up(&self.web, &mut known).await
         {
             tracing::warn!(%error, "the current WhatsApp client version is not known; using the last one");
         }
         known.version.unwrap_or(fallback)
     }
 
+    /// The last version that was found, else `fallback`, without asking anybody.
+    pub(super) async fn known(&self, fallback: Version) -> Version {
+        self.known.lock().await.version.unwrap_or(fallback)
+    }
+
     /// Whether there is another version than `refused`. Looks it up now, unless somebody has done so since this
-    /// was asked: all sessions tend to be refused at the same time.
-    pub(super) async fn refresh(&self, refused: Version) -> Result<bool, Error> {
+    /// was asked: all sessions tend to be refused at the same time. `web` is how the session that was refused
+    /// reaches others; through whomever it goes, TLS says that it is WhatsApp's page.
+    pub(super) async fn refresh(&self, web: &Web, refused: Version) -> Result<bool, Error> {
         let asked = Instant::now();
         let mut known = self.known.lock().await;
         let version = match known.version {
             Some(version) if version != refused || known.found >= Some(asked) => version,
-            _ => self.look_up(&mut known).await?,
+            _ => self.look_up(web, &mut known).await?,
         };
         Ok(version != refused)
     }
 
-    async fn look_up(&self, known: &mut Known) -> Result<Version, Error> {
-        let found = tokio::time::timeout(TIMEOUT, self.fetch())
+    async fn look_up(&self, web: &Web, known: &mut Known) -> Result<Version, Error> {
+        let found = tokio::time::timeout(TIMEOUT, self.fetch(web))
             .await
             .unwrap_or_else(|late| Err(late.into()));
         let now = Instant::now();
@@ -91,12 +97,12 @@ impl Versions {
         found
     }
 
-    async fn fetch(&self) -> Result<Version, Error> {
+    async fn fetch(&self, web: &Web) -> Result<Version, Error> {
         let request = Request::get(self.url.clone())
             .header(header::USER_AGENT, USER_AGENT)
             .header("sec-fetch-site", "none")
             .body(Empty::new())?;
-        let (status, body) = self.web.fetch(request, MAX_BODY).await?;
+        let (status, body) = web.fetch(request, MAX_BODY).await?;
         if !status.is_success() {
             return Err(format!("the answer was {status}").into());
         }
@@ -116,6 +122,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::dial::Connectors;
+    use crate::network::ProxyNetworks;
 
     const FALLBACK: Version = (2, 3000, 1);
 
@@ -123,6 +131,12 @@ mod tests {
     struct Site {
         body: Mutex<Option<String>>,
         asked: AtomicU32,
+    }
+
+    impl Versions {
+        async fn refreshed(&self, refused: Version) -> Result<bool, Error> {
+            self.refresh(&self.web, refused).await
+        }
     }
 
     async fn web(body: Option<&str>) -> (Arc<Site>, Versions) {
@@ -149,10 +163,10 @@ mod tests {
                 }
             }
         });
-        let connector = crate::dial::connector(Duration::from_secs(5));
+        let connectors = Connectors::new(Duration::from_secs(5), ProxyNetworks::default());
         (
             web,
-            Versions::new(Arc::new(Web::new(connector)), url.parse().unwrap()),
+            Versions::new(Arc::new(Web::new(connectors.direct())), url.parse().unwrap()),
         )
     }
 
@@ -175,7 +189,7 @@ mod tests {
             assert_eq!(versions.current(FALLBACK).await, FALLBACK, "{body:?}");
             assert_eq!(versions.current(FALLBACK).await, FALLBACK, "{body:?}");
             assert_eq!(web.asked.load(Ordering::Relaxed), 1, "{body:?}");
-            assert!(versions.refresh(FALLBACK).await.is_err(), "{body:?}");
+            assert!(versions.refreshed(FALLBACK).await.is_err(), "{body:?}");
         }
     }
 
@@ -184,12 +198,12 @@ mod tests {
         let (web, versions) = web(Some(&page(5))).await;
         let refused = versions.current(FALLBACK).await;
         assert_eq!(refused, (2, 3000, 5));
-        assert!(!versions.refresh(refused).await.unwrap());
+        assert!(!versions.refreshed(refused).await.unwrap());
         *web.body.lock().unwrap() = Some(page(6));
-        assert!(versions.refresh(refused).await.unwrap());
+        assert!(versions.refreshed(refused).await.unwrap());
         assert_eq!(versions.current(FALLBACK).await, (2, 3000, 6));
         *web.body.lock().unwrap() = None;
-        versions.refresh((2, 3000, 6)).await.unwrap_err();
+        versions.refreshed((2, 3000, 6)).await.unwrap_err();
         assert_eq!(
             versions.current(FALLBACK).await,
             (2, 3000, 6),
@@ -202,11 +216,11 @@ mod tests {
         let (web, versions) = web(Some(&page(5))).await;
         let refused = versions.current(FALLBACK).await;
         *web.body.lock().unwrap() = Some(page(6));
-        let together = futures_util::future::join_all((0..50).map(|_| versions.refresh(refused))).await;
+        let together = futures_util::future::join_all((0..50).map(|_| versions.refreshed(refused))).await;
         assert!(together.into_iter().all(|other| other.unwrap()));
         // The first is back already when the last is refused.
         assert_eq!(versions.current(FALLBACK).await, (2, 3000, 6));
-        assert!(versions.refresh(refused).await.unwrap());
+        assert!(versions.refreshed(refused).await.unwrap());
         assert_eq!(web.asked.load(Ordering::Relaxed), 2);
     }
 
@@ -214,7 +228,7 @@ mod tests {
     async fn sessions_that_are_refused_together_share_the_answer_that_nothing_changed() {
         let (web, versions) = web(Some(&page(5))).await;
         let refused = versions.current(FALLBACK).await;
-        let together = futures_util::future::join_all((0..50).map(|_| versions.refresh(refused))).await;
+        let together = futures_util::future::join_all((0..50).map(|_| versions.refreshed(refused))).await;
         assert!(together.into_iter().all(|other| !other.unwrap()));
         assert_eq!(web.asked.load(Ordering::Relaxed), 2);
     }

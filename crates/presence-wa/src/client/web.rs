@@ -1,5 +1,5 @@
-//! The HTTP client that all sessions share: for the version look-up, and for the one kind of file that a
-//! session needs.
+//! The HTTP client that sessions share, or have for themselves behind a proxy: for the version look-up, and for the
+//! one kind of file that a session needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +10,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::Semaphore;
+
+use crate::dial::Connector;
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// How many files are fetched at a time; with [`MAX_FILE`] it bounds the memory they take.
-const AT_A_TIME: usize = 4;
+pub(super) const AT_A_TIME: usize = 4;
 /// The largest file taken. A snapshot of an account's settings has some hundred kilobytes.
 const MAX_FILE: usize = 16 << 20;
 /// Bounds one file, without the wait for its turn.
@@ -29,20 +29,22 @@ const FILES: &str = ".whatsapp.net";
 
 /// Fetches pages.
 pub(super) struct Web {
-    http: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    turns: Semaphore,
+    http: Client<Connector, Empty<Bytes>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Web {
-    pub(super) fn new(connector: HttpsConnector<HttpConnector>) -> Self {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self::taking_turns(connector, Arc::new(Semaphore::new(AT_A_TIME)))
+    }
+
+    /// One that fetches files only while it holds one of `turns`, with others.
+    pub(super) fn taking_turns(connector: Connector, turns: Arc<Semaphore>) -> Self {
         // Each host is asked once in a while: a connection kept open is one for nothing.
         let http = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .build(connector);
-        Self {
-            http,
-            turns: Semaphore::new(AT_A_TIME),
-        }
+        Self { http, turns }
     }
 
     /// Sends `request` and reads at most `limit` bytes of the answer.

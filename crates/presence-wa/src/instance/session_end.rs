@@ -6,6 +6,7 @@ use rand::Rng;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::proxy::ProxyFault;
 use crate::session::End;
 use crate::settings::RetrySettings;
 use crate::status::Reason;
@@ -35,6 +36,8 @@ pub(super) enum Next {
 pub(super) enum WaitReason {
     /// The connection was lost or not made, or the keys could not be read.
     Lost,
+    /// The instance's proxy gave no connection.
+    ProxyFailed(ProxyFault),
     /// WhatsApp registers a device that was just linked, and refused it until then.
     Registering,
     /// WhatsApp refused for now, with this code.
@@ -96,6 +99,10 @@ impl History {
             End::Closed | End::Lost(_) | End::Restart | End::Paired => Next::Wait {
                 until: now + self.delay(&settings.backoff, rng),
                 why: WaitReason::Lost,
+            },
+            End::ProxyFailed { fault, .. } => Next::Wait {
+                until: now + self.delay(&settings.backoff, rng),
+                why: WaitReason::ProxyFailed(*fault),
             },
             // WhatsApp refuses a device that it has not registered yet as it refuses an unlinked one.
             End::LoggedOut { at_login: true } if self.is_registering(now, settings) => Next::Wait {
@@ -239,6 +246,13 @@ mod tests {
         let rows = [
             (End::Closed, wait(zero, WaitReason::Lost)),
             (End::Lost("reset".into()), wait(zero, WaitReason::Lost)),
+            (
+                End::ProxyFailed {
+                    fault: ProxyFault::Credentials,
+                    cause: "407".into(),
+                },
+                wait(zero, WaitReason::ProxyFailed(ProxyFault::Credentials)),
+            ),
             (End::Paired, Next::Open),
             (End::Restart, Next::Open),
             (End::PairingExpired, Next::Stop(Reason::PairingExpired)),

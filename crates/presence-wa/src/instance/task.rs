@@ -384,8 +384,14 @@ impl InstanceTask {
     fn handle_session(&mut self, state: &SessionState) {
         let now = Instant::now();
         self.changed = true;
-        if let SessionState::Ended(End::Lost(cause) | End::PairingFailed(cause)) = state {
-            info!(instance.id = %self.instance, cause, "the session ended");
+        match state {
+            SessionState::Ended(End::Lost(cause) | End::PairingFailed(cause)) => {
+                info!(instance.id = %self.instance, cause, "the session ended");
+            }
+            SessionState::Ended(End::ProxyFailed { fault, cause }) => {
+                info!(instance.id = %self.instance, %fault, cause, "no connection through the instance's proxy");
+            }
+            _ => {}
         }
         self.lifecycle.handle_session(now, state, &mut rand::rng());
         match state {

@@ -7,11 +7,13 @@ use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
+use super::proxy::{SentPort, SentProxy};
 use super::reply::{InInstance, timestamp};
 use crate::clock::utc_now;
 use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
+use crate::proxy;
 
 const NAME_REQUIRED: ApiError = ApiError::Invalid {
     text: "Instance name is required",
@@ -26,14 +28,17 @@ const INVALID_TOKEN: ApiError = ApiError::Invalid {
     detail: "token: 16 to 128 printable ASCII characters, which no other token has, are needed",
 };
 
-/// What the reference API also takes when an instance is created, and this service does not act on.
-const REFERENCE_FIELDS: [&str; 37] = [
-    "proxyEnabled",
+/// What names a proxy beside `proxyEnabled`; without that it has no effect.
+const PROXY_FIELDS: [&str; 5] = [
     "proxyHost",
     "proxyPort",
     "proxyProtocol",
     "proxyUsername",
     "proxyPassword",
+];
+
+/// What the reference API also takes when an instance is created, and this service does not act on.
+const REFERENCE_FIELDS: [&str; 31] = [
     "webhookEnabled",
     "webhookURL",
     "webhookAuthorization",
@@ -73,6 +78,12 @@ struct NewRequest {
     name: Option<String>,
     token: Option<String>,
     keep_online_status: Option<bool>,
+    proxy_enabled: Option<bool>,
+    proxy_host: Option<String>,
+    proxy_port: Option<SentPort>,
+    proxy_protocol: Option<String>,
+    proxy_username: Option<String>,
+    proxy_password: Option<String>,
 }
 
 /// Every field that was sent, whatever its value. Read apart from [`NewRequest`]: `serde(flatten)` would take
@@ -98,7 +109,8 @@ pub(in crate::http) async fn new(
     body: &[u8],
 ) -> Result<Response<Body>, ApiError> {
     let request: NewRequest = json::parse(body)?;
-    let ignored = json::parse::<SentFields>(body)?.ignored();
+    let with_proxy = request.proxy_enabled == Some(true);
+    let ignored = json::parse::<SentFields>(body)?.ignored(with_proxy);
     let new = NewInstance::try_from(request)?;
     let (instance, token) = instances.create(account, new).await?;
     let created = Created {
@@ -117,9 +129,11 @@ pub(in crate::http) async fn new(
 
 impl SentFields {
     /// Those of the reference API that have no effect. A `null` was not sent.
-    fn ignored(&self) -> Vec<&'static str> {
+    fn ignored(&self, with_proxy: bool) -> Vec<&'static str> {
         let sent = |name: &&&str| matches!(self.0.get(**name), Some(Some(_)));
-        REFERENCE_FIELDS.iter().filter(sent).copied().collect()
+        let of_proxy: &[&'static str] = if with_proxy { &[] } else { &PROXY_FIELDS };
+        let without_effect = of_proxy.iter().chain(&REFERENCE_FIELDS);
+        without_effect.filter(sent).copied().collect()
     }
 }
 
@@ -137,9 +151,19 @@ impl TryFrom<NewRequest> for NewInstance {
             .map(|token| token.parse::<Token>())
             .transpose()
             .map_err(|_| INVALID_TOKEN)?;
+        let proxy = SentProxy {
+            enabled: request.proxy_enabled,
+            host: request.proxy_host,
+            port: request.proxy_port,
+            protocol: request.proxy_protocol,
+            username: request.proxy_username,
+            password: request.proxy_password,
+        };
+        let proxy = proxy.read()?.as_ref().map(proxy::secret);
         Ok(Self {
             name,
             token,
+            proxy,
             keep_online: request.keep_online_status.unwrap_or(false),
             now: utc_now(),
         })

@@ -24,6 +24,10 @@ impl Lifecycle {
             Goal::RefreshVersion => (InstanceState::Connecting, None),
             Goal::Wait { until, why } => match why {
                 WaitReason::Lost => (InstanceState::Connecting, Some(Reason::Retrying(until))),
+                WaitReason::ProxyFailed(fault) => (
+                    InstanceState::Connecting,
+                    Some(Reason::ProxyFailed { fault, next: until }),
+                ),
                 WaitReason::Registering => (InstanceState::Connecting, Some(Reason::Registering)),
                 WaitReason::Rejected(code) => (
                     InstanceState::Connecting,
