@@ -29,6 +29,7 @@ mod app;
 mod auth;
 mod client_address;
 mod clock;
+mod compat;
 mod connection;
 mod connections;
 mod cors;
@@ -50,6 +51,7 @@ mod task_panics;
 mod throttle;
 
 pub use clock::utc_now;
+pub use compat::{CompatApi, UnknownApi};
 pub use health::{Finding, HealthCheck};
 pub use instances::Instances;
 pub use ipnet::IpNet;

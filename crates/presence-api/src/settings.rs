@@ -5,6 +5,8 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
 
+use crate::compat::CompatApi;
+
 /// How HTTP is served, whatever carries it.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
@@ -14,6 +16,8 @@ pub struct HttpSettings {
     pub cors_origins: Vec<HeaderValue>,
     /// Whether `GET /metrics` answers beside the API. On a listener for probes it always does.
     pub metrics: bool,
+    /// Other gateways whose routes are answered too. Default: none.
+    pub compat: Vec<CompatApi>,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -37,6 +41,7 @@ impl Default for HttpSettings {
             limits: Limits::default(),
             cors_origins: Vec::new(),
             metrics: false,
+            compat: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,
