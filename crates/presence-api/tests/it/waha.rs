@@ -135,7 +135,8 @@ async fn default_is_the_instance_of_a_token_that_has_one() {
     app.link("shop", SHOP).await;
     let chat = json!({"chatId": CUSTOMER});
     let default = json!({"session": "default", "chatId": CUSTOMER});
-    for body in [&chat, &default] {
+    let empty = json!({"session": "", "chatId": CUSTOMER});
+    for body in [&chat, &default, &empty] {
         assert_done(&post(&app, "/api/startTyping", &token, body).await);
     }
     let typing = json!({"presence": "typing", "chatId": CUSTOMER});

@@ -166,7 +166,8 @@ async fn typing(
     state: PresenceState,
 ) -> Result<Response<Body>, ApiError> {
     let request: TypingRequest = json::parse(body)?;
-    let session = request.session.as_deref().unwrap_or(DEFAULT_SESSION);
+    let session = request.session.as_deref().filter(|name| !name.is_empty());
+    let session = session.unwrap_or(DEFAULT_SESSION);
     let instance = find(instances, caller, session)?;
     show(instances, &instance, request.chat_id.as_deref(), state).await?;
     Ok(json::respond(StatusCode::CREATED, &Done { result: true }))
