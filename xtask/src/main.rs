@@ -7,7 +7,9 @@
 mod api;
 mod ci;
 mod clients;
+mod compat;
 mod demo;
+mod loopback;
 mod mutants;
 mod service;
 mod soak;
@@ -35,6 +37,8 @@ enum Command {
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
     Clients(clients::Clients),
+    /// Drives clients of Evolution API and WAHA against the service, and looks at what the recipient's phone shows.
+    Compat(compat::Compat),
     /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
     Mutants(mutants::Mutants),
@@ -58,6 +62,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(demo) => demo.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
+        Command::Compat(compat) => compat.run(),
         Command::Ci => ci::run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),
