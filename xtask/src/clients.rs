@@ -4,19 +4,18 @@
 //! the repository. In a network namespace of their own they reach nothing but this machine's loopback.
 
 mod checks;
-mod driver;
+pub(crate) mod driver;
 mod install;
 mod trial;
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 
+use crate::loopback;
 use crate::service::{Programs, say};
 use checks::{CheckResult, Row};
 use install::Installed;
+pub(crate) use install::run;
 
 #[derive(Args)]
 pub(crate) struct Clients {
@@ -58,7 +57,7 @@ impl Clients {
             for client in &clients {
                 install(*client)?;
             }
-            return self.enter();
+            return loopback::run_inside(&self.inside());
         }
         let programs = Programs::build("warn")?;
         let mut columns = Vec::new();
@@ -81,27 +80,13 @@ impl Clients {
         Ok(())
     }
 
-    /// Goes on in a network namespace where there is only loopback, as far as the machine allows it.
-    fn enter(&self) -> anyhow::Result<()> {
-        let program = std::env::current_exe()?;
+    /// The arguments with which it goes on where there is only loopback.
+    fn inside(&self) -> Vec<String> {
         let mut inside = vec!["clients".to_owned(), "--inside".to_owned()];
         if let Some(only) = self.only.and_then(|only| only.to_possible_value()) {
             inside.extend(["--only".to_owned(), only.get_name().to_owned()]);
         }
-        let lonely = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up"])
-            .output();
-        let error = if lonely.is_ok_and(|output| output.status.success()) {
-            Command::new("unshare")
-                .args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
-                .arg(program)
-                .args(inside)
-                .exec()
-        } else {
-            say("No network namespace can be made here: the clients could reach more than loopback.");
-            Command::new(program).args(inside).exec()
-        };
-        Err(error).context("the checks could not be started")
+        inside
     }
 }
 

@@ -7,7 +7,9 @@
 mod api;
 mod ci;
 mod clients;
+mod compat;
 mod demo;
+mod loopback;
 mod mutants;
 mod proxies;
 mod service;
@@ -38,6 +40,8 @@ enum Command {
     Clients(clients::Clients),
     /// Puts real proxies between the service and the sandbox, and checks what phones show and what is said.
     Proxies(proxies::Proxies),
+    /// Drives clients of Evolution API and WAHA against the service, and looks at what the recipient's phone shows.
+    Compat(compat::Compat),
     /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
     Mutants(mutants::Mutants),
@@ -62,6 +66,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),
+        Command::Compat(compat) => compat.run(),
         Command::Ci => ci::run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),

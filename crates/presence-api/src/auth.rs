@@ -3,9 +3,17 @@
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
+use crate::compat::CompatApi;
+
 /// The token a request carries: `token: …`, or else `Authorization: Bearer …`. A `token` field wins even
 /// when it is not valid, so that which of two tokens counts never depends on what the service knows.
-pub(crate) fn presented(headers: &HeaderMap) -> Option<&str> {
+///
+/// A route of another gateway has one field alone for it, which that gateway's clients send; here it counts
+/// nowhere else.
+pub(crate) fn presented(headers: &HeaderMap, compat: Option<CompatApi>) -> Option<&str> {
+    if let Some(api) = compat {
+        return headers.get(api.token_header())?.to_str().ok();
+    }
     if let Some(token) = headers.get("token") {
         return token.to_str().ok();
     }
@@ -41,16 +49,36 @@ mod tests {
             (&[("authorization", "Bearer abc"), ("token", "d\u{e9}f")], None),
         ];
         for (fields, expected) in table {
-            let headers: HeaderMap = fields
-                .iter()
-                .map(|(name, value)| {
-                    (
-                        name.parse::<HeaderName>().unwrap(),
-                        HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-                    )
-                })
-                .collect();
-            assert_eq!(presented(&headers), expected, "{fields:?}");
+            assert_eq!(presented(&headers(fields), None), expected, "{fields:?}");
         }
+    }
+
+    #[test]
+    fn another_gateways_field_counts_on_its_routes_and_nowhere_else() {
+        let all = headers(&[
+            ("token", "ours"),
+            ("authorization", "Bearer bearer"),
+            ("ApiKey", "evolution"),
+            ("X-Api-Key", "waha"),
+        ]);
+        assert_eq!(presented(&all, None), Some("ours"));
+        assert_eq!(presented(&all, Some(CompatApi::Evolution)), Some("evolution"));
+        assert_eq!(presented(&all, Some(CompatApi::Waha)), Some("waha"));
+
+        let ours = headers(&[("token", "ours"), ("authorization", "Bearer bearer")]);
+        let theirs = headers(&[("apikey", "evolution"), ("x-api-key", "waha")]);
+        assert_eq!(presented(&ours, Some(CompatApi::Evolution)), None);
+        assert_eq!(presented(&ours, Some(CompatApi::Waha)), None);
+        assert_eq!(presented(&theirs, None), None);
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let fields = fields.iter().map(|(name, value)| {
+            (
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            )
+        });
+        fields.collect()
     }
 }

@@ -10,10 +10,13 @@ use hyper::header::{
 };
 use hyper::{Method, Response, StatusCode};
 
+use crate::compat::CompatApi;
 use crate::json::Body;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, authorization, token");
+const EVOLUTION_REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, apikey");
+const WAHA_REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, x-api-key");
 const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
     "x-ratelimit-limit, x-ratelimit-remaining, x-ratelimit-reset, retry-after, x-error-detail, x-request-id",
 );
@@ -32,8 +35,14 @@ impl Cors {
         Self { origins }
     }
 
-    /// The answer to a preflight; `None` when this request is not one, or CORS is off.
-    pub(crate) fn preflight(&self, method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
+    /// The answer to a preflight; `None` when this request is not one, or CORS is off. On a route of `compat` a
+    /// page may send the token as that API has it.
+    pub(crate) fn preflight(
+        &self,
+        method: &Method,
+        headers: &HeaderMap,
+        compat: Option<CompatApi>,
+    ) -> Option<Response<Body>> {
         let asked = method == Method::OPTIONS
             && headers.contains_key(ORIGIN)
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
@@ -45,7 +54,12 @@ impl Cors {
         if self.allowed(headers).is_some() {
             let answer = response.headers_mut();
             answer.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+            let request_headers = match compat {
+                None => REQUEST_HEADERS,
+                Some(CompatApi::Evolution) => EVOLUTION_REQUEST_HEADERS,
+                Some(CompatApi::Waha) => WAHA_REQUEST_HEADERS,
+            };
+            answer.insert(ACCESS_CONTROL_ALLOW_HEADERS, request_headers);
             answer.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         }
         Some(response)
@@ -92,7 +106,7 @@ mod tests {
         cors.write(&from("https://a.example"), &mut answer);
         assert!(answer.is_empty());
         assert!(
-            cors.preflight(&Method::OPTIONS, &from("https://a.example"))
+            cors.preflight(&Method::OPTIONS, &from("https://a.example"), None)
                 .is_none()
         );
     }
@@ -101,7 +115,7 @@ mod tests {
     fn a_configured_origin_may_call_and_read() {
         let cors = Cors::new(vec![HeaderValue::from_static("https://a.example")]);
         let request = from("https://a.example");
-        let mut response = cors.preflight(&Method::OPTIONS, &request).unwrap();
+        let mut response = cors.preflight(&Method::OPTIONS, &request, None).unwrap();
         cors.write(&request, response.headers_mut());
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
         let header = |name| response.headers().get(name).unwrap().to_str().unwrap();
@@ -120,10 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn a_page_may_send_the_token_as_the_api_of_the_route_has_it() {
+        let cors = Cors::new(vec![HeaderValue::from_static("*")]);
+        for (api, expected) in [
+            (CompatApi::Evolution, "content-type, apikey"),
+            (CompatApi::Waha, "content-type, x-api-key"),
+        ] {
+            let preflight = cors.preflight(&Method::OPTIONS, &from("https://a.example"), Some(api));
+            assert_eq!(
+                preflight.unwrap().headers()[ACCESS_CONTROL_ALLOW_HEADERS],
+                expected
+            );
+            assert!(expected.ends_with(api.token_header().as_str()));
+        }
+    }
+
+    #[test]
     fn another_origin_is_not_let_in() {
         let cors = Cors::new(vec![HeaderValue::from_static("https://a.example")]);
         let request = from("https://b.example");
-        let mut response = cors.preflight(&Method::OPTIONS, &request).unwrap();
+        let mut response = cors.preflight(&Method::OPTIONS, &request, None).unwrap();
         cors.write(&request, response.headers_mut());
         assert_eq!(response.headers().keys().collect::<Vec<_>>(), [VARY]);
     }
@@ -131,9 +161,12 @@ mod tests {
     #[test]
     fn options_without_an_origin_is_no_preflight() {
         let cors = Cors::new(vec![HeaderValue::from_static("*")]);
-        assert!(cors.preflight(&Method::OPTIONS, &HeaderMap::new()).is_none());
         assert!(
-            cors.preflight(&Method::POST, &from("https://a.example"))
+            cors.preflight(&Method::OPTIONS, &HeaderMap::new(), None)
+                .is_none()
+        );
+        assert!(
+            cors.preflight(&Method::POST, &from("https://a.example"), None)
                 .is_none()
         );
     }

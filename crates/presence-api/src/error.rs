@@ -52,6 +52,9 @@ pub(crate) enum ApiError {
     /// No live session, or it did not take the stanza in time.
     #[error("the instance is not connected")]
     NotConnected,
+    /// A client of WAHA asked a session that cannot do it now for something; with that API's word of its state.
+    #[error("the session is {status}")]
+    SessionNotWorking { session: String, status: &'static str },
     #[error("the instance has no saved session")]
     NoSavedSession,
     #[error("WhatsApp did not answer in time")]
@@ -109,6 +112,10 @@ impl ApiError {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Instance is not connected to WhatsApp",
             ),
+            Self::SessionNotWorking { .. } => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "Instance is not connected to WhatsApp",
+            ),
             Self::NoSavedSession => (
                 StatusCode::BAD_REQUEST,
                 "Instance has no saved session — call /connect first",
@@ -156,8 +163,25 @@ impl ApiError {
         }
     }
 
-    /// The answer on the wire: the only way from an error to a response. What is our own fault is logged here.
+    /// The answer on the wire.
     pub(crate) fn into_response(self) -> Response<Body> {
+        self.into_response_as(|_, status, message| {
+            json::respond(
+                status,
+                &Envelope {
+                    success: false,
+                    error: Message { message },
+                },
+            )
+        })
+    }
+
+    /// The same with another API's body, which `form` makes of the error, its status and its text. The only way
+    /// from an error to a response. What is our own fault is logged here.
+    pub(crate) fn into_response_as(
+        self,
+        form: impl FnOnce(&Self, StatusCode, String) -> Response<Body>,
+    ) -> Response<Body> {
         if let Self::Internal { doing, source } = &self {
             let cause = source.as_deref().map(|cause| cause as &dyn Error);
             tracing::error!(error = cause, "{doing}");
@@ -166,13 +190,7 @@ impl ApiError {
         let detail = self
             .detail()
             .and_then(|detail| HeaderValue::from_str(&detail).ok());
-        let mut response = json::respond(
-            status,
-            &Envelope {
-                success: false,
-                error: Message { message },
-            },
-        );
+        let mut response = form(&self, status, message);
         if let Some(detail) = detail {
             response.headers_mut().insert(ERROR_DETAIL, detail);
         }
@@ -264,6 +282,14 @@ mod tests {
             (
                 ApiError::NotConnected,
                 503,
+                "Instance is not connected to WhatsApp",
+            ),
+            (
+                ApiError::SessionNotWorking {
+                    session: "shop".into(),
+                    status: "STOPPED",
+                },
+                422,
                 "Instance is not connected to WhatsApp",
             ),
             (

@@ -1,11 +1,13 @@
 //! A request's way through the service, in the contract's order of checks, and its answer.
 
+mod compat;
 mod health;
 mod instance;
 mod mcp;
 mod openapi;
 mod presence;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::auth;
 use crate::client_address::client_address;
+use crate::compat::CompatApi;
 use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
@@ -51,7 +54,12 @@ where
 {
     let arrived = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let found = find(&app, surface, &parts);
+    let compat = compat_api(&app, surface, &parts);
+    let found = find(&app, surface, compat, &parts);
+    let name = match (&found, compat) {
+        (Ok(found), Some(_)) => found.name.clone(),
+        _ => Cow::default(),
+    };
     let route = found.as_ref().ok().map(Found::route);
     let index = found.as_ref().ok().map(|found| found.index);
     let request_id = request_id::of(&parts.headers);
@@ -66,6 +74,7 @@ where
         client: client_address(peer, &parts.headers, &app.settings.trusted_proxies),
         parts: &parts,
         guard: &guard,
+        compat,
         standing: None,
     };
     let answer = AssertUnwindSafe(call.answer(found, &mut body))
@@ -74,7 +83,10 @@ where
         .await;
     let mut response = span.in_scope(|| {
         let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked", None)));
-        answer.unwrap_or_else(ApiError::into_response)
+        answer.unwrap_or_else(|error| match compat {
+            None => error.into_response(),
+            Some(api) => compat::refuse(api, error, &name),
+        })
     });
     if let Some(standing) = call.standing {
         standing.write(response.headers_mut());
@@ -101,9 +113,24 @@ where
     response
 }
 
+/// The other gateway whose path the request names, if the listener has its routes.
+fn compat_api(app: &App, surface: Surface, parts: &Parts) -> Option<CompatApi> {
+    let api = routes::compat(parts.uri.path())?;
+    (surface == Surface::Api && app.settings.compat.contains(&api)).then_some(api)
+}
+
 /// The route that the request names, among those that the listener has.
-fn find<'a>(app: &App, surface: Surface, parts: &'a Parts) -> Result<Found<'a>, ApiError> {
-    let found = routes::find(&parts.method, parts.uri.path())?;
+fn find<'a>(
+    app: &App,
+    surface: Surface,
+    compat: Option<CompatApi>,
+    parts: &'a Parts,
+) -> Result<Found<'a>, ApiError> {
+    let path = parts.uri.path();
+    if routes::compat(path) != compat {
+        return Err(ApiError::NoSuchRoute);
+    }
+    let found = routes::find(&parts.method, path)?;
     let route = found.route();
     let is_here = match surface {
         Surface::Api => match route.endpoint {
@@ -123,6 +150,8 @@ struct Call<'a> {
     client: IpAddr,
     parts: &'a Parts,
     guard: &'a RequestGuard,
+    /// The other gateway whose route it is, if it is one.
+    compat: Option<CompatApi>,
     /// The caller's rate limit, once the caller is known. Goes with the answer, whichever it is.
     standing: Option<Standing>,
 }
@@ -141,7 +170,10 @@ impl Call<'_> {
             Ok(found) => found,
             Err(ApiError::NoSuchRoute) => return Err(ApiError::NoSuchRoute),
             // A preflight asks with a method of its own.
-            Err(error) => return app.cors.preflight(&parts.method, &parts.headers).ok_or(error),
+            Err(error) => {
+                let preflight = app.cors.preflight(&parts.method, &parts.headers, self.compat);
+                return preflight.ok_or(error);
+            }
         };
         let name = &*found.name;
         let query = parts.uri.query();
@@ -207,6 +239,8 @@ impl Call<'_> {
             Endpoint::Readyz => Ok(health::readyz(app)),
             Endpoint::Metrics => Ok(health::metrics(app)),
             Endpoint::OpenApi => Ok(openapi::document()),
+            Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
+            Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
         }
     }
 
@@ -262,7 +296,7 @@ impl Call<'_> {
         is_wanted: impl Fn(&Caller) -> bool,
     ) -> Result<Caller, ApiError> {
         let (limits, time) = (&self.app.limits, Time::read());
-        let presented = auth::presented(&self.parts.headers);
+        let presented = auth::presented(&self.parts.headers, self.compat);
         if let Some(standing) = limits.refuses(self.client, presented, time) {
             self.app.metrics.failed_authentication();
             return Err(ApiError::RateLimited(standing));

@@ -141,6 +141,11 @@ impl Instances {
         }
     }
 
+    /// Where the session of `instance` stands; `None` while the fleet does not know it yet, or no longer.
+    pub(crate) fn status(&self, instance: &Instance) -> Option<InstanceStatus> {
+        self.inner.fleet.status(instance.id)
+    }
+
     /// What `caller` may see: an account its instances, oldest first; an instance itself.
     pub(crate) fn list(&self, caller: &Caller) -> Vec<Listed> {
         let (instances, with_tokens) = match caller {

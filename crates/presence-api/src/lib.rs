@@ -30,6 +30,7 @@ mod app;
 mod auth;
 mod client_address;
 mod clock;
+mod compat;
 mod connection;
 mod connections;
 mod cors;
@@ -53,6 +54,7 @@ mod throttle;
 
 pub use agent_tools::{AgentTools, Presences, ToolError, ToolInstance};
 pub use clock::utc_now;
+pub use compat::{CompatApi, UnknownApi};
 pub use health::{Finding, HealthCheck};
 pub use instances::Instances;
 pub use ipnet::IpNet;

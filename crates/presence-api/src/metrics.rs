@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use presence_wa::InstanceState;
 
+use crate::compat::CompatApi;
 use crate::connections::ConnectionCounts;
 use crate::routes::ROUTES;
 
@@ -26,7 +27,7 @@ pub(crate) struct Metrics {
     failed_authentications: AtomicU64,
 }
 
-/// What is measured when somebody asks.
+/// What is measured, or set, when somebody asks.
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) uptime: Duration,
@@ -35,6 +36,8 @@ pub(crate) struct Gauges {
     /// `None` while the service starts.
     pub(crate) instances: Option<[(InstanceState, usize); 4]>,
     pub(crate) connections: ConnectionCounts,
+    /// Other gateways whose routes there are.
+    pub(crate) compat: Vec<CompatApi>,
     /// Of the health checks.
     pub(crate) counters: Vec<(&'static str, u64)>,
 }
@@ -70,12 +73,12 @@ impl Metrics {
         let mut text = String::new();
         gauges
             .write(&mut text)
-            .and_then(|()| self.write(&mut text))
+            .and_then(|()| self.write(&mut text, &gauges.compat))
             .expect("writing to a String cannot fail");
         text
     }
 
-    fn write(&self, text: &mut String) -> fmt::Result {
+    fn write(&self, text: &mut String, compat: &[CompatApi]) -> fmt::Result {
         let failed = self.failed_authentications.load(Ordering::Relaxed);
         write_one(
             text,
@@ -84,7 +87,7 @@ impl Metrics {
             failed,
         )?;
         writeln!(text, "# TYPE presence_http_requests_total counter")?;
-        for (route, counters) in self.by_label() {
+        for (route, counters) in self.by_label(compat) {
             for (class, count) in (2..).zip(&counters.by_class) {
                 let count = count.load(Ordering::Relaxed);
                 writeln!(
@@ -94,7 +97,7 @@ impl Metrics {
             }
         }
         writeln!(text, "# TYPE presence_http_request_duration_seconds histogram")?;
-        for (route, counters) in self.by_label() {
+        for (route, counters) in self.by_label(compat) {
             let name = "presence_http_request_duration_seconds";
             let mut below = 0;
             for (bound, count) in BUCKETS_US.iter().zip(&counters.by_latency) {
@@ -118,9 +121,12 @@ impl Metrics {
         Ok(())
     }
 
-    fn by_label(&self) -> impl Iterator<Item = (&'static str, &Counters)> {
-        let labels = ROUTES.iter().map(|route| route.label);
-        std::iter::once(("none", &self.no_route)).chain(labels.zip(&self.routes))
+    /// Of the routes there are, with those of the gateways in `compat`.
+    fn by_label(&self, compat: &[CompatApi]) -> impl Iterator<Item = (&'static str, &Counters)> {
+        let routes = ROUTES.iter().zip(&self.routes);
+        let there = routes.filter(|(route, _)| route.compat.is_none_or(|api| compat.contains(&api)));
+        std::iter::once(("none", &self.no_route))
+            .chain(there.map(|(route, counters)| (route.label, counters)))
     }
 }
 
@@ -193,6 +199,7 @@ mod tests {
                 evicted: 6,
                 refused: 8,
             },
+            compat: vec![CompatApi::Waha],
             counters: vec![("presence_log_lines_dropped_total", 9)],
         });
         for line in [
@@ -219,5 +226,9 @@ mod tests {
                 "{line} is not in\n{text}"
             );
         }
+        assert!(
+            text.contains("waha_presence") && !text.contains("evolution"),
+            "{text}"
+        );
     }
 }

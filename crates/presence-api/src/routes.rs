@@ -6,13 +6,14 @@ use std::borrow::Cow;
 use hyper::Method;
 use percent_encoding::percent_decode_str;
 
+use crate::compat::{CompatApi, EvolutionEndpoint, WahaEndpoint};
 use crate::error::ApiError;
 
 /// One row of the table.
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) method: Method,
-    /// Its segments; `:instance` stands for a name.
+    /// Its segments; one that begins with `:` stands for a name.
     pub(crate) path: &'static str,
     /// Its name in logs and metrics: a word of ours, never a part of the request.
     pub(crate) label: &'static str,
@@ -23,6 +24,8 @@ pub(crate) struct Route {
     pub(crate) secret: bool,
     /// Whether it is for probes and monitoring, and so also on the listener of their own.
     pub(crate) probe: bool,
+    /// Whose route it is, where it is another gateway's: only there when that API is switched on.
+    pub(crate) compat: Option<CompatApi>,
 }
 
 /// What answers a route.
@@ -45,10 +48,12 @@ pub(crate) enum Endpoint {
     Readyz,
     Metrics,
     OpenApi,
+    Evolution(EvolutionEndpoint),
+    Waha(WahaEndpoint),
 }
 
 /// Every route. `connect` is a `GET` that begins a pairing, so it answers no `HEAD`.
-pub(crate) static ROUTES: [Route; 17] = [
+pub(crate) static ROUTES: [Route; 26] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -104,6 +109,61 @@ pub(crate) static ROUTES: [Route; 17] = [
     get("/readyz", "readyz", Endpoint::Readyz).probe(),
     get("/metrics", "metrics", Endpoint::Metrics).probe(),
     get("/openapi.json", "openapi", Endpoint::OpenApi),
+    post(
+        "/chat/sendPresence/:instance",
+        "evolution_send_presence",
+        Endpoint::Evolution(EvolutionEndpoint::SendPresence),
+    )
+    .of(CompatApi::Evolution),
+    post(
+        "/instance/setPresence/:instance",
+        "evolution_set_presence",
+        Endpoint::Evolution(EvolutionEndpoint::SetPresence),
+    )
+    .of(CompatApi::Evolution),
+    get(
+        "/instance/connectionState/:instance",
+        "evolution_connection_state",
+        Endpoint::Evolution(EvolutionEndpoint::ConnectionState),
+    )
+    .of(CompatApi::Evolution),
+    get(
+        "/instance/fetchInstances",
+        "evolution_fetch_instances",
+        Endpoint::Evolution(EvolutionEndpoint::FetchInstances),
+    )
+    .of(CompatApi::Evolution)
+    .secret(),
+    post(
+        "/api/startTyping",
+        "waha_start_typing",
+        Endpoint::Waha(WahaEndpoint::StartTyping),
+    )
+    .of(CompatApi::Waha),
+    post(
+        "/api/stopTyping",
+        "waha_stop_typing",
+        Endpoint::Waha(WahaEndpoint::StopTyping),
+    )
+    .of(CompatApi::Waha),
+    post(
+        "/api/:session/presence",
+        "waha_presence",
+        Endpoint::Waha(WahaEndpoint::Presence),
+    )
+    .of(CompatApi::Waha),
+    get(
+        "/api/sessions",
+        "waha_sessions",
+        Endpoint::Waha(WahaEndpoint::Sessions),
+    )
+    .of(CompatApi::Waha),
+    get(
+        "/api/sessions/:session",
+        "waha_session",
+        Endpoint::Waha(WahaEndpoint::Session),
+    )
+    .of(CompatApi::Waha),
 ];
 
 /// A route that a request named.
@@ -111,7 +171,7 @@ pub(crate) static ROUTES: [Route; 17] = [
 pub(crate) struct Found<'a> {
     /// Its place in [`ROUTES`].
     pub(crate) index: usize,
-    /// What stands in the place of `:instance`, decoded; empty where the path has none.
+    /// What stands in the place of the name, decoded; empty where the path has none.
     pub(crate) name: Cow<'a, str>,
 }
 
@@ -142,6 +202,13 @@ pub(crate) fn find<'a>(method: &Method, path: &'a str) -> Result<Found<'a>, ApiE
     })
 }
 
+/// The other gateway to which `path` belongs, whatever the method; `None` for a path of ours, and for what is no
+/// route at all.
+pub(crate) fn compat(path: &str) -> Option<CompatApi> {
+    let row = ROUTES.iter().find(|route| name_in(route.path, path).is_some());
+    row?.compat
+}
+
 impl Route {
     fn answers(&self, method: &Method) -> bool {
         self.method == *method || (self.head && *method == Method::HEAD)
@@ -161,6 +228,11 @@ impl Route {
         self.probe = true;
         self
     }
+
+    const fn of(mut self, api: CompatApi) -> Self {
+        self.compat = Some(api);
+        self
+    }
 }
 
 const fn route(method: Method, path: &'static str, label: &'static str, endpoint: Endpoint) -> Route {
@@ -172,6 +244,7 @@ const fn route(method: Method, path: &'static str, label: &'static str, endpoint
         head: false,
         secret: false,
         probe: false,
+        compat: None,
     }
 }
 
@@ -206,7 +279,7 @@ fn name_in<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
     let mut segments = path.split('/');
     for expected in pattern.split('/') {
         let segment = segments.next()?;
-        if expected == ":instance" {
+        if expected.starts_with(':') {
             name = decode(segment)?;
         } else if expected != segment {
             return None;
@@ -242,7 +315,10 @@ mod tests {
     #[test]
     fn every_route_answers_its_own_methods_only_and_allow_names_them() {
         for (index, route) in ROUTES.iter().enumerate() {
-            let path = route.path.replace(":instance", "shop");
+            let path = route
+                .path
+                .replace(":instance", "shop")
+                .replace(":session", "shop");
             for method in METHODS {
                 match find(&method, &path) {
                     Ok(found) => {
@@ -289,6 +365,30 @@ mod tests {
     }
 
     #[test]
+    fn a_path_of_ours_is_none_of_another_gateway_and_no_two_share_one() {
+        let example = |route: &Route| {
+            route
+                .path
+                .replace(":instance", "shop")
+                .replace(":session", "shop")
+        };
+        for route in &ROUTES {
+            assert_eq!(compat(&example(route)), route.compat, "{}", route.path);
+            // Else a gateway that is switched on would change the answers of the others' routes.
+            let others = ROUTES.iter().filter(|other| other.compat != route.compat);
+            for other in others {
+                assert!(
+                    name_in(other.path, &example(route)).is_none(),
+                    "{}, {}",
+                    other.path,
+                    route.path
+                );
+            }
+        }
+        assert_eq!(compat("/api/nothing"), None);
+    }
+
+    #[test]
     fn what_is_not_in_the_table_is_no_route() {
         for path in [
             "",
@@ -296,8 +396,11 @@ mod tests {
             "//",
             "*",
             "/api",
-            "/api/chat/presence",
-            "/api/chat/presence/",
+            "/chat/sendPresence",
+            "/instance/connectionState",
+            "/instance/fetchInstances/a",
+            "/api//presence",
+            "/api/sessions/a/b",
             "/api/chat/presence//",
             "/api/chat/presence/a/b",
             "/api/chat/presence/a//",

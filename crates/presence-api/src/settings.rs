@@ -6,6 +6,8 @@ use hyper::header::HeaderValue;
 use ipnet::IpNet;
 use presence_core::Pace;
 
+use crate::compat::CompatApi;
+
 /// How HTTP is served, whatever carries it.
 #[derive(Clone, Debug)]
 pub struct HttpSettings {
@@ -17,6 +19,8 @@ pub struct HttpSettings {
     pub metrics: bool,
     /// Whether `POST /mcp` answers AI agents. Default: no.
     pub mcp: bool,
+    /// Other gateways whose routes are answered too. Default: none.
+    pub compat: Vec<CompatApi>,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -43,6 +47,7 @@ impl Default for HttpSettings {
             cors_origins: Vec::new(),
             metrics: false,
             mcp: false,
+            compat: Vec::new(),
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,

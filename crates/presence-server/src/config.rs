@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::HeaderValue;
-use presence_api::{HttpSettings, IpNet, Limits};
+use presence_api::{CompatApi, HttpSettings, IpNet, Limits};
 use presence_core::Pace;
 use presence_store::TokenKey;
 use presence_wa::{Edge, FleetSettings};
@@ -130,6 +130,9 @@ impl Config {
                     .unwrap_or_default(),
                 metrics: from.read(&settings::METRICS, on_or_off),
                 mcp: from.read(&settings::MCP, on_or_off),
+                compat: from
+                    .read_optional(&settings::COMPAT, compat_apis)
+                    .unwrap_or_default(),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),
@@ -260,6 +263,17 @@ fn sandbox_url(text: &str) -> Result<Uri, String> {
         (Some("ws" | "wss"), Some(_)) => Ok(url),
         _ => Err("it is a ws:// or wss:// URL".to_owned()),
     }
+}
+
+/// Other gateways' APIs, separated by commas.
+fn compat_apis(text: &str) -> Result<Vec<CompatApi>, String> {
+    let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            name.parse::<CompatApi>()
+                .map_err(|_| format!("{name:?} is none of evolution and waha"))
+        })
+        .collect()
 }
 
 /// Networks, or single addresses, separated by commas.

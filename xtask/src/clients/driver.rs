@@ -16,14 +16,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const REMEMBERED: usize = 5;
 
 /// A running client. It ends with this value.
-pub(super) struct Driver {
+pub(crate) struct Driver {
     child: Child,
     commands: ChildStdin,
     events: Receiver<(Instant, Value)>,
 }
 
 impl Driver {
-    pub(super) fn start(command: &mut Command) -> anyhow::Result<Self> {
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -52,13 +52,13 @@ impl Driver {
     }
 
     /// Tells the client to do something; `command` has its name as `do`.
-    pub(super) fn tell(&mut self, command: &Value) -> anyhow::Result<()> {
+    pub(crate) fn tell(&mut self, command: &Value) -> anyhow::Result<()> {
         writeln!(self.commands, "{command}").context("the client has ended")
     }
 
     /// Waits for an event of this name that is as wanted, and returns it with its time. Others that come before
     /// it are dropped, but an error of the client's is an error here.
-    pub(super) fn wait(
+    pub(crate) fn wait(
         &mut self,
         name: &str,
         wanted: impl Fn(&Value) -> bool,
@@ -84,7 +84,7 @@ impl Driver {
     }
 
     /// Lets `time` pass, in which no event of this name may come.
-    pub(super) fn never(&mut self, name: &str, time: Duration) -> anyhow::Result<()> {
+    pub(crate) fn never(&mut self, name: &str, time: Duration) -> anyhow::Result<()> {
         let began = Instant::now();
         while let Ok((_, event)) = self.events.recv_timeout(time.saturating_sub(began.elapsed())) {
             ensure!(event["event"] != name, "{event} came");
@@ -93,7 +93,7 @@ impl Driver {
     }
 
     /// Ends the client as its user would, without logging out.
-    pub(super) fn quit(mut self) -> anyhow::Result<()> {
+    pub(crate) fn quit(mut self) -> anyhow::Result<()> {
         self.tell(&json!({ "do": "quit" }))?;
         let asked = Instant::now();
         while asked.elapsed() < Duration::from_secs(5) {

@@ -83,6 +83,7 @@ pub(super) fn metrics(app: &App) -> Response<Body> {
         tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         instances: app.instances.get().map(Instances::states),
         connections: app.connections.counts(),
+        compat: app.settings.compat.clone(),
         counters: app.health.counters(),
     };
     let mut response = Response::new(Full::new(Bytes::from(app.metrics.render(&gauges))));

@@ -30,6 +30,7 @@ mod tests {
     use crate::routes::ROUTES;
 
     const API_DOCS: &str = include_str!("../../../../docs/api.md");
+    const COMPAT_DOCS: &str = include_str!("../../../../docs/compat.md");
 
     #[test]
     fn it_describes_the_routes_there_are_and_no_other() {
@@ -41,13 +42,23 @@ mod tests {
                 described.insert((path.replace("{instance}", ":instance"), method.to_uppercase()));
             }
         }
-        let routes = ROUTES
-            .iter()
-            .map(|route| (route.path.to_owned(), route.method.to_string()));
+        let ours = ROUTES.iter().filter(|route| route.compat.is_none());
+        let routes = ours.map(|route| (route.path.to_owned(), route.method.to_string()));
         assert_eq!(described, routes.collect());
         for (path, method) in described {
             let documented = format!("`{method} {path}");
             assert!(API_DOCS.contains(&documented), "docs/api.md has no {documented}`");
+        }
+    }
+
+    #[test]
+    fn the_routes_of_other_gateways_are_documented_on_a_page_of_their_own() {
+        for route in ROUTES.iter().filter(|route| route.compat.is_some()) {
+            let documented = format!("`{} {}", route.method, route.path);
+            assert!(
+                COMPAT_DOCS.contains(&documented),
+                "docs/compat.md has no {documented}`"
+            );
         }
     }
 }

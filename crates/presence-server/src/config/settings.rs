@@ -198,6 +198,15 @@ pub(crate) const METRICS: Setting = Setting {
     help: "Whether GET /metrics answers counters for Prometheus beside the API. It needs no token",
     secret: false,
 };
+pub(crate) const COMPAT: Setting = Setting {
+    flag: "compat",
+    variable: "PRESENCE_COMPAT",
+    value: "APIS",
+    default: None,
+    help: "Other gateways whose presence routes are answered too, for clients built for those: evolution, waha, or \
+           both, separated by a comma. Unset: none",
+    secret: false,
+};
 pub(crate) const MAX_CONNECTIONS: Setting = Setting {
     flag: "max-connections",
     variable: "PRESENCE_MAX_CONNECTIONS",
@@ -268,7 +277,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 30] = [
+pub(crate) const ALL: [&Setting; 31] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -291,6 +300,7 @@ pub(crate) const ALL: [&Setting; 30] = [
     &CORS_ORIGINS,
     &METRICS,
     &MCP,
+    &COMPAT,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_CLIENT,
     &HEAD_TIMEOUT,

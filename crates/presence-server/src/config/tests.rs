@@ -38,6 +38,7 @@ fn nothing_set_is_the_contract_on_loopback() {
     assert_eq!(config.probe_listen, None);
     assert!(matches!(config.edge, Edge::WhatsApp));
     assert!(config.fleet.raise_availability && config.fleet.resolve_numbers && config.fleet.end_on_message);
+    assert!(config.http.compat.is_empty());
     assert!(config.http.cors_origins.is_empty() && !config.http.metrics && config.token_key.is_none());
 }
 
@@ -121,6 +122,21 @@ fn an_origin_is_what_browsers_send() {
         "HTTPS://a.example",
     ] {
         assert!(origins(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn other_gateways_are_named_one_by_one() {
+    let compat = |text| read(&[("PRESENCE_COMPAT", text)]).map(|config| config.http.compat);
+    assert_eq!(compat("evolution").unwrap(), [CompatApi::Evolution]);
+    assert_eq!(
+        compat("waha, evolution,").unwrap(),
+        [CompatApi::Waha, CompatApi::Evolution]
+    );
+    assert!(compat("").unwrap().is_empty());
+    for wrong in ["on", "Evolution", "evolution waha", "waha,wuzapi"] {
+        let error = compat(wrong).unwrap_err().to_string();
+        assert!(error.starts_with("--compat"), "{error}");
     }
 }
 
