@@ -69,11 +69,10 @@ mod tests {
     const ANAS_LID: &str = "111@lid";
     const BIA: &str = "5511977776666@s.whatsapp.net";
 
+    type Attributes<'a> = &'a [(&'static str, &'static str)];
+
     /// A message with these attributes and one encrypted content with those.
-    fn told_of(
-        attributes: &[(&'static str, &'static str)],
-        enc: &[(&'static str, &'static str)],
-    ) -> Option<OwnMessage> {
+    fn told_of(attributes: Attributes, enc: Attributes) -> Option<OwnMessage> {
         let jids = [
             "from",
             "participant",
@@ -84,13 +83,13 @@ mod tests {
         let mut stanza = NodeBuilder::new("message").attr("id", "1");
         for (name, value) in attributes {
             stanza = if jids.contains(name) {
-                stanza.attr(*name, value.parse::<Jid>().unwrap())
+                stanza.attr(name, value.parse::<Jid>().unwrap())
             } else {
-                stanza.attr(*name, *value)
+                stanza.attr(name, *value)
             };
         }
         let enc = enc.iter().fold(NodeBuilder::new("enc"), |node, (name, value)| {
-            node.attr(*name, *value)
+            node.attr(name, *value)
         });
         let stanza = stanza.children([enc.build()]).build();
         let (ana, lid) = (ANA.parse().unwrap(), ANAS_LID.parse().unwrap());
@@ -110,7 +109,7 @@ mod tests {
     fn what_a_device_of_the_account_sends_is_told_with_its_chat() {
         let device = "5511988887777:3@s.whatsapp.net";
         let group = "120363041234567890@g.us";
-        let rows: [(&[(&str, &str)], &str, Option<&str>); 8] = [
+        let rows: [(Attributes, &str, Option<&str>); 8] = [
             (&[("from", ANA), ("recipient", BIA)], BIA, None),
             (&[("from", device), ("recipient", BIA)], BIA, None),
             (
@@ -155,8 +154,8 @@ mod tests {
         let group = "120363041234567890@g.us";
         let own = [("from", ANA), ("recipient", BIA)];
         let with = |name, value| [own[0], own[1], (name, value)];
-        let msg: &[(&str, &str)] = &[("type", "msg")];
-        let rows: [(&[(&str, &str)], &[(&str, &str)]); 10] = [
+        let msg: Attributes = &[("type", "msg")];
+        let rows: [(Attributes, Attributes); 10] = [
             (&[("from", BIA)], msg),
             (&[("from", BIA), ("recipient", ANA)], msg),
             (&[("from", group), ("participant", BIA)], msg),
