@@ -191,7 +191,7 @@ fn compares(trial: &mut Trial<'_>) -> anyhow::Result<()> {
     let (theirs, their_jids) = trial.last_chat_state(OWN)?;
     let to = trial.address(FRIEND)?;
     ensure!(
-        ours == format!("<chatstate to=\"{FRIEND}@s.whatsapp.net\"><composing/></chatstate>"),
+        ours == format!("<chatstate to=\"{to}\"><composing/></chatstate>"),
         "ours: {ours}"
     );
     ensure!(our_jids == json!(["chatstate.to"]), "ours: {our_jids}");

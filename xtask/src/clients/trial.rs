@@ -46,6 +46,19 @@ impl<'a> Trial<'a> {
         let server = programs.server(&sandbox, data.path(), &["--listen", "127.0.0.1:0"])?;
         let service = Api::new(server.url.clone(), token);
         service.post("/api/instance/new", &json!({ "name": "clients" }))?;
+        // whatsmeow writes to LIDs only, as accounts do whose chats have moved to them.
+        if installed.client == Client::Whatsmeow {
+            for number in [OWN, SECOND, SERVICE] {
+                sandbox
+                    .control
+                    .call(
+                        "PUT",
+                        &format!("/v1/phones/{number}/lid"),
+                        Some(&json!({ "migrated": true })),
+                    )?
+                    .success("lid")?;
+            }
+        }
         let qr = service.get("/api/instance/connect/clients")?;
         let code = qr["qrCode"].as_str().context("connect gave no QR code")?;
         scan(&sandbox.control, SERVICE, code)?;
@@ -63,20 +76,6 @@ impl<'a> Trial<'a> {
             state: state_dir()?,
             client: None,
         };
-        // whatsmeow writes to LIDs only, as accounts do whose chats have moved to them.
-        if installed.client == Client::Whatsmeow {
-            for number in [OWN, SECOND] {
-                trial
-                    .sandbox
-                    .control
-                    .call(
-                        "PUT",
-                        &format!("/v1/phones/{number}/lid"),
-                        Some(&json!({ "migrated": true })),
-                    )?
-                    .success("lid")?;
-            }
-        }
         trial.until("the service is connected", |trial| {
             let list = trial.service.get("/api/instance/list")?;
             Ok(list["instances"][0]["connection"]["state"] == "connected")
