@@ -13,6 +13,7 @@ mod holds;
 mod limits;
 mod properties;
 mod rules;
+mod shown;
 
 const TYPING: Indicator = Indicator::Typing;
 const RECORDING: Indicator = Indicator::Recording;
