@@ -46,6 +46,7 @@ mod pairing_record;
 mod session;
 mod settings;
 mod status;
+mod watch;
 
 pub use backoff::Backoff;
 pub use client::{DeviceKeys, Edge, Keys, LinkedDevice, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
@@ -62,3 +63,4 @@ pub use session::{
 pub use session::{MockConnector, MockSession};
 pub use settings::{FleetSettings, RetrySettings};
 pub use status::{InstanceState, InstanceStatus, Reason};
+pub use watch::{InstanceUpdate, InstanceWatch, PresenceChange};
