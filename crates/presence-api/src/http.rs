@@ -1,5 +1,6 @@
 //! A request's way through the service, in the contract's order of checks, and its answer.
 
+mod events;
 mod health;
 mod instance;
 mod openapi;
@@ -21,10 +22,11 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::auth;
 use crate::client_address::client_address;
+use crate::clock::Time;
 use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
-use crate::rate_limit::{Bucket, Standing, Time};
+use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
 use crate::routes::{self, Endpoint, Found};
 
@@ -145,6 +147,15 @@ impl Call<'_> {
                 let instance = self.instance(name)?;
                 let body = self.read(body).await?;
                 self.unless_given_up(presence::chat_presence(app.instances()?, &instance, &body))
+                    .await
+            }
+            Endpoint::ShownPresences => {
+                let instance = self.instance(name)?;
+                Ok(presence::shown_presences(app.instances()?, &instance).await)
+            }
+            Endpoint::Events => {
+                let caller = self.caller(Bucket::Requests)?;
+                self.unless_given_up(events::events(app, &caller, parts, self.guard))
                     .await
             }
             Endpoint::InstanceNew => {

@@ -27,6 +27,7 @@
 
 mod app;
 mod auth;
+mod body;
 mod client_address;
 mod clock;
 mod connection;
@@ -34,6 +35,7 @@ mod connections;
 mod cors;
 mod display_status;
 mod error;
+mod events;
 mod health;
 mod http;
 mod instances;
@@ -44,6 +46,7 @@ mod rate_limit;
 mod registry_check;
 mod request_id;
 mod routes;
+mod scope;
 mod server;
 mod settings;
 mod task_panics;

@@ -1,7 +1,6 @@
 //! `GET /openapi.json`: the API for tools that generate clients.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
@@ -11,7 +10,7 @@ const DOCUMENT: &str = include_str!("openapi.json");
 
 /// The document, as it is in the source.
 pub(super) fn document() -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from_static(DOCUMENT.as_bytes())));
+    let mut response = Response::new(Body::from(Bytes::from_static(DOCUMENT.as_bytes())));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
