@@ -1,5 +1,6 @@
 //! A request's way through the service, in the contract's order of checks, and its answer.
 
+mod console;
 mod events;
 mod health;
 mod instance;
@@ -107,7 +108,11 @@ fn find<'a>(app: &App, surface: Surface, parts: &'a Parts) -> Result<Found<'a>, 
     let found = routes::find(&parts.method, parts.uri.path())?;
     let route = found.route();
     let is_here = match surface {
-        Surface::Api => route.endpoint != Endpoint::Metrics || app.settings.metrics,
+        Surface::Api => match route.endpoint {
+            Endpoint::Metrics => app.settings.metrics,
+            Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => app.settings.console,
+            _ => true,
+        },
         Surface::Probes => route.probe,
     };
     is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
@@ -197,6 +202,9 @@ impl Call<'_> {
             Endpoint::Readyz => Ok(health::readyz(app)),
             Endpoint::Metrics => Ok(health::metrics(app)),
             Endpoint::OpenApi => Ok(openapi::document()),
+            Endpoint::Root => Ok(console::root()),
+            Endpoint::Console => console::page(parts.uri.path(), &parts.headers),
+            Endpoint::ConsoleFile => console::file(name, &parts.headers),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::error::ApiError;
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) method: Method,
-    /// Its segments; `:instance` stands for a name.
+    /// Its segments; `:instance` stands for a name, and `*` at the end for all that follow.
     pub(crate) path: &'static str,
     /// Its name in logs and metrics: a word of ours, never a part of the request.
     pub(crate) label: &'static str,
@@ -21,6 +21,8 @@ pub(crate) struct Route {
     head: bool,
     /// Whether its answers show tokens, QR or link codes, which no cache may keep.
     pub(crate) secret: bool,
+    /// Whether it is for people with a browser, and no part of the API.
+    pub(crate) page: bool,
     /// Whether it is for probes and monitoring, and so also on the listener of their own.
     pub(crate) probe: bool,
 }
@@ -44,11 +46,14 @@ pub(crate) enum Endpoint {
     Readyz,
     Metrics,
     OpenApi,
+    Root,
+    Console,
+    ConsoleFile,
 }
 
 /// Every route. `connect` is a `GET` that begins a pairing, and `events` one that never ends, so they answer no
 /// `HEAD`.
-pub(crate) static ROUTES: [Route; 16] = [
+pub(crate) static ROUTES: [Route; 19] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -100,6 +105,9 @@ pub(crate) static ROUTES: [Route; 16] = [
     get("/readyz", "readyz", Endpoint::Readyz).probe(),
     get("/metrics", "metrics", Endpoint::Metrics).probe(),
     get("/openapi.json", "openapi", Endpoint::OpenApi),
+    get("/", "root", Endpoint::Root).page(),
+    get("/console", "console", Endpoint::Console).page(),
+    get("/console/*", "console_file", Endpoint::ConsoleFile).page(),
 ];
 
 /// A route that a request named.
@@ -107,7 +115,7 @@ pub(crate) static ROUTES: [Route; 16] = [
 pub(crate) struct Found<'a> {
     /// Its place in [`ROUTES`].
     pub(crate) index: usize,
-    /// What stands in the place of `:instance`, decoded; empty where the path has none.
+    /// What stands in the place of `:instance`, decoded, or of `*`, as it came; empty where the path has neither.
     pub(crate) name: Cow<'a, str>,
 }
 
@@ -153,6 +161,11 @@ impl Route {
         self
     }
 
+    const fn page(mut self) -> Self {
+        self.page = true;
+        self
+    }
+
     const fn probe(mut self) -> Self {
         self.probe = true;
         self
@@ -167,6 +180,7 @@ const fn route(method: Method, path: &'static str, label: &'static str, endpoint
         endpoint,
         head: false,
         secret: false,
+        page: false,
         probe: false,
     }
 }
@@ -197,7 +211,12 @@ fn allow(path: &str) -> String {
 
 /// The name in `path`, if it is one of `pattern`; empty where the pattern has none.
 fn name_in<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
+    let pattern = pattern.strip_suffix('/').unwrap_or(pattern);
     let path = path.strip_suffix('/').unwrap_or(path);
+    if let Some(start) = pattern.strip_suffix('*') {
+        let rest = path.strip_prefix(start)?;
+        return (!rest.is_empty()).then_some(Cow::Borrowed(rest));
+    }
     let mut name = Cow::Borrowed("");
     let mut segments = path.split('/');
     for expected in pattern.split('/') {
@@ -238,7 +257,7 @@ mod tests {
     #[test]
     fn every_route_answers_its_own_methods_only_and_allow_names_them() {
         for (index, route) in ROUTES.iter().enumerate() {
-            let path = route.path.replace(":instance", "shop");
+            let path = route.path.replace(":instance", "shop").replace('*', "shop");
             for method in METHODS {
                 match find(&method, &path) {
                     Ok(found) => {
@@ -287,8 +306,6 @@ mod tests {
     #[test]
     fn what_is_not_in_the_table_is_no_route() {
         for path in [
-            "",
-            "/",
             "//",
             "*",
             "/api",
@@ -304,6 +321,7 @@ mod tests {
             "/api/instance/connect",
             "/api/instance/restart/a",
             "/api/instance/connect/%ff",
+            "/console//",
             "/health/a",
             "/healthz",
         ] {

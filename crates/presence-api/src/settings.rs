@@ -14,6 +14,8 @@ pub struct HttpSettings {
     pub cors_origins: Vec<HeaderValue>,
     /// Whether `GET /metrics` answers beside the API. On a listener for probes it always does.
     pub metrics: bool,
+    /// Whether `GET /console` answers the page for people. Default: no.
+    pub console: bool,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -37,6 +39,7 @@ impl Default for HttpSettings {
             limits: Limits::default(),
             cors_origins: Vec::new(),
             metrics: false,
+            console: false,
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,

@@ -91,8 +91,9 @@ impl Config {
             lookup,
             mistakes: Vec::new(),
         };
+        let listen = from.read(&settings::LISTEN, parse::<SocketAddr>);
         let config = Self {
-            listen: from.read(&settings::LISTEN, parse::<SocketAddr>),
+            listen,
             probe_listen: from.read_optional(&settings::PROBE_LISTEN, parse::<SocketAddr>),
             data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
             token_key: from.read_optional(&settings::TOKEN_KEY, |key| {
@@ -121,6 +122,9 @@ impl Config {
                     .read_optional(&settings::CORS_ORIGINS, origins)
                     .unwrap_or_default(),
                 metrics: from.read(&settings::METRICS, on_or_off),
+                console: from
+                    .read_optional(&settings::CONSOLE, on_or_off)
+                    .unwrap_or(listen.ip().is_loopback()),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),

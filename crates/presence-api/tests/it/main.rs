@@ -7,6 +7,7 @@ mod app;
 mod auth;
 mod bad_input;
 mod chaos;
+mod console;
 mod events;
 mod faults;
 mod hammering;

@@ -157,6 +157,15 @@ pub(crate) const METRICS: Setting = Setting {
     help: "Whether GET /metrics answers counters for Prometheus beside the API. It needs no token",
     secret: false,
 };
+pub(crate) const CONSOLE: Setting = Setting {
+    flag: "console",
+    variable: "PRESENCE_CONSOLE",
+    value: "on|off",
+    default: None,
+    help: "Whether GET /console answers a page for people, who sign in with a token. Unset: on when it listens on \
+           loopback, else off",
+    secret: false,
+};
 pub(crate) const MAX_CONNECTIONS: Setting = Setting {
     flag: "max-connections",
     variable: "PRESENCE_MAX_CONNECTIONS",
@@ -227,7 +236,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 25] = [
+pub(crate) const ALL: [&Setting; 26] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -245,6 +254,7 @@ pub(crate) const ALL: [&Setting; 25] = [
     &TRUSTED_PROXIES,
     &CORS_ORIGINS,
     &METRICS,
+    &CONSOLE,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_CLIENT,
     &HEAD_TIMEOUT,
