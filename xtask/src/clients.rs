@@ -8,12 +8,10 @@ mod driver;
 mod install;
 mod trial;
 
-use std::os::unix::process::CommandExt;
-use std::process::Command;
-
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use clap::{Args, ValueEnum};
 
+use crate::namespace;
 use crate::service::{Programs, say};
 use checks::{Outcome, Row};
 use install::Installed;
@@ -83,25 +81,11 @@ impl Clients {
 
     /// Goes on in a network namespace where there is only loopback, as far as the machine allows it.
     fn enter(&self) -> anyhow::Result<()> {
-        let program = std::env::current_exe()?;
         let mut inside = vec!["clients".to_owned(), "--inside".to_owned()];
         if let Some(only) = self.only.and_then(|only| only.to_possible_value()) {
             inside.extend(["--only".to_owned(), only.get_name().to_owned()]);
         }
-        let lonely = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up"])
-            .output();
-        let error = if lonely.is_ok_and(|output| output.status.success()) {
-            Command::new("unshare")
-                .args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
-                .arg(program)
-                .args(inside)
-                .exec()
-        } else {
-            say("No network namespace can be made here: the clients could reach more than loopback.");
-            Command::new(program).args(inside).exec()
-        };
-        Err(error).context("the checks could not be started")
+        namespace::enter(&inside)
     }
 }
 

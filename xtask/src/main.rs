@@ -7,11 +7,15 @@
 mod api;
 mod ci;
 mod clients;
+mod console_test;
 mod demo;
 mod mutants;
+mod namespace;
+mod npm;
 mod service;
 mod soak;
 mod tidy;
+mod vendor;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +39,10 @@ enum Command {
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
     Clients(clients::Clients),
+    /// Uses the console as a person would, in Chromium, against the sandbox and the service.
+    ConsoleTest(console_test::ConsoleTest),
+    /// Fetches the console's two libraries from npm again, at the pinned versions.
+    Vendor,
     /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
     Mutants(mutants::Mutants),
@@ -58,6 +66,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(demo) => demo.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
+        Command::ConsoleTest(test) => test.run(),
+        Command::Vendor => vendor::run(),
         Command::Ci => ci::run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),
