@@ -171,9 +171,9 @@ async function main() {
 
   await during('trying it, and seeing it come', async () => {
     await page.getByLabel('To', { exact: true }).fill(`+${CUSTOMER}`);
-    await page.locator('#try-duration').fill('8');
+    await page.locator('#try-duration').fill('20');
     await page.getByRole('button', { name: 'Send' }).click();
-    await page.getByText('will auto-pause after 8 seconds').waitFor();
+    await page.getByText('will auto-pause after 20 seconds').waitFor();
     await shown(page).getByText('typing…').waitFor();
     const phone = await ask(`/v1/phones/${CUSTOMER}/shown`);
     ensure(phone.now[0]?.state === 'typing', 'the phone does not show it');
