@@ -15,7 +15,6 @@ use crate::loopback;
 use crate::service::{Programs, say};
 use checks::{CheckResult, Row};
 use install::Installed;
-pub(crate) use install::run;
 
 #[derive(Args)]
 pub(crate) struct Clients {

@@ -53,6 +53,10 @@ impl Demo {
         let server = programs.server(&sandbox, data.path(), &["--listen", &self.listen])?;
         let api = Api::new(server.url.clone(), token.clone());
         say(format_args!("   The service listens on {}.", server.url));
+        say(format_args!(
+            "   Watch along in a browser: {}/console, and sign in with\n   {token}",
+            server.url
+        ));
 
         say("3. Creating the instance `demo` and scanning its QR code with the sandbox's phone.");
         api.post("/api/instance/new", &json!({ "name": "demo" }))?;

@@ -1,4 +1,4 @@
-//! A network namespace for code that nobody here wrote: in it, it reaches this machine's loopback and nothing else.
+//! A network namespace for code that nobody here wrote, and for browsers: in it, it reaches this machine's loopback and nothing else.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -21,7 +21,7 @@ pub(crate) fn run_inside(arguments: &[String]) -> anyhow::Result<()> {
             .args(arguments)
             .exec()
     } else {
-        say("No network namespace can be made here: the clients could reach more than loopback.");
+        say("No network namespace can be made here: what runs now could reach more than loopback.");
         Command::new(program).args(arguments).exec()
     };
     Err(error).context("the checks could not be started")

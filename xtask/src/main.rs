@@ -8,13 +8,16 @@ mod api;
 mod ci;
 mod clients;
 mod compat;
+mod console_test;
 mod demo;
 mod loopback;
 mod mutants;
+mod npm;
 mod proxies;
 mod service;
 mod soak;
 mod tidy;
+mod vendor;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -42,6 +45,10 @@ enum Command {
     Proxies(proxies::Proxies),
     /// Drives clients of Evolution API and WAHA against the service, and looks at what the recipient's phone shows.
     Compat(compat::Compat),
+    /// Uses the console as a person would, in Chromium, against the sandbox and the service.
+    ConsoleTest(console_test::ConsoleTest),
+    /// Fetches the console's two libraries from npm again, at the pinned versions.
+    Vendor,
     /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
     Mutants(mutants::Mutants),
@@ -67,6 +74,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),
         Command::Compat(compat) => compat.run(),
+        Command::ConsoleTest(test) => test.run(),
+        Command::Vendor => vendor::run(),
         Command::Ci => ci::run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),

@@ -8,7 +8,7 @@ use anyhow::{Context, ensure};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use crate::root;
+use crate::{root, vendor};
 
 /// What may lie at the top of the work tree, beside dotfiles.
 const TOP_LEVEL: [&str; 7] = [
@@ -55,6 +55,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     core_stays_pure()?;
     no_danger_feature_is_enabled()?;
     files_say_what_they_are()?;
+    vendor::check()?;
     ci_runs_the_readme()
 }
 
@@ -220,6 +221,11 @@ mod tests {
     #[test]
     fn files_say_what_they_are() {
         super::files_say_what_they_are().unwrap();
+    }
+
+    #[test]
+    fn vendored_files_are_what_was_fetched() {
+        crate::vendor::check().unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::connections::Connections;
 use crate::cors::Cors;
 use crate::error::ApiError;
+use crate::events::Events;
 use crate::health::Health;
 use crate::instances::Instances;
 use crate::metrics::Metrics;
@@ -22,6 +23,7 @@ pub(crate) struct App {
     pub(crate) instances: OnceLock<Instances>,
     pub(crate) limits: RateLimiter,
     pub(crate) cors: Cors,
+    pub(crate) events: Events,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
@@ -49,16 +51,18 @@ pub(crate) enum Readiness {
 impl App {
     pub(crate) fn new(settings: HttpSettings) -> Self {
         let (most, per_client) = (settings.max_connections, settings.max_connections_per_client);
+        let stopping = CancellationToken::new();
         Self {
             instances: OnceLock::new(),
             limits: RateLimiter::new(settings.limits),
             cors: Cors::new(settings.cors_origins.clone()),
+            events: Events::new(most, stopping.clone()),
             metrics: Metrics::default(),
             health: Health::default(),
             settings,
             connections: Arc::new(Connections::new(most, per_client)),
             serving: TaskTracker::new(),
-            stopping: CancellationToken::new(),
+            stopping,
             cut: CancellationToken::new(),
             stopped: CancellationToken::new(),
             started: Instant::now(),

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Sleep, sleep, timeout};
 
 use self::state::EndOfStream;
-pub(crate) use self::state::{ConnectionState, RequestGuard};
+pub(crate) use self::state::{ConnectionState, RequestGuard, StreamGuard};
 use crate::request_id;
 
 /// How long, and how much, is read after the last answer on a connection. Closing it over unread bytes would

@@ -2,7 +2,6 @@
 //!
 //! tower-http's layer answers a preflight with 200 where the contract has 204, so these few lines are ours.
 
-use http_body_util::Full;
 use hyper::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD, HeaderMap,
@@ -49,7 +48,7 @@ impl Cors {
         if self.origins.is_empty() || !asked {
             return None;
         }
-        let mut response = Response::new(Full::default());
+        let mut response = Response::new(Body::default());
         *response.status_mut() = StatusCode::NO_CONTENT;
         if self.allowed(headers).is_some() {
             let answer = response.headers_mut();

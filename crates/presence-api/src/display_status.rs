@@ -15,6 +15,26 @@ pub(crate) fn display_status(state: InstanceState, reason: Option<Reason>, now: 
     }
 }
 
+/// A reason in a word for programs, and when the next attempt is, where one is waited for.
+pub(crate) fn reason_code(reason: Reason) -> (&'static str, Option<Instant>) {
+    match reason {
+        Reason::WaitingForPhone => ("waiting_for_phone", None),
+        Reason::Registering => ("registering", None),
+        Reason::Retrying(at) => ("connection_lost", Some(at)),
+        Reason::Rejected { next, .. } => ("rejected", Some(next)),
+        Reason::Refused { next, .. } => ("refused", Some(next)),
+        Reason::Outdated { next } => ("outdated", Some(next)),
+        Reason::Banned(until) => ("banned", Some(until)),
+        Reason::PairingExpired => ("pairing_expired", None),
+        Reason::PairingFailed => ("pairing_failed", None),
+        Reason::Unlinked => ("unlinked", None),
+        Reason::Replaced => ("replaced", None),
+        Reason::NotRecorded => ("not_recorded", None),
+        Reason::Crashed(at) => ("crashed", Some(at)),
+        _ => ("other", None),
+    }
+}
+
 /// A reason in words. It holds no number, name or code of a person.
 pub(crate) fn why(reason: Reason, now: Instant) -> String {
     let text = match reason {

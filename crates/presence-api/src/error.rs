@@ -68,6 +68,8 @@ pub(crate) enum ApiError {
     /// WhatsApp refused the session; with what the client may know of why.
     #[error("WhatsApp refused the session: {0}")]
     SessionRefused(String),
+    #[error("there are as many event streams as may be")]
+    TooManyStreams,
     #[error("the service is starting")]
     Starting,
     #[error("the service is stopping")]
@@ -135,6 +137,7 @@ impl ApiError {
                     format!("Instance cannot connect: {why}"),
                 );
             }
+            Self::TooManyStreams => (StatusCode::TOO_MANY_REQUESTS, "Too many event streams"),
             Self::Starting => (StatusCode::SERVICE_UNAVAILABLE, "Service is starting"),
             Self::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "Service is shutting down"),
             Self::ClientGone => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
@@ -313,6 +316,7 @@ mod tests {
                 503,
                 "Instance cannot connect: banned",
             ),
+            (ApiError::TooManyStreams, 429, "Too many event streams"),
             (ApiError::Starting, 503, "Service is starting"),
             (ApiError::Stopping, 503, "Service is shutting down"),
             (ApiError::ClientGone, 408, "Request timeout"),

@@ -1,6 +1,8 @@
 //! A request's way through the service, in the contract's order of checks, and its answer.
 
 mod compat;
+mod console;
+mod events;
 mod health;
 mod instance;
 mod mcp;
@@ -24,11 +26,12 @@ use tracing::Instrument;
 use crate::app::App;
 use crate::auth;
 use crate::client_address::client_address;
+use crate::clock::Time;
 use crate::compat::CompatApi;
 use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
-use crate::rate_limit::{Bucket, Standing, Time};
+use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
 use crate::routes::{self, Endpoint, Found};
 
@@ -136,6 +139,7 @@ fn find<'a>(
         Surface::Api => match route.endpoint {
             Endpoint::Metrics => app.settings.metrics,
             Endpoint::Mcp => app.settings.mcp,
+            Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => app.settings.console,
             _ => true,
         },
         Surface::Probes => route.probe,
@@ -183,6 +187,15 @@ impl Call<'_> {
                 let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
                 let (instances, pace) = (app.instances()?, app.settings.pace);
                 self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
+                    .await
+            }
+            Endpoint::ShownPresences => {
+                let instance = self.instance(name)?;
+                Ok(presence::shown_presences(app.instances()?, &instance).await)
+            }
+            Endpoint::Events => {
+                let caller = self.caller(Bucket::Requests)?;
+                self.unless_given_up(events::events(app, &caller, parts, self.guard))
                     .await
             }
             Endpoint::InstanceNew => {
@@ -241,6 +254,9 @@ impl Call<'_> {
             Endpoint::OpenApi => Ok(openapi::document()),
             Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
+            Endpoint::Root => Ok(console::root()),
+            Endpoint::Console => console::page(parts.uri.path(), &parts.headers),
+            Endpoint::ConsoleFile => console::file(name, &parts.headers),
         }
     }
 

@@ -9,14 +9,15 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use presence_core::{ChatPresence, InstanceId, PresenceSent};
+use presence_core::{ChatJid, ChatPresence, InstanceId, PresenceSent, Shown};
 use presence_store::{
     AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError, Token,
 };
 use presence_wa::{
     ConnectError, Connected, Connector, Fleet, FleetSettings, Identity, InstanceOptions, InstanceState,
-    InstanceStatus, PairWith, Proxy, ReconnectError, SavedKeys, ShowError,
+    InstanceStatus, InstanceWatch, PairWith, Proxy, ReconnectError, SavedKeys, ShowError,
 };
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,6 +26,7 @@ use tracing::Instrument;
 use self::pairing_record::RegistryPairingRecord;
 use crate::clock::utc_now;
 use crate::proxy::{self, KeptProxyError};
+use crate::scope::Scope;
 
 /// Every instance of the service: its record and its session. Cheap to clone.
 #[derive(Clone)]
@@ -142,8 +144,8 @@ impl Instances {
     }
 
     /// Where the session of `instance` stands; `None` while the fleet does not know it yet, or no longer.
-    pub(crate) fn status(&self, instance: &Instance) -> Option<InstanceStatus> {
-        self.inner.fleet.status(instance.id)
+    pub(crate) fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
+        self.inner.fleet.status(instance)
     }
 
     /// What `caller` may see: an account its instances, oldest first; an instance itself.
@@ -261,6 +263,29 @@ impl Instances {
         presence: &ChatPresence,
     ) -> Result<PresenceSent, ShowError> {
         self.inner.fleet.show(instance.id, presence).await
+    }
+
+    /// What the instance shows now, what ends first at the front.
+    pub(crate) async fn shown(&self, instance: &Instance) -> Vec<(ChatJid, Shown)> {
+        self.inner.fleet.shown(instance.id).await
+    }
+
+    /// Follows the instance; `None` while the fleet does not know it yet, or no longer.
+    pub(crate) fn watch(&self, id: InstanceId) -> Option<InstanceWatch> {
+        self.inner.fleet.watch(id)
+    }
+
+    /// Counts changes of the registry.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.registry.changes()
+    }
+
+    /// The instances that are in `scope` now, oldest first.
+    pub(crate) fn in_scope(&self, scope: Scope) -> Vec<Arc<Instance>> {
+        match scope {
+            Scope::Account(account) => self.inner.registry.instances(account),
+            Scope::Instance(id) => self.inner.registry.instance_by_id(id).into_iter().collect(),
+        }
     }
 
     /// How many instances are in each state.

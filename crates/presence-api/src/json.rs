@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -12,6 +12,8 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 use tokio::time::timeout;
+
+pub(crate) use crate::body::Body;
 
 /// The largest body a request may have. The longest that means anything is under a kilobyte.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -22,9 +24,6 @@ pub(crate) const MAX_MESSAGE_BODY: usize = 512 * 1024;
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// What every answer carries.
-pub(crate) type Body = Full<Bytes>;
 
 /// A body that is not what the route takes.
 #[derive(Debug)]
@@ -147,7 +146,7 @@ fn not_json(error: &serde_json::Error) -> BodyError {
 pub(crate) fn respond(status: StatusCode, content: &impl Serialize) -> Response<Body> {
     let text =
         serde_json::to_vec(content).expect("our own types are JSON: string keys, no failing Serialize");
-    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let mut response = Response::new(Body::from(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
@@ -179,6 +178,8 @@ mod tests {
     //! Bodies by example; whole requests are tested over a connection.
 
     use std::collections::HashMap;
+
+    use http_body_util::Full;
 
     use super::*;
 

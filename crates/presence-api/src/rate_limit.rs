@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use presence_store::Caller;
@@ -19,6 +18,8 @@ use tokio::time::Instant;
 
 use self::known_tokens::KnownTokens;
 use crate::client_address::subscriber;
+use crate::clock::Time;
+use crate::scope::Scope;
 use crate::settings::Limits;
 
 /// How long a window is. Contract, not configuration.
@@ -35,8 +36,8 @@ pub(crate) const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset"
 /// Counts requests.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
-    requests: Windows<CallerKey>,
-    new_instances: Windows<CallerKey>,
+    requests: Windows<Scope>,
+    new_instances: Windows<Scope>,
     failures: Windows<IpAddr>,
     known: KnownTokens,
 }
@@ -59,13 +60,6 @@ pub(crate) struct Standing {
     retry_after: Option<u64>,
 }
 
-/// Each caller has one valid token, so it is counted by who it is, and a rotation gives no second allowance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum CallerKey {
-    Account(presence_store::AccountId),
-    Instance(presence_store::InstanceId),
-}
-
 impl RateLimiter {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
@@ -78,10 +72,8 @@ impl RateLimiter {
 
     /// Counts a request of `caller`; `None` when its kind is not limited.
     pub(crate) fn count(&self, caller: &Caller, bucket: Bucket, time: Time) -> Option<Standing> {
-        let key = match caller {
-            Caller::Account(id) => CallerKey::Account(*id),
-            Caller::Instance(instance) => CallerKey::Instance(instance.id),
-        };
+        // Not by the token, so that a rotation gives no second allowance.
+        let key = Scope::from(caller);
         match bucket {
             Bucket::Requests => self.requests.count(key, time),
             Bucket::NewInstances => self.new_instances.count(key, time),
@@ -129,22 +121,6 @@ impl Standing {
         headers.insert(RESET, HeaderValue::from(self.reset));
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-    }
-}
-
-/// When a request came: `now` measures, `wall` is what the client is told.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Time {
-    pub(crate) now: Instant,
-    pub(crate) wall: DateTime<Utc>,
-}
-
-impl Time {
-    pub(crate) fn read() -> Self {
-        Self {
-            now: Instant::now(),
-            wall: crate::clock::utc_now(),
         }
     }
 }
@@ -281,6 +257,8 @@ impl Window {
 #[cfg(test)]
 mod tests {
     //! Time comes in as a value, so a minute costs nothing.
+
+    use chrono::DateTime;
 
     use super::*;
 

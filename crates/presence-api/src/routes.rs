@@ -13,7 +13,7 @@ use crate::error::ApiError;
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) method: Method,
-    /// Its segments; one that begins with `:` stands for a name.
+    /// Its segments; one that begins with `:` stands for a name, and `*` at the end for all that follow.
     pub(crate) path: &'static str,
     /// Its name in logs and metrics: a word of ours, never a part of the request.
     pub(crate) label: &'static str,
@@ -22,6 +22,8 @@ pub(crate) struct Route {
     head: bool,
     /// Whether its answers show tokens, QR or link codes, which no cache may keep.
     pub(crate) secret: bool,
+    /// Whether it is for people with a browser, and no part of the API.
+    pub(crate) page: bool,
     /// Whether it is for probes and monitoring, and so also on the listener of their own.
     pub(crate) probe: bool,
     /// Whose route it is, where it is another gateway's: only there when that API is switched on.
@@ -32,6 +34,8 @@ pub(crate) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Endpoint {
     ChatPresence,
+    ShownPresences,
+    Events,
     InstanceNew,
     InstanceList,
     InstanceConnect,
@@ -50,15 +54,26 @@ pub(crate) enum Endpoint {
     OpenApi,
     Evolution(EvolutionEndpoint),
     Waha(WahaEndpoint),
+    Root,
+    Console,
+    ConsoleFile,
 }
 
-/// Every route. `connect` is a `GET` that begins a pairing, so it answers no `HEAD`.
-pub(crate) static ROUTES: [Route; 26] = [
+/// Every route. `connect` is a `GET` that begins a pairing, and `events` one that never ends, so they answer no
+/// `HEAD`.
+pub(crate) static ROUTES: [Route; 31] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
         Endpoint::ChatPresence,
     ),
+    get(
+        "/api/chat/presence/:instance",
+        "shown_presences",
+        Endpoint::ShownPresences,
+    )
+    .secret(),
+    route(Method::GET, "/api/events", "events", Endpoint::Events).secret(),
     post("/api/instance/new", "instance_new", Endpoint::InstanceNew).secret(),
     get("/api/instance/list", "instance_list", Endpoint::InstanceList).secret(),
     route(
@@ -164,6 +179,9 @@ pub(crate) static ROUTES: [Route; 26] = [
         Endpoint::Waha(WahaEndpoint::Session),
     )
     .of(CompatApi::Waha),
+    get("/", "root", Endpoint::Root).page(),
+    get("/console", "console", Endpoint::Console).page(),
+    get("/console/*", "console_file", Endpoint::ConsoleFile).page(),
 ];
 
 /// A route that a request named.
@@ -171,7 +189,7 @@ pub(crate) static ROUTES: [Route; 26] = [
 pub(crate) struct Found<'a> {
     /// Its place in [`ROUTES`].
     pub(crate) index: usize,
-    /// What stands in the place of the name, decoded; empty where the path has none.
+    /// What stands in the place of the name, decoded, or of `*`, as it came; empty where the path has neither.
     pub(crate) name: Cow<'a, str>,
 }
 
@@ -224,6 +242,11 @@ impl Route {
         self
     }
 
+    const fn page(mut self) -> Self {
+        self.page = true;
+        self
+    }
+
     const fn probe(mut self) -> Self {
         self.probe = true;
         self
@@ -243,6 +266,7 @@ const fn route(method: Method, path: &'static str, label: &'static str, endpoint
         endpoint,
         head: false,
         secret: false,
+        page: false,
         probe: false,
         compat: None,
     }
@@ -274,7 +298,12 @@ fn allow(path: &str) -> String {
 
 /// The name in `path`, if it is one of `pattern`; empty where the pattern has none.
 fn name_in<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
+    let pattern = pattern.strip_suffix('/').unwrap_or(pattern);
     let path = path.strip_suffix('/').unwrap_or(path);
+    if let Some(start) = pattern.strip_suffix('*') {
+        let rest = path.strip_prefix(start)?;
+        return (!rest.is_empty()).then_some(Cow::Borrowed(rest));
+    }
     let mut name = Cow::Borrowed("");
     let mut segments = path.split('/');
     for expected in pattern.split('/') {
@@ -318,12 +347,13 @@ mod tests {
             let path = route
                 .path
                 .replace(":instance", "shop")
-                .replace(":session", "shop");
+                .replace(":session", "shop")
+                .replace('*', "shop");
             for method in METHODS {
                 match find(&method, &path) {
                     Ok(found) => {
                         assert!(found.route().answers(&method), "{method} {path}");
-                        assert_eq!(found.index, index, "{method} {path}");
+                        assert!(found.index == index || route.method != method, "{method} {path}");
                         assert_eq!(found.name, if path == route.path { "" } else { "shop" });
                     }
                     Err(ApiError::MethodNotAllowed(allow)) => {
@@ -343,7 +373,7 @@ mod tests {
             .filter(|route| route.method == Method::GET && !route.head)
             .map(|route| route.path)
             .collect();
-        assert_eq!(without, ["/api/instance/connect/:instance"]);
+        assert_eq!(without, ["/api/events", "/api/instance/connect/:instance"]);
         assert!(
             ROUTES
                 .iter()
@@ -391,8 +421,6 @@ mod tests {
     #[test]
     fn what_is_not_in_the_table_is_no_route() {
         for path in [
-            "",
-            "/",
             "//",
             "*",
             "/api",
@@ -411,6 +439,7 @@ mod tests {
             "/api/instance/connect",
             "/api/instance/restart/a",
             "/api/instance/connect/%ff",
+            "/console//",
             "/health/a",
             "/healthz",
         ] {

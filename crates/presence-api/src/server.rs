@@ -233,7 +233,7 @@ impl Server {
                     last_words = Some(Instant::now() + LAST_WORDS);
                 }
                 () = sleep_until(last_words) => {
-                    if state.idle_since().is_some() {
+                    if state.idle_since().is_some() || state.is_streaming() {
                         break End::Complete;
                     }
                     last_words = Some(Instant::now() + LAST_WORDS);

@@ -21,6 +21,8 @@ pub struct HttpSettings {
     pub mcp: bool,
     /// Other gateways whose routes are answered too. Default: none.
     pub compat: Vec<CompatApi>,
+    /// Whether `GET /console` answers the page for people. Default: no.
+    pub console: bool,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -48,6 +50,7 @@ impl Default for HttpSettings {
             metrics: false,
             mcp: false,
             compat: Vec::new(),
+            console: false,
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,

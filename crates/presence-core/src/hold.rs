@@ -1,5 +1,6 @@
 //! How long an indicator is kept up.
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,12 +10,12 @@ use serde::Serialize;
 /// "Not at all" is not a hold: it is the `None` of [`Hold::from_secs`]. `Serialize` gives the seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
-pub struct Hold(u8);
+pub struct Hold(NonZeroU8);
 
 impl Hold {
     /// The longest hold, 60 seconds: nobody believes in an answer that is typed for longer, and a request
     /// whose sender has died cannot leave an indicator up for longer either.
-    pub const MAX: Self = Self(60);
+    pub const MAX: Self = Self(NonZeroU8::new(60).expect("it is not zero"));
 
     /// A hold of `secs` seconds; more than [`Hold::MAX`] is cut to it, and 0 is no hold.
     ///
@@ -27,8 +28,7 @@ impl Hold {
     #[must_use]
     pub fn from_secs(secs: u64) -> Option<Self> {
         match u8::try_from(secs) {
-            Ok(0) => None,
-            Ok(secs) => Some(Self(secs).min(Self::MAX)),
+            Ok(secs) => NonZeroU8::new(secs).map(|secs| Self(secs).min(Self::MAX)),
             Err(_) => Some(Self::MAX),
         }
     }
@@ -36,13 +36,13 @@ impl Hold {
     /// Whole seconds, 1 to 60.
     #[must_use]
     pub fn as_secs(self) -> u8 {
-        self.0
+        self.0.get()
     }
 
     /// The same as a [`Duration`].
     #[must_use]
     pub fn duration(self) -> Duration {
-        Duration::from_secs(self.0.into())
+        Duration::from_secs(self.as_secs().into())
     }
 }
 

@@ -15,10 +15,12 @@ mod device_use;
 mod last_command;
 mod policy;
 mod schedule;
+mod shown;
 mod timing;
 mod transmit;
 
 pub use policy::{MAX_CHATS, Policy, Refused};
+pub use shown::{Shown, ShownChange};
 pub use timing::Timing;
 pub use transmit::{Availability, Transmit};
 
@@ -304,7 +306,7 @@ impl Indicators {
         let now = self.advance(now);
         self.device_use.stop_lingering();
         if self.phase == Phase::Down {
-            self.chats = Chats::default();
+            self.chats.clear();
             self.shown = 0;
             if let Some(last) = &mut self.last_command {
                 last.before = None;
@@ -367,6 +369,31 @@ impl Indicators {
     pub fn is_shown(&self, chat: &ChatJid) -> bool {
         let chat = self.aliases.resolve(chat);
         self.chats.get(chat).is_some_and(|schedule| schedule.is_shown())
+    }
+
+    /// What is up at `now`, in no order: what [`shown`](Self::shown) counts, less what is over by its time and
+    /// has yet to be ended. O(n).
+    pub fn shown_at(&self, now: Instant) -> impl Iterator<Item = (&ChatJid, Shown)> {
+        let shown = self
+            .chats
+            .iter()
+            .filter_map(|(chat, schedule)| Some((chat, schedule.shown()?)));
+        shown.filter(move |(_, shown)| shown.until > now)
+    }
+
+    /// Whether [`poll_change`](Self::poll_change) has anything to tell. It costs a set of the chats that have
+    /// changed since it was last polled. Off by default.
+    pub fn watch_changes(&mut self, on: bool) {
+        self.chats.note_changes(on);
+    }
+
+    /// A chat that shows something else than when this was last asked; `None` when there is none left. Of
+    /// several changes of one chat only what came of them is told. That an indicator is over by its time is
+    /// told only where its end can be sent: whoever watches goes by [`Shown::until`] too.
+    pub fn poll_change(&mut self) -> Option<ShownChange> {
+        let chat = self.chats.next_changed()?;
+        let shown = self.chats.get(&chat).and_then(|schedule| schedule.shown());
+        Some(ShownChange { chat, shown })
     }
 
     /// What WhatsApp was last told on this connection, as far as it holds; `None` when nothing was told, and

@@ -52,7 +52,9 @@ mod state;
 pub use chat::{ChatJid, ChatKind, InvalidChat, Recipient};
 pub use command::Command;
 pub use hold::Hold;
-pub use indicators::{Availability, Indicators, MAX_CHATS, Policy, Refused, Timing, Transmit};
+pub use indicators::{
+    Availability, Indicators, MAX_CHATS, Policy, Refused, Shown, ShownChange, Timing, Transmit,
+};
 pub use instance::InstanceId;
 pub use invalid_request::InvalidRequest;
 pub use pace::Pace;

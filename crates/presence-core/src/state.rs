@@ -101,6 +101,15 @@ pub enum ChatState {
     Paused,
 }
 
+impl From<Indicator> for PresenceState {
+    fn from(indicator: Indicator) -> Self {
+        match indicator {
+            Indicator::Typing => Self::Typing,
+            Indicator::Recording => Self::Recording,
+        }
+    }
+}
+
 impl From<Indicator> for ChatState {
     fn from(indicator: Indicator) -> Self {
         match indicator {

@@ -95,8 +95,9 @@ impl Config {
             lookup,
             mistakes: Vec::new(),
         };
+        let listen = from.read(&settings::LISTEN, parse::<SocketAddr>);
         let config = Self {
-            listen: from.read(&settings::LISTEN, parse::<SocketAddr>),
+            listen,
             probe_listen: from.read_optional(&settings::PROBE_LISTEN, parse::<SocketAddr>),
             data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
             token_key: from.read_optional(&settings::TOKEN_KEY, |key| {
@@ -133,6 +134,9 @@ impl Config {
                 compat: from
                     .read_optional(&settings::COMPAT, compat_apis)
                     .unwrap_or_default(),
+                console: from
+                    .read_optional(&settings::CONSOLE, on_or_off)
+                    .unwrap_or(listen.ip().is_loopback()),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),

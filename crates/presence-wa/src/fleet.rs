@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use presence_core::{ChatPresence, InstanceId, PresenceSent};
+use presence_core::{ChatJid, ChatPresence, InstanceId, PresenceSent, Shown};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::DropGuard;
@@ -18,6 +18,7 @@ use crate::pairing_record::PairingRecord;
 use crate::session::Connector;
 use crate::settings::FleetSettings;
 use crate::status::InstanceStatus;
+use crate::watch::InstanceWatch;
 
 /// The handle of all instances. Cheap to clone; when the last clone is dropped, every session ends at once,
 /// so [`shutdown`](Self::shutdown) comes first.
@@ -111,6 +112,27 @@ impl Fleet {
     pub fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
         self.handle(instance)
             .map(|handle| handle.published().borrow().status())
+    }
+
+    /// What the instance shows now, what ends first at the front. Nothing, when there is no such instance.
+    pub async fn shown(&self, instance: InstanceId) -> Vec<(ChatJid, Shown)> {
+        let Some(handle) = self.handle(instance) else {
+            return Vec::new();
+        };
+        let Some(mailbox) = handle.mailbox() else {
+            return Vec::new();
+        };
+        let (reply, shown) = oneshot::channel();
+        if mailbox.send(Message::Shown { reply }).await.is_err() {
+            return Vec::new();
+        }
+        shown.await.unwrap_or_default()
+    }
+
+    /// Follows the instance; `None` when there is no such instance. It starts no task for it.
+    #[must_use]
+    pub fn watch(&self, instance: InstanceId) -> Option<InstanceWatch> {
+        self.handle(instance).map(InstanceWatch::new)
     }
 
     /// Gets the instance online, or what a phone needs to link it. Returns at the first of the two; the

@@ -7,6 +7,7 @@ mod link_code;
 mod lookups;
 mod message;
 mod numbers;
+mod observers;
 mod open_budget;
 #[cfg(feature = "panic-hook")]
 mod panic_hook;

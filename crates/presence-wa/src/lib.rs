@@ -48,6 +48,7 @@ mod proxy;
 mod session;
 mod settings;
 mod status;
+mod watch;
 
 pub use backoff::Backoff;
 pub use client::{DeviceKeys, Edge, Keys, LinkedDevice, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
@@ -69,3 +70,4 @@ pub use session::{
 pub use session::{MockConnector, MockSession};
 pub use settings::{FleetSettings, RetrySettings};
 pub use status::{InstanceState, InstanceStatus, Reason};
+pub use watch::{InstanceUpdate, InstanceWatch, PresenceChange};

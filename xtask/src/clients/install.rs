@@ -2,13 +2,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
 use super::Client;
+use crate::npm::{self, run};
 use crate::root;
 
 const BAILEYS: &str = "7.0.0-rc14";
@@ -38,20 +39,7 @@ impl Installed {
             return Ok(());
         }
         match client {
-            Client::Baileys => {
-                let manifest =
-                    format!(r#"{{"private":true,"dependencies":{{"@whiskeysockets/baileys":"{BAILEYS}"}}}}"#);
-                fs::write(directory.join("package.json"), manifest)?;
-                run(Command::new("npm")
-                    .args([
-                        "install",
-                        "--no-audit",
-                        "--no-fund",
-                        "--ignore-scripts",
-                        "--loglevel=error",
-                    ])
-                    .current_dir(&directory))
-            }
+            Client::Baileys => npm::install(&directory, &[("@whiskeysockets/baileys", BAILEYS)]),
             Client::Whatsmeow => {
                 run(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;
                 let package = format!("neonize=={NEONIZE}");
@@ -170,17 +158,5 @@ fn replace(bytes: &mut [u8], old: &[u8], new: &[u8]) -> anyhow::Result<()> {
         places.len()
     );
     bytes[places[0]..places[0] + old.len()].copy_from_slice(new);
-    Ok(())
-}
-
-/// Runs an installer, whose errors alone are shown.
-pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
-    let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status()
-        .with_context(|| format!("{name} cannot be run"))?;
-    ensure!(status.success(), "{name} ended with {status}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::Client;
-use crate::clients::run;
+use crate::npm::{self, run};
 use crate::root;
 
 const N8N_NODE: &str = "1.0.4";
@@ -21,19 +21,11 @@ pub(super) fn install(client: Client) -> anyhow::Result<()> {
     fs::create_dir_all(&directory)?;
     match pinned(client) {
         Package::Npm => {
-            let manifest = format!(
-                r#"{{"private":true,"dependencies":{{"n8n-nodes-evolution-api":"{N8N_NODE}","n8n-workflow":"{N8N_WORKFLOW}"}}}}"#
-            );
-            fs::write(directory.join("package.json"), manifest)?;
-            run(Command::new("npm")
-                .args([
-                    "install",
-                    "--no-audit",
-                    "--no-fund",
-                    "--ignore-scripts",
-                    "--loglevel=error",
-                ])
-                .current_dir(&directory))?;
+            let packages = [
+                ("n8n-nodes-evolution-api", N8N_NODE),
+                ("n8n-workflow", N8N_WORKFLOW),
+            ];
+            npm::install(&directory, &packages)?;
         }
         Package::PyPi(version) => {
             run(Command::new("python3").args(["-m", "venv"]).arg(&directory))?;

@@ -23,10 +23,15 @@ enum Phase {
     ReadingBody,
     /// A request is on its way, and nothing more of it is wanted.
     Answering,
+    /// A request was answered with a stream that goes on.
+    Streaming,
 }
 
 /// A request on a connection, until it is dropped.
 pub(crate) struct RequestGuard(Arc<ConnectionState>);
+
+/// An answer on a connection that goes on until it is dropped.
+pub(crate) struct StreamGuard(Arc<ConnectionState>);
 
 impl ConnectionState {
     pub(crate) fn new() -> Self {
@@ -51,8 +56,13 @@ impl ConnectionState {
     pub(crate) fn idle_since(&self) -> Option<Instant> {
         match *self.lock() {
             Phase::New(at) | Phase::Idle(at) => Some(at),
-            Phase::ReadingBody | Phase::Answering => None,
+            Phase::ReadingBody | Phase::Answering | Phase::Streaming => None,
         }
+    }
+
+    /// Whether what is on its way has no end of its own.
+    pub(crate) fn is_streaming(&self) -> bool {
+        matches!(*self.lock(), Phase::Streaming)
     }
 
     /// Tells of the end of what the client sends. Whether hyper may know: it ends a connection, and drops the
@@ -84,6 +94,12 @@ impl RequestGuard {
         self.0.hung_up.cancelled()
     }
 
+    /// The answer goes on when the request is done.
+    pub(crate) fn begin_stream(&self) -> StreamGuard {
+        *self.0.lock() = Phase::Streaming;
+        StreamGuard(Arc::clone(&self.0))
+    }
+
     /// Runs `reading` as what reads the request's body: a client that stops in the middle of it is noticed.
     pub(crate) async fn reading_body<T>(&self, reading: impl Future<Output = T>) -> T {
         *self.0.lock() = Phase::ReadingBody;
@@ -94,6 +110,15 @@ impl RequestGuard {
 }
 
 impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        let mut phase = self.0.lock();
+        if !matches!(*phase, Phase::Streaming) {
+            *phase = Phase::Idle(Instant::now());
+        }
+    }
+}
+
+impl Drop for StreamGuard {
     fn drop(&mut self) {
         *self.0.lock() = Phase::Idle(Instant::now());
     }

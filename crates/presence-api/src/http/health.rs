@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
-use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
@@ -86,7 +85,7 @@ pub(super) fn metrics(app: &App) -> Response<Body> {
         compat: app.settings.compat.clone(),
         counters: app.health.counters(),
     };
-    let mut response = Response::new(Full::new(Bytes::from(app.metrics.render(&gauges))));
+    let mut response = Response::new(Body::from(Bytes::from(app.metrics.render(&gauges))));
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response
 }

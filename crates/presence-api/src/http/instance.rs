@@ -16,7 +16,7 @@ use crate::instances::{ChangeError, NotYours};
 pub(super) use connect::connect;
 pub(super) use create::new;
 pub(super) use lifecycle::{delete, logout, reconnect};
-pub(super) use list::list;
+pub(super) use list::{list, names_in};
 pub(super) use proxy::{change_proxy, get_proxy};
 pub(super) use settings::{change_settings, get_settings};
 

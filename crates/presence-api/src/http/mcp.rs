@@ -59,7 +59,7 @@ pub(super) async fn mcp(
         Ok(body) => body.to_bytes(),
         Err(never) => match never {},
     };
-    Ok(Response::from_parts(parts, Full::new(body)))
+    Ok(Response::from_parts(parts, Body::from(body)))
 }
 
 /// The instances of one caller, in this process.

@@ -1,9 +1,11 @@
-//! `POST /api/chat/presence/:instance`.
+//! `POST /api/chat/presence/:instance`, and `GET`, which tells what is shown.
 
 use hyper::{Response, StatusCode};
-use presence_core::{ChatPresenceRequest, Pace};
+use presence_core::{ChatJid, ChatPresenceRequest, Hold, Pace, PresenceState};
 use presence_store::Instance;
 use presence_wa::ShowError;
+use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::error::ApiError;
 use crate::instances::Instances;
@@ -19,6 +21,47 @@ pub(super) async fn chat_presence(
     let presence = ChatPresenceRequest::from_json(body)?.at_pace(pace)?;
     let sent = instances.presence(instance, &presence).await?;
     Ok(json::respond(StatusCode::OK, &sent))
+}
+
+#[derive(Serialize)]
+struct Presences {
+    presences: Vec<Presence>,
+}
+
+#[derive(Serialize)]
+struct Presence {
+    chat_jid: ChatJid,
+    state: PresenceState,
+    /// Seconds, as they were asked for; 0 without.
+    duration: u8,
+    /// Seconds, rounded up. Without a duration, the most for which the phone goes on showing it.
+    remaining: u64,
+}
+
+/// Tells what the instance shows, what ends first at the front.
+pub(super) async fn shown_presences(instances: &Instances, instance: &Instance) -> Response<Body> {
+    let shown = instances.shown(instance).await;
+    let now = Instant::now().into_std();
+    let presences: Vec<_> = shown
+        .into_iter()
+        .map(|(chat_jid, shown)| Presence {
+            chat_jid,
+            state: shown.indicator.into(),
+            duration: shown.hold.map_or(0, Hold::as_secs),
+            remaining: shown
+                .until
+                .saturating_duration_since(now)
+                .as_millis()
+                .div_ceil(1000)
+                .try_into()
+                .unwrap_or(u64::MAX),
+        })
+        .collect();
+    let message = match presences.len() {
+        1 => "1 Presence shown".to_owned(),
+        count => format!("{count} Presences shown"),
+    };
+    json::succeed(StatusCode::OK, &message, Presences { presences })
 }
 
 impl From<ShowError> for ApiError {

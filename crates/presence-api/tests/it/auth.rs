@@ -153,7 +153,7 @@ async fn checks_come_in_the_contracts_order() {
         .send()
         .await
         .assert_error(404, "Not found");
-    app.get("/api/chat/presence/nobodys")
+    app.call("PUT", "/api/chat/presence/nobodys")
         .no_token()
         .send()
         .await
@@ -187,7 +187,7 @@ async fn checks_come_in_the_contracts_order() {
     }
     let limited = app.post("/api/chat/presence/nobodys").body("{").send().await;
     limited.assert_error(429, "Rate limit exceeded. Try again later.");
-    app.get("/api/chat/presence/nobodys")
+    app.call("PUT", "/api/chat/presence/nobodys")
         .send()
         .await
         .assert_error(405, "Method not allowed");

@@ -16,8 +16,8 @@ use crate::app::{CUSTOMER, Options, SHOP, TestApp, secs};
 async fn another_method_is_405_and_allow_names_the_right_ones() {
     let app = TestApp::start().await;
     for (method, path, allow) in [
-        ("GET", "/api/chat/presence/shop", "POST"),
-        ("OPTIONS", "/api/chat/presence/shop", "POST"),
+        ("PUT", "/api/chat/presence/shop", "POST, GET, HEAD"),
+        ("OPTIONS", "/api/chat/presence/shop", "POST, GET, HEAD"),
         ("PATCH", "/api/instance/new", "POST"),
         ("POST", "/api/instance/list", "GET, HEAD"),
         ("GET", "/api/instance/logout/shop", "DELETE"),

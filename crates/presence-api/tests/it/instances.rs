@@ -195,6 +195,8 @@ async fn connect_answers_a_qr_code_and_repeats_it_until_it_is_scanned() {
     );
     let keys: Vec<_> = body.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys.len(), 5, "{keys:?}");
+    let left: u64 = reply.header("x-qr-valid-for").unwrap().parse().unwrap();
+    assert!((58..=60).contains(&left), "{left}");
     assert_eq!(app.state("shop").await, "connecting");
 
     assert_eq!(

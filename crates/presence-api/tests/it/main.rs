@@ -9,6 +9,8 @@ mod auth;
 mod bad_input;
 mod chaos;
 mod compat;
+mod console;
+mod events;
 mod evolution;
 mod faults;
 mod hammering;

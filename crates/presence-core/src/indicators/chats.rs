@@ -1,6 +1,6 @@
 //! The chats of a session, by JID and by what is due first.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::schedule::Schedule;
 use crate::ChatJid;
@@ -17,6 +17,8 @@ pub(super) struct Chats {
     /// For the few chats that got another name after their last indicator was sent: the address that it was
     /// sent to. Their `paused` goes there.
     addresses: HashMap<ChatJid, ChatJid>,
+    /// The chats that show something else since they were last asked for; `None` while nobody wants to know.
+    changed: Option<BTreeSet<ChatJid>>,
 }
 
 /// All that is kept of a chat.
@@ -120,10 +122,16 @@ impl Chats {
     pub(super) fn set(&mut self, chat: ChatJid, schedule: Schedule) {
         if let Some(&slot) = self.index.get(&chat) {
             let slot = &mut self.slots[slot as usize];
+            note_changed(&mut self.changed, &chat, slot.schedule, schedule);
             slot.schedule = schedule;
             let place = slot.place as usize;
             self.sift(place);
             return;
+        }
+        if let Some(changed) = &mut self.changed
+            && schedule.is_shown()
+        {
+            changed.insert(chat.clone());
         }
         let number = u32::try_from(self.slots.len()).expect("there are at most MAX_CHATS");
         self.index.insert(chat.clone(), number);
@@ -164,6 +172,11 @@ impl Chats {
             self.heap.shrink_to(SPARE);
             self.addresses.shrink_to(SPARE);
         }
+        if let Some(changed) = &mut self.changed
+            && removed.schedule.is_shown()
+        {
+            changed.insert(removed.chat);
+        }
         Some(ChatRecord {
             schedule: removed.schedule,
             address: self.take_address(chat),
@@ -172,10 +185,44 @@ impl Chats {
 
     /// Changes every schedule, in O(n).
     pub(super) fn change_all(&mut self, change: impl Fn(&mut Schedule)) {
-        self.slots.iter_mut().for_each(|slot| change(&mut slot.schedule));
+        for slot in &mut self.slots {
+            let before = slot.schedule;
+            change(&mut slot.schedule);
+            note_changed(&mut self.changed, &slot.chat, before, slot.schedule);
+        }
         for place in (0..self.heap.len()).rev() {
             self.sift_down(place);
         }
+    }
+
+    /// Forgets every chat.
+    pub(super) fn clear(&mut self) {
+        let mut changed = self.changed.take();
+        if let Some(changed) = &mut changed {
+            let shown = self.slots.drain(..).filter(|slot| slot.schedule.is_shown());
+            changed.extend(shown.map(|slot| slot.chat));
+        }
+        *self = Self {
+            changed,
+            ..Self::default()
+        };
+    }
+
+    /// Every chat, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ChatJid, &Schedule)> {
+        self.slots.iter().map(|slot| (&slot.chat, &slot.schedule))
+    }
+
+    /// Whether it is noted which chats show something else.
+    pub(super) fn note_changes(&mut self, on: bool) {
+        if on != self.changed.is_some() {
+            self.changed = on.then(BTreeSet::new);
+        }
+    }
+
+    /// A chat that shows something else since this was last asked.
+    pub(super) fn next_changed(&mut self) -> Option<ChatJid> {
+        self.changed.as_mut()?.pop_first()
     }
 
     /// In how many chats an indicator is up, in O(n).
@@ -230,6 +277,14 @@ impl Chats {
     fn note_place(&mut self, place: usize) {
         let number = self.heap[place];
         self.slots[number as usize].place = u32::try_from(place).expect("there are at most MAX_CHATS");
+    }
+}
+
+fn note_changed(changed: &mut Option<BTreeSet<ChatJid>>, chat: &ChatJid, before: Schedule, now: Schedule) {
+    if let Some(changed) = changed
+        && before.shown() != now.shown()
+    {
+        changed.insert(chat.clone());
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use super::shown::Shown;
 use super::timing::{LEAST_LEFT, Timing};
-use crate::{Command, Indicator};
+use crate::{Command, Hold, Indicator};
 
 /// What a chat shows, until when, and what is to happen there next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub(super) struct Schedule {
     pub(super) end: Instant,
     /// What is shown. Of no matter for [`Timer::Pause`].
     pub(super) indicator: Indicator,
+    /// For how long it was asked for; `None` when it is not held. Of no matter for [`Timer::Pause`].
+    pub(super) hold: Option<Hold>,
     /// A stanza has gone out for this chat: its phone may show something.
     pub(super) seen: bool,
     /// Which of the session's commands this is from.
@@ -91,6 +94,7 @@ impl Schedule {
                     due: now,
                     end: now + lasts,
                     indicator,
+                    hold,
                     seen,
                     command: number,
                 }
@@ -109,6 +113,7 @@ impl Schedule {
             due,
             end,
             indicator: Indicator::Typing,
+            hold: None,
             seen: true,
             command,
         }
@@ -130,6 +135,15 @@ impl Schedule {
         if shows {
             *self = Self::paused(now, now, self.command);
         }
+    }
+
+    /// What is shown, as [`is_shown`](Self::is_shown) counts it.
+    pub(super) fn shown(&self) -> Option<Shown> {
+        self.is_shown().then_some(Shown {
+            indicator: self.indicator,
+            hold: self.hold,
+            until: self.end,
+        })
     }
 
     /// There is a new connection: what is held is sent on it, unless its time is up.

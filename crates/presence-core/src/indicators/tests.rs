@@ -14,6 +14,7 @@ mod limits;
 mod own_messages;
 mod properties;
 mod rules;
+mod shown;
 
 const TYPING: Indicator = Indicator::Typing;
 const RECORDING: Indicator = Indicator::Recording;

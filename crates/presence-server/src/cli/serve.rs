@@ -76,12 +76,16 @@ async fn serve(config: Config, log: &Log) -> ExitCode {
 async fn try_to_serve(config: Config, log: &Log) -> anyhow::Result<ExitCode> {
     // First of all: from its first moment on, the process can be asked to stop.
     let mut stops = StopSignals::listen()?;
+    let console = config.http.console;
     let service = Service::bind(config).await?;
     service.watch(Arc::new(log.check()));
     let (address, probes) = (service.address()?, service.probe_address()?);
     tracing::info!(%address, probes = probes.map(tracing::field::display), "starting");
     let ready = || {
         say(format_args!("listening on http://{address}"))?;
+        if console {
+            tracing::info!("the console is at http://{address}/console");
+        }
         tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
         Ok(())
     };

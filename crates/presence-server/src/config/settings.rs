@@ -207,6 +207,15 @@ pub(crate) const COMPAT: Setting = Setting {
            both, separated by a comma. Unset: none",
     secret: false,
 };
+pub(crate) const CONSOLE: Setting = Setting {
+    flag: "console",
+    variable: "PRESENCE_CONSOLE",
+    value: "on|off",
+    default: None,
+    help: "Whether GET /console answers a page for people, who sign in with a token. Unset: on when it listens on \
+           loopback, else off",
+    secret: false,
+};
 pub(crate) const MAX_CONNECTIONS: Setting = Setting {
     flag: "max-connections",
     variable: "PRESENCE_MAX_CONNECTIONS",
@@ -277,7 +286,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 31] = [
+pub(crate) const ALL: [&Setting; 32] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -301,6 +310,7 @@ pub(crate) const ALL: [&Setting; 31] = [
     &METRICS,
     &MCP,
     &COMPAT,
+    &CONSOLE,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_CLIENT,
     &HEAD_TIMEOUT,

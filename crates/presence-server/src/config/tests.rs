@@ -36,10 +36,23 @@ fn nothing_set_is_the_contract_on_loopback() {
         "the whole stop fits in 8 s"
     );
     assert_eq!(config.probe_listen, None);
+    assert!(config.http.console);
     assert!(matches!(config.edge, Edge::WhatsApp));
     assert!(config.fleet.raise_availability && config.fleet.resolve_numbers && config.fleet.end_on_message);
     assert!(config.http.compat.is_empty());
     assert!(config.http.cors_origins.is_empty() && !config.http.metrics && config.token_key.is_none());
+}
+
+#[test]
+fn the_console_is_on_by_itself_on_loopback_only() {
+    let console = |settings: &[(&str, &str)]| read(settings).unwrap().http.console;
+    let (loopback, everywhere) = (
+        ("PRESENCE_LISTEN", "[::1]:0"),
+        ("PRESENCE_LISTEN", "0.0.0.0:8080"),
+    );
+    assert!(console(&[loopback]) && !console(&[everywhere]));
+    let (on, off) = (("PRESENCE_CONSOLE", "on"), ("PRESENCE_CONSOLE", "off"));
+    assert!(console(&[everywhere, on]) && !console(&[loopback, off]));
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What an instance's task is asked.
 
-use presence_core::{ChatJid, Command, Recipient};
-use tokio::sync::oneshot;
+use std::time::Duration;
+
+use presence_core::{ChatJid, Command, Recipient, Shown};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::error::{ConnectError, ReconnectError, ShowError};
 use crate::pairing::PairWith;
+use crate::watch::PresenceChange;
 
 /// A message to the task of an instance. Whoever drops the other end of a reply has given up waiting.
 #[derive(Debug)]
@@ -25,6 +28,15 @@ pub(crate) enum Message {
     Logout { reply: oneshot::Sender<()> },
     /// The same, and end. The answer is whether no key is left.
     Remove { reply: oneshot::Sender<bool> },
+    /// Tell what is shown now.
+    Shown {
+        reply: oneshot::Sender<Vec<(ChatJid, Shown)>>,
+    },
+    /// The same, and from then on each change of it, for as long as the queue takes them.
+    Watch {
+        changes: mpsc::Sender<PresenceChange>,
+        reply: oneshot::Sender<Vec<(ChatJid, Shown)>>,
+    },
 }
 
 /// A command for one chat, and who waits for its stanza.
@@ -51,6 +63,11 @@ impl PresenceRequest {
     /// Nobody waits for it any more.
     pub(super) fn is_given_up(&self, now: Instant) -> bool {
         self.reply.is_closed() || now >= self.deadline
+    }
+
+    /// How long ago it came. The caller waits for `patience` altogether.
+    pub(super) fn age(&self, now: Instant, patience: Duration) -> Duration {
+        patience.saturating_sub(self.deadline.saturating_duration_since(now))
     }
 
     pub(super) fn answer(self, result: Result<ShownIn, ShowError>) {

@@ -8,7 +8,9 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use presence_core::{Availability, ChatJid, Indicators, InstanceId, PhoneNumber, Policy, Refused, Transmit};
+use presence_core::{
+    Availability, ChatJid, Indicators, InstanceId, PhoneNumber, Policy, Refused, Shown, Transmit,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -20,6 +22,7 @@ use super::link_code::CodeRequest;
 use super::lookups::{LookUp, look_up};
 use super::message::{Message, PresenceRequest, ShownIn};
 use super::numbers::{Address, Found, NumberSettings, Numbers, Route};
+use super::observers::Observers;
 use super::published::{GivenCode, Published, QrCode};
 use super::stanza::{StanzaWrite, WriteError, Written};
 use crate::context::FleetContext;
@@ -56,6 +59,7 @@ pub(super) struct InstanceTask {
     look_ups: FuturesUnordered<LookUp>,
     code: Option<CodeRequest>,
     waiting: Waiting,
+    observers: Observers,
     /// The state and reason that were published last.
     shown: (InstanceState, Option<Reason>),
     /// Something else that is published may have changed.
@@ -118,6 +122,7 @@ impl InstanceTask {
             look_ups: FuturesUnordered::new(),
             code: None,
             waiting: Waiting::default(),
+            observers: Observers::default(),
             shown,
             changed: true,
             stopping: false,
@@ -190,6 +195,10 @@ impl InstanceTask {
             self.turn = None;
         }
         self.ask_for_code();
+        // What was only begun may fail yet.
+        if self.begun.is_none() {
+            self.tell_observers(None);
+        }
         // In this order: who was told of something looks at it next.
         self.publish();
         self.answer();
@@ -296,6 +305,15 @@ impl InstanceTask {
                 self.lifecycle.handle_remove(now);
                 self.changed = true;
             }
+            Message::Shown { reply } => drop(reply.send(self.shown_now(now))),
+            Message::Watch { changes, reply } => {
+                // Those who watch already are told first what is not news to the new one.
+                self.tell_observers(None);
+                if reply.send(self.shown_now(now)).is_ok() {
+                    self.observers.add(changes);
+                }
+                self.indicators.watch_changes(!self.observers.is_empty());
+            }
         }
     }
 
@@ -343,6 +361,8 @@ impl InstanceTask {
         match (written, &transmit) {
             (Ok(()), Transmit::ChatState { .. }) => {
                 if let Some((request, address)) = self.begun.take_if(|_| is_commands) {
+                    let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
+                    self.tell_observers(Some((&address.to, took)));
                     request.answer(Ok(ShownIn {
                         chat: address.chat,
                         unknown: address.unknown,
@@ -506,6 +526,8 @@ impl InstanceTask {
             // What the account before showed is nothing to the next one.
             Some(Job::WipeKeys) => {
                 self.indicators = new_indicators(&self.fleet, *self.keep_online.borrow());
+                // They ask anew.
+                self.observers.clear();
                 self.numbers.forget();
             }
             _ => {}
@@ -588,6 +610,27 @@ impl InstanceTask {
                     }
                 }
             }
+        }
+    }
+
+    /// What is shown now, what ends first at the front.
+    fn shown_now(&self, now: Instant) -> Vec<(ChatJid, Shown)> {
+        let shown = self.indicators.shown_at(now.into_std());
+        let mut shown: Vec<_> = shown.map(|(chat, shown)| (chat.clone(), shown)).collect();
+        shown.sort_unstable_by(|(a, one), (b, other)| (one.until, a).cmp(&(other.until, b)));
+        shown
+    }
+
+    /// Tells what has changed. A command that changed it is `answered` now, after so long.
+    fn tell_observers(&mut self, answered: Option<(&ChatJid, Duration)>) {
+        if self.observers.is_empty() {
+            return;
+        }
+        while let Some(change) = self.indicators.poll_change() {
+            self.observers.tell(change, answered);
+        }
+        if self.observers.is_empty() {
+            self.indicators.watch_changes(false);
         }
     }
 

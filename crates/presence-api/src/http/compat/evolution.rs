@@ -210,7 +210,7 @@ fn connection_state(instances: &Instances, instance: &Instance) -> Response<Body
     let state = ConnectionState {
         instance: InstanceConnection {
             instance_name: instance.name.as_str(),
-            state: state(instances.status(instance).as_ref()),
+            state: state(instances.status(instance.id).as_ref()),
         },
     };
     json::respond(StatusCode::OK, &state)

@@ -115,7 +115,7 @@ where
         WahaEndpoint::Sessions => Ok(list(instances, &caller, call.parts.uri.query())),
         WahaEndpoint::Session => {
             let instance = find(instances, &caller, name)?;
-            let session = Session::of(&instance, instances.status(&instance));
+            let session = Session::of(&instance, instances.status(instance.id));
             Ok(json::respond(StatusCode::OK, &session))
         }
     }
@@ -247,7 +247,7 @@ async fn keep_online(
 }
 
 fn check_working(instances: &Instances, instance: &Instance) -> Result<(), ApiError> {
-    match word(instances.status(instance).as_ref()) {
+    match word(instances.status(instance.id).as_ref()) {
         WORKING => Ok(()),
         status => Err(ApiError::SessionNotWorking {
             session: instance.name.to_string(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use presence_core::PhoneNumber;
 use presence_store::Instance;
@@ -22,6 +23,9 @@ const INVALID_NUMBER: ApiError = ApiError::Invalid {
     text: "Invalid number. Use a phone number with country code, or a JID",
     detail: "number: a phone number of at least 7 digits, with country code, is needed",
 };
+
+/// Whole seconds until WhatsApp renews the QR code.
+const QR_VALID_FOR: HeaderName = HeaderName::from_static("x-qr-valid-for");
 
 /// WhatsApp gives no link code to a number with fewer digits.
 const LINK_CODE_DIGITS: usize = 7;
@@ -62,14 +66,19 @@ pub(in crate::http) async fn connect(
                 status,
             ))
         }
-        Connected::Qr { code, .. } => {
+        Connected::Qr { code, valid_for } => {
             let qr_code_base64 = Picture::of(&code)?.to_data_url()?;
             let reply = QrReply {
                 qr_code: code,
                 qr_code_base64,
                 status: "qr",
             };
-            Ok(json::succeed(StatusCode::OK, "QR code generated", reply))
+            let mut response = json::succeed(StatusCode::OK, "QR code generated", reply);
+            // Beside the contract's fields, which are these and no other.
+            response
+                .headers_mut()
+                .insert(QR_VALID_FOR, HeaderValue::from(valid_for.as_secs()));
+            Ok(response)
         }
         Connected::LinkCode(code) => {
             let reply = CodeReply {

@@ -78,20 +78,25 @@ pub(in crate::http) fn list(
     Ok(json::succeed(StatusCode::OK, &message, List { instances: items }))
 }
 
+/// The names in `?instanceName=a,b`; none is all.
+pub(in crate::http) fn names_in(query: Option<&str>) -> HashSet<String> {
+    let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .filter(|(key, _)| key == "instanceName")
+        .flat_map(|(_, value)| {
+            value
+                .split(',')
+                .map(|name| name.trim().to_owned())
+                .collect::<Vec<_>>()
+        });
+    names.filter(|name| !name.is_empty()).collect()
+}
+
 /// The names asked for; none is all.
 struct Filter(HashSet<String>);
 
 impl Filter {
     fn of(query: Option<&str>) -> Self {
-        let names = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
-            .filter(|(key, _)| key == "instanceName")
-            .flat_map(|(_, value)| {
-                value
-                    .split(',')
-                    .map(|name| name.trim().to_owned())
-                    .collect::<Vec<_>>()
-            });
-        Self(names.filter(|name| !name.is_empty()).collect())
+        Self(names_in(query))
     }
 
     /// Keeps those that were asked for. One name that is absent is an error; of several, absent ones are

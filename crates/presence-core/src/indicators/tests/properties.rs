@@ -123,6 +123,8 @@ struct World {
     /// Something was shown since that was last looked at.
     busy: bool,
     fail_next: bool,
+    /// What is shown, as the changes that were told say.
+    followed: BTreeMap<ChatJid, Shown>,
 }
 
 fn number(chat: &ChatJid) -> u8 {
@@ -131,8 +133,10 @@ fn number(chat: &ChatJid) -> u8 {
 
 impl World {
     fn new(policy: Policy) -> Self {
+        let mut indicators = Indicators::new(TIMING, policy);
+        indicators.watch_changes(true);
         Self {
-            indicators: Indicators::new(TIMING, policy),
+            indicators,
             policy,
             now: some_instant(),
             up: false,
@@ -145,6 +149,7 @@ impl World {
             quiet_since: None,
             busy: false,
             fail_next: false,
+            followed: BTreeMap::new(),
         }
     }
 
@@ -424,8 +429,26 @@ impl World {
             .collect()
     }
 
+    /// Whoever heeds every change knows what is shown.
+    fn follow(&mut self) {
+        while let Some(ShownChange { chat, shown }) = self.indicators.poll_change() {
+            match shown {
+                Some(shown) => drop(self.followed.insert(chat, shown)),
+                None => drop(self.followed.remove(&chat)),
+            }
+        }
+        assert_eq!(self.followed.len(), self.indicators.shown());
+        let up = self.followed.iter().filter(|(_, shown)| shown.until > self.now);
+        let now: BTreeMap<_, _> = self.indicators.shown_at(self.now).collect();
+        assert_eq!(
+            up.map(|(chat, shown)| (chat, *shown)).collect::<BTreeMap<_, _>>(),
+            now
+        );
+    }
+
     /// What holds whenever nothing is left to poll.
     fn check(&mut self) {
+        self.follow();
         let now = self.now;
         let timeout = self.indicators.poll_timeout();
         assert!(

@@ -1,0 +1,174 @@
+//! The task behind the events of one account, or of one instance.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use presence_core::InstanceId;
+use presence_wa::InstanceUpdate;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::feed::{Feed, KEPT};
+use super::{Subscription, Wanted};
+use crate::clock::Time;
+use crate::instances::Instances;
+use crate::scope::Scope;
+
+/// A client that wants to follow.
+pub(super) struct Subscribe {
+    pub(super) wanted: Wanted,
+    pub(super) reply: oneshot::Sender<Subscription>,
+}
+
+struct Subscriber {
+    names: HashSet<String>,
+    events: mpsc::Sender<Bytes>,
+}
+
+struct Hub {
+    instances: Instances,
+    scope: Scope,
+    feed: Feed,
+    subscribers: Vec<Subscriber>,
+    /// One watches each instance.
+    watchers: HashMap<InstanceId, AbortOnDropHandle<()>>,
+    updates: mpsc::Sender<(InstanceId, InstanceUpdate)>,
+}
+
+/// Updates that wait for the hub. When there are more, the watchers wait, and what changes meanwhile is told
+/// anew as a whole.
+const UPDATES: usize = 256;
+/// How often those are forgotten who are gone. A hub ends when nobody was there for two of these times, so that
+/// somebody who comes back at once misses nothing.
+const SWEEP: Duration = Duration::from_secs(15);
+/// How long a watcher waits for an instance that the fleet does not know yet, or no longer.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// Runs until nobody follows any more.
+pub(super) async fn run(instances: Instances, scope: Scope, mut asking: mpsc::Receiver<Subscribe>) {
+    let mut changes = instances.changes();
+    changes.mark_unchanged();
+    let (sender, mut updates) = mpsc::channel(UPDATES);
+    let mut hub = Hub {
+        feed: Feed::new(Time::read()),
+        instances,
+        scope,
+        subscribers: Vec::new(),
+        watchers: HashMap::new(),
+        updates: sender,
+    };
+    hub.begin().await;
+    let mut sweep = interval(SWEEP);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut quiet = 0;
+    loop {
+        hub.deliver();
+        let timeout = hub.feed.poll_timeout();
+        tokio::select! {
+            biased;
+            changed = changes.changed() => match changed {
+                Ok(()) => hub.reconcile(),
+                Err(_) => return,
+            },
+            Some((id, update)) = updates.recv() => hub.handle_update(id, update),
+            () = sleep_until_some(timeout) => hub.feed.handle_timeout(Time::read()),
+            subscribe = asking.recv() => match subscribe {
+                Some(subscribe) => hub.subscribe(subscribe),
+                None => return,
+            },
+            _ = sweep.tick() => {
+                hub.subscribers.retain(|subscriber| !subscriber.events.is_closed());
+                quiet = if hub.subscribers.is_empty() { quiet + 1 } else { 0 };
+                // Who asks in this moment is dropped with `asking`, and asks another hub.
+                if quiet > 2 {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Hub {
+    /// Learns all there is, so that the first snapshot is whole.
+    async fn begin(&mut self) {
+        let now = self.instances.in_scope(self.scope);
+        let shown = now.iter().map(|instance| self.instances.shown(instance));
+        let shown = join_all(shown).await;
+        let time = Time::read();
+        self.feed.handle_instances(time, now.clone());
+        for (instance, shown) in now.iter().zip(shown) {
+            if let Some(status) = self.instances.status(instance.id) {
+                self.feed.handle_status(time, instance.id, status);
+            }
+            self.feed.handle_shown(time, instance.id, shown);
+            self.watch(instance.id);
+        }
+    }
+
+    fn reconcile(&mut self) {
+        let now = self.instances.in_scope(self.scope);
+        let there: HashSet<_> = now.iter().map(|instance| instance.id).collect();
+        for id in self.feed.handle_instances(Time::read(), now) {
+            self.watch(id);
+        }
+        self.watchers.retain(|id, _| there.contains(id));
+    }
+
+    fn watch(&mut self, id: InstanceId) {
+        let (instances, updates) = (self.instances.clone(), self.updates.clone());
+        let watcher = tokio::spawn(async move {
+            loop {
+                if let Some(mut watch) = instances.watch(id) {
+                    while let Some(update) = watch.next().await {
+                        if updates.send((id, update)).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+                sleep(LOOK_AGAIN).await;
+            }
+        });
+        self.watchers.insert(id, AbortOnDropHandle::new(watcher));
+    }
+
+    fn handle_update(&mut self, id: InstanceId, update: InstanceUpdate) {
+        let time = Time::read();
+        match update {
+            InstanceUpdate::Status(status) => self.feed.handle_status(time, id, status),
+            InstanceUpdate::Shown(shown) => self.feed.handle_shown(time, id, shown),
+            InstanceUpdate::Changed(change) => self.feed.handle_change(time, id, change),
+            _ => {}
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) {
+        let Wanted { names, after, .. } = subscribe.wanted;
+        let first = self.feed.first(Time::read(), &names, after.as_deref());
+        let (sender, events) = mpsc::channel(KEPT);
+        if subscribe.reply.send(Subscription { first, events }).is_ok() {
+            self.subscribers.push(Subscriber {
+                names,
+                events: sender,
+            });
+        }
+    }
+
+    /// Hands out what is new. Who cannot take it is told nothing any more.
+    fn deliver(&mut self) {
+        while let Some(event) = self.feed.poll_event() {
+            self.subscribers.retain(|subscriber| {
+                !event.is_for(&subscriber.names) || subscriber.events.try_send(event.text.clone()).is_ok()
+            });
+        }
+    }
+}
+
+async fn sleep_until_some(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
