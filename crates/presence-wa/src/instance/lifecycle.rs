@@ -232,7 +232,7 @@ impl Lifecycle {
             self.asked.reconnect = None;
             return Some(Answer::Reconnect(answer));
         }
-        let at_rest = self.session.is_none() && self.job.is_none() && self.next_job().is_none();
+        let at_rest = self.is_at_rest();
         let logged_out = match self.goal {
             Goal::LoggedOut { then_pair, .. } => at_rest || then_pair,
             _ => true,
@@ -250,26 +250,21 @@ impl Lifecycle {
     /// When to call [`handle_timeout`](Self::handle_timeout) next; `None` when nothing is waited for.
     #[must_use]
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let login = self.session.as_ref().and_then(|session| match session.progress {
-            SessionProgress::LoggingIn { until } if session.leaving.is_none() => Some(until),
-            _ => None,
-        });
-        let goal = match self.goal {
-            Goal::Wait { until, .. } => Some(until),
-            Goal::Online(_) if self.session.is_none() && self.job.is_none() => {
-                self.budget.opens_again_at(self.now)
-            }
-            _ => None,
-        };
-        let wiping = matches!(self.goal, Goal::Online(_) | Goal::LoggedOut { .. })
-            && self.keys == Keys::Useless
-            && self.session.is_none()
-            && self.job.is_none();
-        let wipe = self
-            .wipe_failed
-            .filter(|failed| wiping && self.now < failed.again)
-            .map(|failed| failed.again);
-        [login, goal, wipe].into_iter().flatten().min()
+        if let Goal::Wait { until, .. } = self.goal {
+            return Some(until);
+        }
+        match (&self.session, self.job) {
+            (Some(session), _) => match session.progress {
+                SessionProgress::LoggingIn { until } if session.leaving.is_none() => Some(until),
+                _ => None,
+            },
+            (None, Some(_)) => None,
+            (None, None) => match self.goal {
+                Goal::Online(_) if self.keys != Keys::Useless => self.budget.opens_again_at(self.now),
+                Goal::Online(_) | Goal::LoggedOut { .. } => self.wipes_again_at(),
+                _ => None,
+            },
+        }
     }
 
     /// Nothing is left to do, ever.
@@ -280,7 +275,12 @@ impl Lifecycle {
             Goal::LoggedOut { .. } => self.shutting_down,
             _ => false,
         };
-        ends && self.session.is_none() && self.job.is_none() && self.next_job().is_none()
+        ends && self.is_at_rest()
+    }
+
+    /// Nothing is under way, and nothing is to be done for now.
+    fn is_at_rest(&self) -> bool {
+        self.session.is_none() && self.job.is_none() && self.next_job().is_none()
     }
 }
 

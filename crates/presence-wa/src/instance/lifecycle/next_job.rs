@@ -1,5 +1,7 @@
 //! Which job brings an instance nearer to what is wanted of it.
 
+use tokio::time::Instant;
+
 use super::{Goal, Lifecycle, OpenSession, Reconnect, SessionProgress};
 use crate::instance::job::{Job, Keys};
 use crate::instance::session_end::WaitReason;
@@ -55,10 +57,14 @@ impl Lifecycle {
     }
 
     fn wiping_job(&self) -> Option<Job> {
-        let too_early = self
-            .wipe_failed
-            .is_some_and(|failed| self.now < failed.again && self.goal != Goal::Removed);
+        let too_early = self.wipes_again_at().is_some() && self.goal != Goal::Removed;
         (self.keys != Keys::Nothing && !too_early).then_some(Job::WipeKeys)
+    }
+
+    /// When keys that could not be wiped are tried again, if not now.
+    pub(super) fn wipes_again_at(&self) -> Option<Instant> {
+        let again = self.wipe_failed?.again;
+        (self.now < again).then_some(again)
     }
 
     pub(super) fn begin(&mut self, job: Job) {

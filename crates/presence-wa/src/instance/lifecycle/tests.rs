@@ -107,6 +107,19 @@ impl Driver {
         self.go_on().session(&SessionState::Online(online)).go_on()
     }
 
+    /// Opens a session and loses it, so many times, as if every wait in between were nothing.
+    fn open_and_lose(&mut self, times: usize) {
+        for _ in 0..times {
+            self.go_on().end(End::Restart);
+            if let Some(until) = self.lifecycle.poll_timeout().filter(|_| self.job().is_none()) {
+                self.lifecycle.handle_timeout(until);
+                self.lifecycle.goal = Goal::Online(Priority::Background);
+                self.lifecycle.now = self.now;
+                self.poll();
+            }
+        }
+    }
+
     fn wait(&mut self, time: Duration) -> &mut Self {
         self.now += time;
         self.lifecycle.handle_timeout(self.now);
@@ -367,18 +380,57 @@ fn a_ban_is_written_down_and_taken_back_when_it_is_over() {
 }
 
 #[test]
+fn nobody_is_told_before_all_is_done() {
+    for removes in [false, true] {
+        let mut driver = Driver::new(paired());
+        driver.online();
+        if removes {
+            driver.lifecycle.handle_remove(driver.now);
+        } else {
+            driver.lifecycle.handle_logout(driver.now);
+        }
+        driver.poll();
+        while let Some(job) = driver.job() {
+            assert_eq!(driver.answers(), [], "{job:?} is under way");
+            assert!(!driver.lifecycle.is_over(), "{job:?} is under way");
+            driver.done(JobDone::Done);
+        }
+        assert_eq!(driver.answers().len(), 1);
+        assert_eq!(driver.lifecycle.is_over(), removes);
+    }
+}
+
+#[test]
+fn nothing_is_waited_for_while_something_is_under_way() {
+    // Though no session may be opened for a while.
+    let mut driver = Driver::new(paired());
+    driver.open_and_lose(11);
+    driver.online();
+    assert_eq!(driver.lifecycle.poll_timeout(), None, "it is online");
+
+    let mut driver = Driver::new(paired());
+    driver.open_and_lose(11);
+    driver.go_on().session(&SessionState::Linked).end(End::Paired);
+    if let Some(until) = driver.lifecycle.poll_timeout() {
+        driver.wait(until - driver.now);
+    }
+    assert_eq!(driver.job(), Some(Job::LoadKeys));
+    assert_eq!(driver.lifecycle.poll_timeout(), None, "it reads the keys");
+
+    // Though a login has a limit, and keys could not be wiped.
+    let mut driver = Driver::new(paired());
+    driver.go_on();
+    assert!(driver.lifecycle.poll_timeout().is_some());
+    driver.lifecycle.handle_faulty_session(driver.now);
+    driver.poll();
+    assert_eq!(driver.job(), Some(Job::Close));
+    assert_eq!(driver.lifecycle.poll_timeout(), None, "it is closed already");
+}
+
+#[test]
 fn at_most_twelve_sessions_are_opened_in_a_minute() {
     let mut driver = Driver::new(paired());
-    for _ in 0..12 {
-        driver.go_on().end(End::Restart);
-        if let Some(until) = driver.lifecycle.poll_timeout().filter(|_| driver.job().is_none()) {
-            // As if every wait were nothing.
-            driver.lifecycle.handle_timeout(until);
-            driver.lifecycle.goal = Goal::Online(Priority::Background);
-            driver.lifecycle.now = driver.now;
-            driver.poll();
-        }
-    }
+    driver.open_and_lose(12);
     assert_eq!(driver.job(), None);
     assert_eq!(
         driver.lifecycle.poll_timeout(),
