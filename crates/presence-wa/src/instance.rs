@@ -9,6 +9,7 @@ mod message;
 mod numbers;
 mod observers;
 mod open_budget;
+mod open_session;
 #[cfg(feature = "panic-hook")]
 mod panic_hook;
 mod published;

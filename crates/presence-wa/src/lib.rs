@@ -44,6 +44,7 @@ mod login_limiter;
 mod network;
 mod pairing;
 mod pairing_record;
+mod presence_change;
 mod proxy;
 mod session;
 mod settings;
@@ -59,6 +60,7 @@ pub use instance::{InstanceOptions, SavedKeys};
 pub use ipnet::IpNet;
 pub use pairing::{Connected, LinkCode, PairError, PairWith, PairingUpdate};
 pub use pairing_record::{PairingRecord, PairingRecordError};
+pub use presence_change::PresenceChange;
 pub use proxy::{
     InvalidProxy, Proxies, Proxy, ProxyCredentials, ProxyFault, ProxyHost, ProxyProtocol, UnreadableProxy,
 };
@@ -70,4 +72,4 @@ pub use session::{
 pub use session::{MockConnector, MockSession};
 pub use settings::{FleetSettings, RetrySettings};
 pub use status::{InstanceState, InstanceStatus, Reason};
-pub use watch::{InstanceUpdate, InstanceWatch, PresenceChange};
+pub use watch::{InstanceUpdate, InstanceWatch};

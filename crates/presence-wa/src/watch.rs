@@ -8,18 +8,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
 
 use crate::instance::{InstanceHandle, Message, Published};
+use crate::presence_change::PresenceChange;
 use crate::status::InstanceStatus;
-
-/// What a chat of an instance shows is another than before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PresenceChange {
-    /// The chat, by the name that stanzas go to.
-    pub chat: ChatJid,
-    /// What it shows from now on; `None` when that is nothing.
-    pub shown: Option<Shown>,
-    /// From the request's arrival to its stanza on the socket, where a request was what changed it.
-    pub took: Option<Duration>,
-}
 
 /// What has become of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::error::{ConnectError, ReconnectError, ShowError};
 use crate::pairing::PairWith;
-use crate::watch::PresenceChange;
+use crate::presence_change::PresenceChange;
 
 /// A message to the task of an instance. Whoever drops the other end of a reply has given up waiting.
 #[derive(Debug)]

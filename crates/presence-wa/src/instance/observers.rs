@@ -5,7 +5,7 @@ use std::time::Duration;
 use presence_core::{ChatJid, ShownChange};
 use tokio::sync::mpsc;
 
-use crate::watch::PresenceChange;
+use crate::presence_change::PresenceChange;
 
 /// Where changes are told. Whoever is too slow to take one is told nothing any more, and sees by the end of its
 /// queue that it has to ask anew.

@@ -1,0 +1,174 @@
+//! What clients ask to be shown, on its way to a stanza that is written.
+
+use std::sync::Arc;
+
+use presence_core::{ChatJid, Refused, Transmit};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{InstanceTask, now};
+use crate::error::ShowError;
+use crate::instance::job::JobDone;
+use crate::instance::lookups::look_up;
+use crate::instance::message::{PresenceRequest, ShownIn};
+use crate::instance::numbers::{Found, Route};
+use crate::instance::stanza::{StanzaWrite, WriteError, Written};
+use crate::session::SendError;
+
+impl InstanceTask {
+    pub(super) fn handle_presence(&mut self, now: Instant, request: PresenceRequest) {
+        #[cfg(feature = "panic-hook")]
+        crate::instance::panic_hook::panic_if_asked(&request.recipient.chat());
+        if !self.lifecycle.is_online() {
+            return request.answer(Err(ShowError::NotConnected));
+        }
+        if self.ready.len() + self.numbers.waiting() >= self.fleet.settings.inbox.max(1) {
+            return request.answer(Err(ShowError::Busy));
+        }
+        match self.numbers.handle_request(now, request, self.is_moved_to_lids()) {
+            Route::Go(request) => self.ready.push_back(request),
+            Route::Waits => {}
+            Route::Ask(question) => {
+                if let Some(open) = &self.session {
+                    self.look_ups.push(look_up(Arc::clone(&open.session), question));
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_found(&mut self, person: &ChatJid, found: Option<Found>) {
+        let found = found.unwrap_or(Found::Failed);
+        let released = self.numbers.handle_found(Instant::now(), person, found);
+        self.ready.extend(released);
+        self.join_names(person);
+    }
+
+    /// Tells the indicators which names are one person's.
+    pub(super) fn join_names(&mut self, person: &ChatJid) {
+        let (names, to) = self.numbers.names(person, self.is_moved_to_lids());
+        for name in names {
+            self.indicators.handle_alias(now(), name, to.clone());
+        }
+    }
+
+    /// Begins the next stanza's write, if none is under way: what the indicators want sent, then what the next
+    /// request asks for.
+    pub(super) fn pump_stanzas(&mut self) {
+        while self.write.is_none() {
+            let Some(session) = self.session.as_ref().map(|open| &open.session) else {
+                return self.refuse_all();
+            };
+            let commanded = self.indicators.has_unpolled_command();
+            if let Some(transmit) = self.indicators.poll_transmit() {
+                // Known by the command and not by its address: a `paused` goes where the indicator was.
+                let is_commands = commanded && !self.indicators.has_unpolled_command();
+                let limit = self.fleet.settings.send_timeout;
+                self.write = Some(StanzaWrite::begin(
+                    Arc::clone(session),
+                    transmit,
+                    is_commands,
+                    limit,
+                ));
+                return;
+            }
+            if let Some((request, _)) = self.begun.take() {
+                request.answer(Err(ShowError::NotConnected));
+            }
+            if self.farewell_until.is_some() {
+                return self.end_farewell();
+            }
+            let Some(request) = self.ready.pop_front() else {
+                return;
+            };
+            self.begin_request(request);
+        }
+        if self.farewell_until.is_some_and(|until| until <= Instant::now()) {
+            warn!(instance.id = %self.instance, "pausing the indicators took too long");
+            self.end_farewell();
+        }
+    }
+
+    /// Gives a request's command to the indicators. Its stanza is polled next.
+    fn begin_request(&mut self, request: PresenceRequest) {
+        if request.is_given_up(Instant::now()) {
+            return;
+        }
+        if !self.lifecycle.is_online() {
+            return request.answer(Err(ShowError::NotConnected));
+        }
+        let address = self.numbers.address(&request.recipient, self.is_moved_to_lids());
+        let given = self
+            .indicators
+            .handle_command(now(), address.to.clone(), request.command);
+        match given {
+            Ok(()) => self.begun = Some((request, address)),
+            Err(Refused::TooManyChats) => request.answer(Err(ShowError::TooManyChats)),
+            Err(_) => request.answer(Err(ShowError::NotConnected)),
+        }
+    }
+
+    /// No session is open: nothing that waits can be carried out.
+    pub(super) fn refuse_all(&mut self) {
+        let waiting = self.numbers.handle_session_down();
+        for request in self.ready.drain(..).chain(waiting) {
+            request.answer(Err(ShowError::NotConnected));
+        }
+    }
+
+    pub(super) fn end_farewell(&mut self) {
+        self.farewell_until = None;
+        self.write = None;
+        self.indicators.handle_session_down(now());
+        self.lifecycle
+            .handle_job(Instant::now(), JobDone::Done, &mut rand::rng());
+    }
+
+    pub(super) fn handle_written(&mut self, stanza: Written) {
+        let Written {
+            transmit,
+            is_commands,
+            written,
+        } = stanza;
+        match (written, &transmit) {
+            (Ok(()), Transmit::ChatState { .. }) => {
+                if let Some((request, address)) = self.begun.take_if(|_| is_commands) {
+                    let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
+                    self.tell_observers(Some((&address.to, took)));
+                    request.answer(Ok(ShownIn {
+                        chat: address.chat,
+                        unknown: address.unknown,
+                    }));
+                }
+            }
+            (Ok(()), Transmit::Availability(_)) => self.changed = true,
+            // It is told again as soon as the account's name is known.
+            (Err(WriteError::Failed(SendError::NoPushName)), Transmit::Availability(_)) => {
+                debug!(instance.id = %self.instance, "the account's name is not known yet: nothing is said of its availability");
+            }
+            (Err(error), _) => {
+                warn!(instance.id = %self.instance, error = &error as &dyn std::error::Error, "a stanza could not be written");
+                self.fail_write(&transmit, is_commands);
+                self.lifecycle.handle_faulty_session(Instant::now());
+                self.changed = true;
+            }
+        }
+    }
+
+    /// The session takes no stanza any more, and did not take `transmit`. What a client asked for with it, or
+    /// was about to, is void.
+    pub(super) fn fail_write(&mut self, transmit: &Transmit, is_commands: bool) {
+        let begun = self.begun.take();
+        if let Some((_, address)) = &begun {
+            self.indicators.handle_failure(now(), &address.to);
+        }
+        if let Transmit::ChatState { chat, .. } = transmit
+            && !is_commands
+        {
+            self.indicators.handle_failure(now(), chat);
+        }
+        self.indicators.handle_session_down(now());
+        if let Some((request, _)) = begun {
+            request.answer(Err(ShowError::NotConnected));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What others are told of the instance: its status, answers that were waited for, what it shows.
+
+use std::time::Duration;
+
+use presence_core::{Availability, ChatJid, Shown};
+use tokio::time::Instant;
+use tracing::info;
+
+use super::InstanceTask;
+use crate::instance::job::Answer;
+use crate::status::Reason;
+
+impl InstanceTask {
+    /// Publishes how the instance is, and logs it if its state is another.
+    pub(super) fn publish(&mut self) {
+        let (state, reason) = self.lifecycle.status();
+        if self.shown != (state, reason) {
+            self.changed = true;
+            self.shown = (state, reason);
+        }
+        if !std::mem::take(&mut self.changed) {
+            return;
+        }
+        let identity = self.lifecycle.identity();
+        let named = identity.is_some_and(|identity| identity.push_name.is_some());
+        let available = named && self.indicators.availability() == Some(Availability::Available);
+        let session = self.session.as_ref().map(|open| open.state.clone());
+        let before = self.published.borrow();
+        let log = (before.state, before.reason.map(Reason::label)) != (state, reason.map(Reason::label));
+        drop(before);
+        self.published.send_modify(|published| {
+            (published.state, published.reason) = (state, reason);
+            (published.available, published.session) = (available, session);
+            if published.identity.as_ref() != identity {
+                published.identity = identity.cloned();
+            }
+        });
+        if log {
+            let reason = reason.map(Reason::label);
+            info!(instance.id = %self.instance, state = %state, reason, "instance state changed");
+        }
+    }
+
+    pub(super) fn answer(&mut self) {
+        while let Some(answer) = self.lifecycle.poll_answer() {
+            match answer {
+                Answer::Reconnect(answer) => {
+                    for reply in self.waiting.reconnect.drain(..) {
+                        let _ = reply.send(answer);
+                    }
+                }
+                Answer::LoggedOut => {
+                    for reply in self.waiting.logout.drain(..) {
+                        let _ = reply.send(());
+                    }
+                }
+                Answer::Removed { wiped } => {
+                    for reply in self.waiting.remove.drain(..) {
+                        let _ = reply.send(wiped);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is shown now, what ends first at the front.
+    pub(super) fn shown_now(&self, now: Instant) -> Vec<(ChatJid, Shown)> {
+        let shown = self.indicators.shown_at(now.into_std());
+        let mut shown: Vec<_> = shown.map(|(chat, shown)| (chat.clone(), shown)).collect();
+        shown.sort_unstable_by(|(a, one), (b, other)| (one.until, a).cmp(&(other.until, b)));
+        shown
+    }
+
+    /// Tells what has changed. A command that changed it is `answered` now, after so long.
+    pub(super) fn tell_observers(&mut self, answered: Option<(&ChatJid, Duration)>) {
+        if self.observers.is_empty() {
+            return;
+        }
+        while let Some(change) = self.indicators.poll_change() {
+            self.observers.tell(change, answered);
+        }
+        if self.observers.is_empty() {
+            self.indicators.watch_changes(false);
+        }
+    }
+}
