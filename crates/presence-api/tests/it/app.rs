@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use presence_api::{HttpSettings, Instances, Limits, RegistryProxies, Server};
-use presence_sandbox::{Builder, Number, Sandbox, Spell, World};
+use presence_sandbox::{Builder, Number, Sandbox, Spell, State, Why, World};
 use presence_store::{Edge as PinnedEdge, Registry, Store};
 use presence_wa::{
     Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, RetrySettings, WhatsApp, WhatsAppConfig,
@@ -320,6 +320,18 @@ impl TestApp {
         timeout(secs(60.0), self.sandbox.wait_for(is_so))
             .await
             .expect("it comes to be");
+    }
+
+    /// The phone of `number` showed `typing` once, without a gap, for `time`.
+    #[track_caller]
+    pub(crate) fn assert_typed(&self, number: &str, time: Duration) {
+        let spells = self.timeline(number);
+        assert_eq!(spells.len(), 1, "{spells:?}");
+        assert_eq!(
+            (spells[0].state, spells[0].why),
+            (State::Typing, Some(Why::Paused))
+        );
+        assert_near(spells[0].hidden_at.unwrap() - spells[0].shown_at, time);
     }
 
     /// What the phone of `number` showed, one after the other.

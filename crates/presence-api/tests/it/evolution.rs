@@ -1,11 +1,10 @@
 //! Evolution API's routes, to the letter.
 
 use presence_api::CompatApi;
-use presence_sandbox::{State, Why};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::app::{CUSTOMER, Call, Reply, SHOP, TestApp, assert_near, secs};
+use crate::app::{CUSTOMER, Call, Reply, SHOP, TestApp, secs};
 use crate::compat::{app_with, call};
 
 const SEND: &str = "/chat/sendPresence/shop";
@@ -46,13 +45,7 @@ async fn a_delay_is_shown_whole_and_without_a_gap_and_the_answer_comes_at_once()
     assert_is(&reply, 201, r#"{"presence":"composing"}"#);
     assert!(asked.elapsed() < secs(1.0), "{:?}", asked.elapsed());
     sleep(secs(90.0)).await;
-    let timeline = app.timeline(CUSTOMER);
-    assert_eq!(timeline.len(), 1, "{timeline:?}");
-    assert_eq!(
-        (timeline[0].state, timeline[0].why),
-        (State::Typing, Some(Why::Paused))
-    );
-    assert_near(timeline[0].hidden_at.unwrap() - timeline[0].shown_at, secs(42.0));
+    app.assert_typed(CUSTOMER, secs(42.0));
     assert_eq!(app.pauses(SHOP).len(), 1);
 }
 

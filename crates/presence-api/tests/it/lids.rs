@@ -52,25 +52,13 @@ fn assert_all_go_to(app: &TestApp, to: &str, pauses: usize) {
     assert!(refused.is_empty(), "{refused:?}");
 }
 
-/// The phone of `number` showed `typing` once, for `time`.
-#[track_caller]
-fn assert_typed(app: &TestApp, number: &str, time: Duration) {
-    let spells = app.timeline(number);
-    assert_eq!(spells.len(), 1, "{spells:?}");
-    assert_eq!(
-        (spells[0].state, spells[0].why),
-        (State::Typing, Some(Why::Paused))
-    );
-    assert_near(spells[0].hidden_at.unwrap() - spells[0].shown_at, time);
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_moved_account_types_to_the_lid_of_a_number_for_exactly_that_long() {
     let app = shop(true).await;
     let reply = app.presence(FRIEND, "typing", 30).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     sleep(LONG).await;
-    assert_typed(&app, FRIEND, secs(30.0));
+    app.assert_typed(FRIEND, secs(30.0));
     assert_all_go_to(&app, &jid_of(FRIEND_LID), 1);
 }
 
@@ -79,7 +67,7 @@ async fn a_number_that_can_be_spelt_in_two_ways_is_reached_under_its_lid_too() {
     let app = shop(true).await;
     assert_eq!(app.presence(CLIENT, "typing", 5).await.status, 200);
     sleep(LONG).await;
-    assert_typed(&app, CLIENT_SPELT, secs(5.0));
+    app.assert_typed(CLIENT_SPELT, secs(5.0));
     assert_all_go_to(&app, &jid_of(CLIENT_LID), 1);
 }
 
@@ -90,7 +78,7 @@ async fn an_account_that_was_not_moved_types_to_the_number_of_a_lid_it_knows() {
     assert_eq!(app.presence(CLIENT, "pause", 0).await.status, 200);
     assert_eq!(app.presence(&jid_of(CLIENT_LID), "typing", 30).await.status, 200);
     sleep(LONG).await;
-    assert_typed(&app, CLIENT_SPELT, secs(30.0));
+    app.assert_typed(CLIENT_SPELT, secs(30.0));
     assert_all_go_to(&app, &format!("{CLIENT_SPELT}@s.whatsapp.net"), 2);
 }
 
@@ -112,7 +100,7 @@ async fn a_lid_of_which_nothing_is_known_is_tried_as_it_is_and_harms_no_session(
     assert_eq!(app.state("shop").await, "connected");
     assert_eq!(app.presence(FRIEND, "typing", 5).await.status, 200);
     sleep(LONG).await;
-    assert_typed(&app, FRIEND, secs(5.0));
+    app.assert_typed(FRIEND, secs(5.0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +112,7 @@ async fn a_pause_under_one_name_of_a_person_ends_what_shows_under_the_other() {
         sleep(secs(2.0)).await;
         assert_eq!(app.presence(second, "pause", 0).await.status, 200);
         sleep(LONG).await;
-        assert_typed(&app, FRIEND, secs(2.0));
+        app.assert_typed(FRIEND, secs(2.0));
         assert_all_go_to(&app, &lid, 1);
     }
 }

@@ -1,7 +1,7 @@
 //! WAHA's routes, to the letter.
 
 use presence_api::CompatApi;
-use presence_sandbox::{State, Why};
+use presence_sandbox::Why;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -62,13 +62,7 @@ async fn typing_shows_until_it_is_stopped() {
     sleep(secs(33.0)).await;
     assert_done(&post(&app, "/api/stopTyping", &app.token, &chat).await);
     sleep(secs(60.0)).await;
-    let timeline = app.timeline(CUSTOMER);
-    assert_eq!(timeline.len(), 1, "{timeline:?}");
-    assert_eq!(
-        (timeline[0].state, timeline[0].why),
-        (State::Typing, Some(Why::Paused))
-    );
-    assert_near(timeline[0].hidden_at.unwrap() - timeline[0].shown_at, secs(33.0));
+    app.assert_typed(CUSTOMER, secs(33.0));
     assert_eq!(app.pauses(SHOP).len(), 1);
 }
 
