@@ -8,10 +8,10 @@ pub(crate) mod driver;
 mod install;
 mod trial;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
-use crate::loopback;
+use crate::outside;
 use crate::service::{Programs, say};
 use checks::{CheckResult, Row};
 use install::Installed;
@@ -54,9 +54,9 @@ impl Clients {
             // What comes from the network, before there is none.
             Programs::build("warn")?;
             for client in &clients {
-                install(*client)?;
+                outside::installed_or_said(client.name(), Installed::install(*client))?;
             }
-            return loopback::run_inside(&self.inside());
+            return outside::run_inside(&outside::arguments_inside("clients", self.only));
         }
         let programs = Programs::build("warn")?;
         let mut columns = Vec::new();
@@ -77,29 +77,6 @@ impl Clients {
             .count();
         ensure!(failed == 0, "{failed} checks failed");
         Ok(())
-    }
-
-    /// The arguments with which it goes on where there is only loopback.
-    fn inside(&self) -> Vec<String> {
-        let mut inside = vec!["clients".to_owned(), "--inside".to_owned()];
-        if let Some(only) = self.only.and_then(|only| only.to_possible_value()) {
-            inside.extend(["--only".to_owned(), only.get_name().to_owned()]);
-        }
-        inside
-    }
-}
-
-/// Installs a client, or says why not; that is an error only in CI.
-fn install(client: Client) -> anyhow::Result<()> {
-    match Installed::install(client) {
-        Ok(()) => Ok(()),
-        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            bail!("{} cannot be installed: {error:#}", client.name())
-        }
-        Err(error) => {
-            say(format_args!("{} cannot be installed: {error:#}", client.name()));
-            Ok(())
-        }
     }
 }
 

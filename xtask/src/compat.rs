@@ -7,10 +7,10 @@ mod checks;
 mod install;
 mod trial;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use clap::{Args, ValueEnum};
 
-use crate::loopback;
+use crate::outside;
 use crate::service::{Programs, say};
 use trial::Trial;
 
@@ -56,9 +56,9 @@ impl Compat {
             // What comes from the network, before there is none.
             Programs::build("warn")?;
             for client in clients {
-                install(client)?;
+                outside::installed_or_said(client.package(), install::install(client))?;
             }
-            return loopback::run_inside(&self.inside());
+            return outside::run_inside(&outside::arguments_inside("compat", self.only));
         }
         let programs = Programs::build("warn")?;
         let (mut tried, mut failed) = (0, 0);
@@ -85,31 +85,5 @@ impl Compat {
         ensure!(failed == 0, "{failed} of {tried} checks failed");
         say(format_args!("All {tried} checks passed."));
         Ok(())
-    }
-
-    /// The arguments with which it goes on where there is only loopback.
-    fn inside(&self) -> Vec<String> {
-        let mut inside = vec!["compat".to_owned(), "--inside".to_owned()];
-        if let Some(only) = self.only.and_then(|only| only.to_possible_value()) {
-            inside.extend(["--only".to_owned(), only.get_name().to_owned()]);
-        }
-        inside
-    }
-}
-
-/// Installs a client, or says why not; that is an error only in CI.
-fn install(client: Client) -> anyhow::Result<()> {
-    match install::install(client) {
-        Ok(()) => Ok(()),
-        Err(error) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-            bail!("{} cannot be installed: {error:#}", client.package())
-        }
-        Err(error) => {
-            say(format_args!(
-                "{} cannot be installed: {error:#}",
-                client.package()
-            ));
-            Ok(())
-        }
     }
 }

@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::service::{Programs, say};
-use crate::{loopback, npm, root};
+use crate::{npm, outside, root};
 
 const PACKAGES: [(&str, &str); 4] = [
     ("@axe-core/playwright", "4.13.0"),
@@ -39,7 +39,7 @@ impl ConsoleTest {
             npm::install(&packages, &PACKAGES)?;
             let mut inside = vec!["console-test".to_owned(), "--inside".to_owned()];
             inside.extend(self.pictures.then(|| "--pictures".to_owned()));
-            return loopback::run_inside(&inside);
+            return outside::run_inside(&inside);
         }
         let programs = Programs::build("warn")?;
         let data = tempfile::tempdir()?;

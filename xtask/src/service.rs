@@ -19,6 +19,22 @@ pub(crate) fn say(line: impl fmt::Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
+/// Looks every 50 ms until `is_so`, for `limit` at most; `what` says what is waited for.
+pub(crate) fn until(
+    limit: Duration,
+    what: &str,
+    is_so: impl Fn() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    let asked = Instant::now();
+    while asked.elapsed() < limit {
+        if is_so()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("it did not come about that {what}")
+}
+
 /// The two programs, built.
 pub(crate) struct Programs {
     /// What they log to the terminal. What a person should see there is what the commands here say.

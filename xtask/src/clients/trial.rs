@@ -1,16 +1,16 @@
 //! A client on trial: with a sandbox, the service, and what the client remembers.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Client;
 use super::driver::Driver;
 use super::install::Installed;
 use crate::api::Api;
-use crate::service::{Programs, Sandbox, Server};
+use crate::service::{Programs, Sandbox, Server, until};
 
 /// The account of the client that is tried.
 pub(super) const OWN: &str = "5511988887777";
@@ -122,14 +122,7 @@ impl<'a> Trial<'a> {
         what: &str,
         is_so: impl Fn(&Self) -> anyhow::Result<bool>,
     ) -> anyhow::Result<()> {
-        let asked = Instant::now();
-        while asked.elapsed() < TIMEOUT {
-            if is_so(self)? {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        bail!("it did not come about that {what}")
+        until(TIMEOUT, what, || is_so(self))
     }
 
     pub(super) fn phone(&self, number: &str) -> anyhow::Result<Value> {

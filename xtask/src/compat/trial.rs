@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Client, install};
 use crate::api::Api;
 use crate::clients::driver::Driver;
-use crate::service::{Programs, Sandbox, Server};
+use crate::service::{Programs, Sandbox, Server, until};
 
 /// The account of the instance `shop`.
 pub(super) const SHOP: &str = "5511988887777";
@@ -172,13 +172,6 @@ impl Trial {
     }
 
     fn until(&self, what: &str, is_so: impl Fn(&Self) -> anyhow::Result<bool>) -> anyhow::Result<()> {
-        let asked = Instant::now();
-        while asked.elapsed() < TIMEOUT {
-            if is_so(self)? {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        bail!("it did not come about that {what}")
+        until(TIMEOUT, what, || is_so(self))
     }
 }
