@@ -260,8 +260,8 @@ impl Lifecycle {
             },
             (None, Some(_)) => None,
             (None, None) => match self.goal {
-                Goal::Online(_) if self.keys != Keys::Useless => self.budget.opens_again_at(self.now),
-                Goal::Online(_) | Goal::LoggedOut { .. } => self.wipes_again_at(),
+                Goal::Online(_) => self.budget.opens_again_at(self.now),
+                Goal::LoggedOut { .. } => self.wipes_again_at(),
                 _ => None,
             },
         }

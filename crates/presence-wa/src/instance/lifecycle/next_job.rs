@@ -46,7 +46,8 @@ impl Lifecycle {
 
     fn opening_job(&self, priority: Priority) -> Option<Job> {
         match self.keys {
-            Keys::Useless => self.wiping_job(),
+            // They are wiped before anybody can want the instance online; never open a session with them.
+            Keys::Useless => None,
             Keys::Unknown => Some(Job::LoadKeys),
             Keys::Nothing | Keys::Unpaired if !self.is_pairing_wanted() => None,
             Keys::Nothing | Keys::Unpaired if !self.registry.pairing => Some(Job::RecordPairing),

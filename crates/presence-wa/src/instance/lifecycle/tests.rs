@@ -1,5 +1,7 @@
 //! The lifecycle against a driver that does whatever is asked of it, well or badly, at any time.
 
+mod commands;
+mod events;
 mod properties;
 
 use std::time::Duration;

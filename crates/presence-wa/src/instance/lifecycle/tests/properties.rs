@@ -203,6 +203,10 @@ impl Model {
     /// It works, waits for a deadline, has a session, or says why it does nothing.
     fn is_not_wedged(&self) {
         let lifecycle = &self.driver.lifecycle;
+        assert!(
+            lifecycle.keys != Keys::Useless || !matches!(lifecycle.goal, Goal::Online(_)),
+            "useless keys are to be used: {lifecycle:?}"
+        );
         if let Some(deadline) = lifecycle.poll_timeout() {
             assert!(
                 deadline > self.driver.now,
