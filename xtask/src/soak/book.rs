@@ -32,6 +32,14 @@ struct Promise {
     hold: Option<Duration>,
 }
 
+/// An instance forgot all it showed, at some moment between these two: its server was restarted, its phone was
+/// unlinked, or its task panicked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forgot {
+    pub(super) after: Instant,
+    pub(super) before: Instant,
+}
+
 impl Page {
     /// A command was answered with 200.
     pub(super) fn took(&mut self, screen: Screen, hold: Option<Duration>, asked: Instant, answered: Instant) {
@@ -51,9 +59,9 @@ impl Page {
         self.doubted = Some(at);
     }
 
-    /// What the phone must show at `now`; `None` when either would be right. `void` is when the instance last
-    /// forgot all it showed: its server was restarted, or its phone unlinked.
-    pub(super) fn expected(&self, now: Instant, void: Option<Instant>) -> Option<Screen> {
+    /// What the phone must show at `now`; `None` when either would be right. `forgot` is when the instance did
+    /// so last.
+    pub(super) fn expected(&self, now: Instant, forgot: Option<Forgot>) -> Option<Screen> {
         let Some(promise) = self.taken else {
             // Nothing was ever taken; what was not answered may have been shown.
             return self
@@ -61,9 +69,11 @@ impl Page {
                 .is_none_or(|at| now > at + FORGOTTEN)
                 .then_some(Screen::Nothing);
         };
-        if let Some(void) = void.filter(|void| promise.asked <= *void) {
-            return (now > void + FORGOTTEN).then_some(Screen::Nothing);
+        if let Some(forgot) = forgot.filter(|forgot| promise.answered <= forgot.after) {
+            return (now > forgot.before + FORGOTTEN).then_some(Screen::Nothing);
         }
+        // What was asked for in that very moment may have been forgotten, or not.
+        let certain = self.doubted.is_none() && forgot.is_none_or(|forgot| forgot.before < promise.asked);
         let ends = promise.hold.unwrap_or(FORGOTTEN);
         let settled = self.doubted.map_or(promise.answered, |at| at + FORGOTTEN);
         if now > (promise.answered + ends + SLACK).max(settled) {
@@ -72,9 +82,7 @@ impl Page {
         match (promise.screen, promise.hold) {
             // A pause may be lost with a connection; then the phone hides the indicator by itself.
             (Screen::Nothing, _) => (now > promise.answered + FORGOTTEN).then_some(Screen::Nothing),
-            (shown, Some(hold)) if self.doubted.is_none() && now + SLACK < promise.asked + hold => {
-                Some(shown)
-            }
+            (shown, Some(hold)) if certain && now + SLACK < promise.asked + hold => Some(shown),
             _ => None,
         }
     }
@@ -90,6 +98,12 @@ mod tests {
     fn a_hold_is_shown_until_it_ends_and_doubt_ends_with_it() {
         let t0 = Instant::now();
         let at = |seconds| t0 + Duration::from_secs(seconds);
+        let forgot = |after, before| {
+            Some(Forgot {
+                after: at(after),
+                before: at(before),
+            })
+        };
         let mut page = Page::default();
         assert_eq!(page.expected(t0, None), Some(Screen::Nothing));
 
@@ -102,10 +116,14 @@ mod tests {
         );
         assert_eq!(page.expected(at(32), None), Some(Screen::Nothing));
         assert_eq!(
-            page.expected(at(13), Some(at(1))),
+            page.expected(at(14), forgot(1, 2)),
             Some(Screen::Nothing),
             "a restart forgets it"
         );
+        page.took(Screen::Typing, Some(Duration::from_secs(30)), at(1), at(1));
+        assert_eq!(page.expected(at(20), forgot(0, 2)), None, "it was just then");
+        assert_eq!(page.expected(at(33), forgot(0, 2)), Some(Screen::Nothing));
+        page.took(Screen::Typing, Some(Duration::from_secs(30)), t0, t0);
 
         page.failed(at(5));
         assert_eq!(page.expected(at(20), None), None);

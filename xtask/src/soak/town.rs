@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::book::{Page, Screen};
+use super::book::{Forgot, Page, Screen};
 use crate::api::Api;
 use crate::service::{Programs, Sandbox, Server};
 
@@ -44,7 +44,7 @@ pub(super) struct Town {
     api: Api,
     chats: Vec<Mutex<[Page; CUSTOMERS]>>,
     /// When an instance last forgot what it showed.
-    void: Vec<Mutex<Option<Instant>>>,
+    forgot: Vec<Mutex<Option<Forgot>>>,
 }
 
 impl Town {
@@ -74,7 +74,7 @@ impl Town {
             sandbox,
             server,
             chats: (0..size).map(|_| Mutex::default()).collect(),
-            void: (0..size).map(|_| Mutex::default()).collect(),
+            forgot: (0..size).map(|_| Mutex::default()).collect(),
         };
         town.for_each(0..size, |instance| {
             town.api
@@ -115,13 +115,13 @@ impl Town {
     /// Ends the server and starts another one on the same address and data.
     pub(super) fn restart(&mut self, programs: &Programs, crash: bool) -> anyhow::Result<()> {
         let address = self.server.url.trim_start_matches("http://").to_owned();
+        let after = Instant::now();
         // Taking the old one's place needs a new one, which needs the address: stop first, start after.
         self.server.end(crash)?;
         let mut settings = SETTINGS;
         settings[9] = &address;
         self.server = programs.server(&self.sandbox, Path::new(self.data.path()), &settings)?;
-        let now = Instant::now();
-        self.void.iter().for_each(|void| *lock(void) = Some(now));
+        (0..self.size()).for_each(|instance| self.forgets(instance, after));
         Ok(())
     }
 
@@ -176,14 +176,21 @@ impl Town {
     pub(super) fn panic(&self, instance: usize) -> anyhow::Result<()> {
         let body = json!({ "number": PANICS, "state": "pause" });
         let path = format!("/api/chat/presence/{}", name(instance));
+        let after = Instant::now();
         self.api.call("POST", &path, Some(&body))?;
-        *lock(&self.void[instance]) = Some(Instant::now());
+        self.forgets(instance, after);
         Ok(())
     }
 
     /// The phone of `instance` is about to be unlinked.
     pub(super) fn unlinked(&self, instance: usize) {
-        *lock(&self.void[instance]) = Some(Instant::now());
+        self.forgets(instance, Instant::now());
+    }
+
+    /// Between `after` and now, `instance` has forgotten what it showed.
+    fn forgets(&self, instance: usize, after: Instant) {
+        let before = Instant::now();
+        *lock(&self.forgot[instance]) = Some(Forgot { after, before });
     }
 
     /// Brings every instance back, as an operator would: `reconnect` where there is a session, pairing where
@@ -256,7 +263,8 @@ impl Town {
             let now = screen["now"].as_array().context("a phone shows a list")?;
             for instance in 0..self.size() {
                 let page = lock(&self.chats[instance])[customer];
-                let expected = page.expected(looked, *lock(&self.void[instance]));
+                let forgot = *lock(&self.forgot[instance]);
+                let expected = page.expected(looked, forgot);
                 let sender = Self::sender(instance).to_string();
                 let seen = now.iter().find(|shown| shown["from"] == sender.as_str());
                 let seen = match seen.map(|shown| shown["state"].as_str().unwrap_or_default()) {
@@ -266,7 +274,7 @@ impl Town {
                 };
                 ensure!(
                     expected.is_none_or(|expected| expected == seen),
-                    "{} shows {seen:?} to customer {customer}, not {expected:?}: {page:?}",
+                    "{} shows {seen:?} to customer {customer}, not {expected:?}: {page:?}, {forgot:?}",
                     name(instance)
                 );
             }
