@@ -121,7 +121,7 @@ impl Town {
         let mut settings = SETTINGS;
         settings[9] = &address;
         self.server = programs.server(&self.sandbox, Path::new(self.data.path()), &settings)?;
-        (0..self.size()).for_each(|instance| self.forgets(instance, after));
+        (0..self.size()).for_each(|instance| self.forgets(instance, after, false));
         Ok(())
     }
 
@@ -172,25 +172,28 @@ impl Town {
         taken
     }
 
-    /// Makes the task of `instance` panic: it begins anew and has forgotten what it showed.
+    /// Makes the task of `instance` panic, if it is online: it begins anew and has forgotten what it showed.
     pub(super) fn panic(&self, instance: usize) -> anyhow::Result<()> {
         let body = json!({ "number": PANICS, "state": "pause" });
         let path = format!("/api/chat/presence/{}", name(instance));
         let after = Instant::now();
         self.api.call("POST", &path, Some(&body))?;
-        self.forgets(instance, after);
+        self.forgets(instance, after, true);
         Ok(())
     }
 
     /// The phone of `instance` is about to be unlinked.
     pub(super) fn unlinked(&self, instance: usize) {
-        self.forgets(instance, Instant::now());
+        self.forgets(instance, Instant::now(), false);
     }
 
-    /// Between `after` and now, `instance` has forgotten what it showed.
-    fn forgets(&self, instance: usize, after: Instant) {
-        let before = Instant::now();
-        *lock(&self.forgot[instance]) = Some(Forgot { after, before });
+    /// Between `after` and now, `instance` has forgotten what it showed, perhaps.
+    fn forgets(&self, instance: usize, after: Instant, perhaps: bool) {
+        *lock(&self.forgot[instance]) = Some(Forgot {
+            after,
+            before: Instant::now(),
+            perhaps,
+        });
     }
 
     /// Brings every instance back, as an operator would: `reconnect` where there is a session, pairing where
