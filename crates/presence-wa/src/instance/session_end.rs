@@ -267,13 +267,57 @@ mod tests {
             (End::Banned(None), wait(HOUR, WaitReason::Banned)),
             (
                 End::Banned(Some(Duration::MAX)),
-                wait(LONGEST_BAN, WaitReason::Banned),
+                wait(365 * 24 * HOUR, WaitReason::Banned),
             ),
             (End::Outdated, Next::RefreshVersion),
             (End::Rejected(None), wait(zero, WaitReason::Rejected(None))),
         ];
         for (end, expected) in rows {
             assert_eq!(after(&mut History::default(), now, &end), expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn waits_grow_with_failures_and_lie_between_their_bounds() {
+        let settings = RetrySettings::default();
+        let (short, long) = (settings.backoff, settings.rejection_backoff);
+        let throttled = Backoff {
+            base: settings.throttled,
+            cap: long.cap,
+        };
+        let proxy = End::ProxyFailed {
+            fault: ProxyFault::Credentials,
+            cause: "407".into(),
+        };
+        for seed in 0..20 {
+            let rng = &mut StdRng::seed_from_u64(seed);
+            for (end, backoff, least) in [
+                (End::Lost("reset".into()), short, None),
+                (proxy.clone(), short, None),
+                (End::Rejected(Some(503)), long, Some(2)),
+                (End::Rejected(Some(429)), throttled, Some(2)),
+            ] {
+                let (now, mut history) = (Instant::now(), History::default());
+                for failures in 0..12 {
+                    let longest = backoff.ceiling(failures);
+                    let least = least.map_or(Duration::ZERO, |part| longest / part);
+                    let Next::Wait { until, .. } = history.after(now, &end, &settings, rng) else {
+                        panic!("{end:?} is waited out")
+                    };
+                    assert!(
+                        now + least <= until && until <= now + longest,
+                        "{end:?}, {failures}: {:?}",
+                        until - now
+                    );
+                }
+            }
+            let (now, mut history) = (Instant::now(), History::default());
+            for failures in 0..12 {
+                let Next::Wait { until, .. } = history.after_refresh(now, Err(()), &settings, rng) else {
+                    panic!("a look-up that failed is done again")
+                };
+                assert!(now + long.base <= until && until <= now + long.ceiling(failures));
+            }
         }
     }
 

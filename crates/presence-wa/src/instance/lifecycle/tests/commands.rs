@@ -72,10 +72,7 @@ fn connect_while_it_logs_in_gets_a_pairing_if_the_device_turns_out_to_be_unlinke
     );
     let mut driver = Driver::new(unpaired());
     by_qr(&mut driver).unwrap();
-    driver
-        .go_on()
-        .end(End::LoggedOut { at_login: true })
-        .go_on();
+    driver.go_on().end(End::LoggedOut { at_login: true }).go_on();
     assert_eq!(
         driver.lifecycle.status(),
         (InstanceState::LoggedOut, Some(Reason::Unlinked))
@@ -91,6 +88,20 @@ fn a_pairing_is_wanted_for_three_minutes() {
     driver.now += wanted_for;
     driver.end(End::LoggedOut { at_login: true }).go_on();
     assert_eq!(driver.lifecycle.status().0, InstanceState::LoggedOut);
+}
+
+#[test]
+fn a_turn_for_a_pairing_that_nobody_wants_any_more_is_given_back() {
+    let mut driver = Driver::new(unpaired());
+    by_qr(&mut driver).unwrap();
+    driver.done(JobDone::Done);
+    assert_eq!(driver.job(), Some(Job::TakeTurn(Priority::Asked)));
+    driver.wait(FleetSettings::default().pairing_wanted_for);
+    assert_eq!(driver.job(), None);
+    assert_eq!(
+        driver.lifecycle.status(),
+        (InstanceState::Disconnected, Some(Reason::PairingExpired))
+    );
 }
 
 #[test]
