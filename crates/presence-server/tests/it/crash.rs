@@ -12,7 +12,10 @@ use tokio::time::timeout;
 use crate::program::{Data, Server};
 use crate::{TEST_TIMEOUT, phone};
 
+/// How often the server is killed at least. On a slow machine more rounds are needed until enough was
+/// acknowledged to lose.
 const ROUNDS: u64 = 8;
+const MOST_ROUNDS: u64 = 80;
 
 /// What the service or the phone said had happened.
 #[derive(Default)]
@@ -23,13 +26,22 @@ struct Acknowledged {
     linked: BTreeMap<String, String>,
 }
 
+impl Acknowledged {
+    fn are_enough(&self) -> bool {
+        self.tokens.len() > 5 && !self.linked.is_empty()
+    }
+}
+
 #[tokio::test]
 async fn a_killed_server_loses_no_instance_token_or_pairing() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let data = Data::new();
     let mut rng = StdRng::seed_from_u64(9);
     let mut acknowledged = Acknowledged::default();
-    for round in 0..ROUNDS {
+    for round in 0..MOST_ROUNDS {
+        if round >= ROUNDS && acknowledged.are_enough() {
+            break;
+        }
         let server = data.serve(&sandbox).await;
         check(&server, &sandbox, &acknowledged).await;
         // Somewhere in the middle of it: an instance takes a few milliseconds, a pairing some tens.
@@ -45,11 +57,7 @@ async fn a_killed_server_loses_no_instance_token_or_pairing() {
     let server = data.serve(&sandbox).await;
     check(&server, &sandbox, &acknowledged).await;
     assert!(
-        acknowledged.tokens.len() > 5,
-        "the test killed too early to test anything"
-    );
-    assert!(
-        !acknowledged.linked.is_empty(),
+        acknowledged.are_enough(),
         "the test killed too early to test anything"
     );
 }
