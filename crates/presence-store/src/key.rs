@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_sealed_token_opens_for_its_instance_and_key_only() {
         let [key, other_key] = [(); 2].map(|()| TokenKey::generate().unwrap());
-        let token = Token::generate().unwrap();
+        let token = Token::for_instance().unwrap();
         let sealed = key.seal_token(instance(7), &token).unwrap();
         assert_eq!(key.open_token(instance(7), &sealed).unwrap(), token);
         assert!(key.open_token(instance(8), &sealed).is_err());
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn the_same_token_is_never_sealed_alike() {
         let key = TokenKey::generate().unwrap();
-        let token = Token::generate().unwrap();
+        let token = Token::for_instance().unwrap();
         let [one, other] = [(); 2].map(|()| key.seal_token(instance(1), &token).unwrap());
         assert_ne!(one.0, other.0);
     }

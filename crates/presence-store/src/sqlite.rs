@@ -282,7 +282,7 @@ mod tests {
             name: format!("account-{number}-{}", "x".repeat(80)).parse().unwrap(),
             quota: None,
             created_at: DateTime::UNIX_EPOCH,
-            token: Token::generate().unwrap().hash(),
+            token: Token::for_instance().unwrap().hash(),
         }))
     }
 

@@ -296,7 +296,7 @@ impl Registry for Store {
         quota: Option<u32>,
         now: DateTime<Utc>,
     ) -> Result<(Arc<Account>, Token), CreateAccountError> {
-        let token = Token::generate()?;
+        let token = Token::for_account()?;
         let account = self
             .change(|directory| {
                 let account = directory.new_account(&name, quota, token.hash(), now)?;
@@ -307,7 +307,7 @@ impl Registry for Store {
     }
 
     async fn rotate_account(&self, id: AccountId) -> Result<Option<Token>, StoreError> {
-        let token = Token::generate()?;
+        let token = Token::for_account()?;
         let found = self
             .change(|directory| {
                 let Some(account) = directory.account(id) else {
@@ -345,7 +345,7 @@ impl Registry for Store {
             proxy,
             now,
         } = new;
-        let token = token.map_or_else(Token::generate, Ok)?;
+        let token = token.map_or_else(Token::for_instance, Ok)?;
         let instance = self
             .change(|directory| {
                 let seal = |id| {

@@ -22,9 +22,21 @@ impl Token {
     /// The most characters a token may have. It bounds what an unknown client can have hashed.
     pub const MAX_LENGTH: usize = 128;
 
-    /// A new token: 256 bits from the operating system, as 43 characters that need no escaping in a URL.
-    pub(crate) fn generate() -> Result<Self, StoreError> {
-        Ok(Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random::<32>()?))))
+    /// A new token of an account. Its prefix tells people, and scanners for leaked secrets, what it is; a token
+    /// without one, from before, is as good.
+    pub(crate) fn for_account() -> Result<Self, StoreError> {
+        Self::generate("pa_")
+    }
+
+    /// A new token of an instance.
+    pub(crate) fn for_instance() -> Result<Self, StoreError> {
+        Self::generate("pi_")
+    }
+
+    /// 256 bits from the operating system, as 43 characters after the prefix that need no escaping in a URL.
+    fn generate(prefix: &str) -> Result<Self, StoreError> {
+        let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(random::<32>()?));
+        Ok(Self(Zeroizing::new([prefix, &secret].concat())))
     }
 
     /// The secret itself, to show it to its owner.
@@ -134,10 +146,15 @@ mod tests {
 
     #[test]
     fn generated_tokens_are_tokens_and_differ() {
-        let [one, other] = [(); 2].map(|()| Token::generate().unwrap());
-        assert_ne!(one, other);
-        assert_eq!(one.expose().len(), 43);
-        assert_eq!(one.expose().parse::<Token>().unwrap(), one);
+        for (prefix, make) in [
+            ("pa_", Token::for_account as fn() -> _),
+            ("pi_", Token::for_instance),
+        ] {
+            let [one, other] = [(); 2].map(|()| make().unwrap());
+            assert_ne!(one, other);
+            assert_eq!(one.expose().strip_prefix(prefix).map(str::len), Some(43));
+            assert_eq!(one.expose().parse::<Token>().unwrap(), one);
+        }
     }
 
     #[test]
