@@ -2,6 +2,8 @@
 
 mod account;
 mod api;
+mod confirm;
+mod data_dir;
 mod devices;
 mod healthcheck;
 mod instance;
@@ -9,7 +11,9 @@ mod key;
 mod mcp;
 mod output;
 mod pair;
+mod send;
 mod serve;
+mod settings;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -19,20 +23,16 @@ use clap::{Parser, Subcommand};
 use self::output::{Exit, finish};
 
 /// Shows typing… and recording… on WhatsApp, over HTTP.
-///
-/// Without a command, `serve` is meant.
 #[derive(Debug, Parser)]
 #[command(
     name = "presence-server",
     version,
-    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
     max_term_width = 100
 )]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
-    #[command(flatten)]
-    serve: serve::ServeArgs,
+    command: Command,
 }
 
 #[derive(Debug, Subcommand)]
@@ -46,6 +46,12 @@ enum Command {
     Account(account::AccountArgs),
     /// Manage instances, through a running server.
     Instance(instance::InstanceArgs),
+    /// Show typing… or recording… in a chat, or end it, through a running server.
+    Send(send::SendArgs),
+    /// List what an instance shows now, through a running server.
+    Shown(send::ShownArgs),
+    /// Read or change the settings of an instance, through a running server.
+    Settings(settings::SettingsArgs),
     /// Manage the key that instance tokens are sealed with, in the data directory.
     Key(key::KeyArgs),
     /// Manage the device keys of WhatsApp sessions, in the data directory.
@@ -77,10 +83,13 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    match cli.command {
         Command::Serve(args) => serve::run(&args),
         Command::Account(args) => finish(account::run(args)),
         Command::Instance(args) => finish(instance::run(args)),
+        Command::Send(args) => finish(send::run(args)),
+        Command::Shown(args) => finish(send::run_shown(args)),
+        Command::Settings(args) => finish(settings::run(args)),
         Command::Key(args) => finish(key::run(args)),
         Command::Devices(args) => finish(devices::run(args)),
         Command::Mcp(args) => finish(mcp::run(args)),
@@ -102,17 +111,27 @@ mod tests {
     }
 
     #[test]
-    fn without_a_command_serve_is_meant() {
-        let cli = Cli::try_parse_from(["presence-server", "--listen", "127.0.0.1:0"]).unwrap();
-        assert!(cli.command.is_none());
-        assert_eq!(
-            cli.serve.lookup("PRESENCE_LISTEN").as_deref(),
-            Some("127.0.0.1:0")
-        );
+    fn only_serve_serves() {
         let cli = Cli::try_parse_from(["presence-server", "serve", "--listen", "127.0.0.1:0"]).unwrap();
+        assert!(matches!(cli.command, Command::Serve(args) if args.lookup("PRESENCE_LISTEN").is_some()));
+        let alone = Cli::try_parse_from(["presence-server"]).unwrap_err();
         assert!(
-            matches!(cli.command, Some(Command::Serve(args)) if args.lookup("PRESENCE_LISTEN").is_some())
+            alone.to_string().contains("Usage: presence-server <COMMAND>"),
+            "{alone}"
         );
+    }
+
+    #[test]
+    fn a_token_may_begin_with_a_hyphen_and_flags_stand_where_people_put_them() {
+        for args in [
+            ["instance", "list", "--token", "-2abc", "--url", "localhost:1"],
+            ["instance", "--token", "-2abc", "--url", "localhost:1", "list"],
+            ["account", "--data-dir", "x", "rotate", "acme", "--json"],
+            ["key", "--data-dir", "x", "rotate", "--data-dir", "y"],
+        ] {
+            let args = std::iter::once("presence-server").chain(args);
+            Cli::try_parse_from(args).unwrap();
+        }
     }
 
     #[test]

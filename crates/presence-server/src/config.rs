@@ -1,9 +1,11 @@
 //! What the service is told at its start, checked: every mistake is found, not only the first.
 
+mod listen;
 pub(crate) mod settings;
+pub(crate) mod unknown;
 
 use std::fmt::{self, Display};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -18,7 +20,9 @@ use presence_core::Pace;
 use presence_store::TokenKey;
 use presence_wa::{Edge, FleetSettings};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
+pub use self::listen::{InvalidListen, Listen};
 use self::settings::Setting;
 
 /// The configuration of `presence-server serve`.
@@ -26,9 +30,9 @@ use self::settings::Setting;
 #[non_exhaustive]
 pub struct Config {
     /// Where to listen.
-    pub listen: SocketAddr,
+    pub listen: Listen,
     /// Where to listen for probes besides; `None`: nowhere.
-    pub probe_listen: Option<SocketAddr>,
+    pub probe_listen: Option<Listen>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
     /// What instance tokens are sealed with; `None`: the key file in the data directory.
@@ -95,10 +99,11 @@ impl Config {
             lookup,
             mistakes: Vec::new(),
         };
-        let listen = from.read(&settings::LISTEN, parse::<SocketAddr>);
+        let listen = from.read(&settings::LISTEN, parse::<Listen>);
+        let console_unset = listen.is_loopback();
         let config = Self {
             listen,
-            probe_listen: from.read_optional(&settings::PROBE_LISTEN, parse::<SocketAddr>),
+            probe_listen: from.read_optional(&settings::PROBE_LISTEN, parse::<Listen>),
             data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
             token_key: from.read_optional(&settings::TOKEN_KEY, |key| {
                 TokenKey::from_base64(key).map_err(|error| error.to_string())
@@ -136,7 +141,7 @@ impl Config {
                     .unwrap_or_default(),
                 console: from
                     .read_optional(&settings::CONSOLE, on_or_off)
-                    .unwrap_or(listen.ip().is_loopback()),
+                    .unwrap_or(console_unset),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),
@@ -152,11 +157,7 @@ impl Config {
                 ..HttpSettings::default()
             },
             stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
-            log: from.read(&settings::LOG, |filter| {
-                EnvFilter::try_new(filter)
-                    .map(|_| filter.to_owned())
-                    .map_err(|error| error.to_string())
-            }),
+            log: from.read(&settings::LOG, log_filter),
             log_format: from.read(&settings::LOG_FORMAT, |format| match format {
                 "text" => Ok(LogFormat::Text),
                 "json" => Ok(LogFormat::Json),
@@ -259,6 +260,23 @@ fn on_or_off(text: &str) -> Result<bool, String> {
         "off" | "false" | "0" => Ok(false),
         _ => Err("it is on or off".to_owned()),
     }
+}
+
+/// In the library's syntax, except that a word alone is a level: it takes any other one for a target, and logs
+/// nothing else.
+fn log_filter(text: &str) -> Result<String, String> {
+    let words = text.split(',').map(str::trim);
+    for word in words.filter(|word| !word.is_empty() && !word.contains(['=', '['])) {
+        word.parse::<LevelFilter>().map_err(|_| {
+            format!(
+                "{word:?} is no level: it is error, warn, info, debug, trace or off, or a target with one, such \
+                 as hyper=debug"
+            )
+        })?;
+    }
+    EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
 }
 
 fn sandbox_url(text: &str) -> Result<Uri, String> {

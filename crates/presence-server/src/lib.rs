@@ -7,9 +7,10 @@
 
 pub mod cli;
 mod config;
+mod data_dir;
 mod file_handles;
 mod logging;
 mod start;
 
-pub use config::{Config, ConfigError, LogFormat};
+pub use config::{Config, ConfigError, InvalidListen, Listen, LogFormat};
 pub use start::Service;

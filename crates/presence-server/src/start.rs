@@ -8,12 +8,13 @@ use anyhow::Context;
 use async_trait::async_trait;
 use presence_api::{Finding, HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
 use presence_core::InstanceId;
-use presence_store::{DataDir, DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
+use presence_store::{DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
 use presence_wa::{Edge, Keys, LinkedDevice, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::config::Config;
+use crate::config::{Config, Listen};
+use crate::data_dir;
 use crate::file_handles::FileHandles;
 
 /// The service, listening. Nothing of its data directory is touched before it [runs](Self::run).
@@ -36,8 +37,8 @@ impl Service {
         let server = Server::new(config.http.clone());
         server.watch(Arc::new(handles));
         Ok(Self {
-            listener: listen(config.listen).await?,
-            probes: match config.probe_listen {
+            listener: listen(&config.listen).await?,
+            probes: match &config.probe_listen {
                 Some(address) => Some(listen(address).await?),
                 None => None,
             },
@@ -126,8 +127,8 @@ impl Service {
     }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
+async fn listen(address: &Listen) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address.to_string())
         .await
         .with_context(|| format!("cannot listen on {address}"))
 }
@@ -142,8 +143,7 @@ struct Opened {
 
 /// Locks the data directory, and gives the server what is in it.
 async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
-    let dir = DataDir::open(&config.data_dir)
-        .with_context(|| format!("cannot open the data directory {}", config.data_dir.display()))?;
+    let dir = data_dir::open(&config.data_dir)?;
     let lock = dir.lock()?;
     let key = config.token_key.clone().map_or(KeySource::File, KeySource::Given);
     let store = Store::open(&dir, key).await.context("cannot open the registry")?;

@@ -46,6 +46,10 @@ fn report(looked: Result<(), StoreError>) {
 /// second.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// How long after another process wrote a store that [follows](crate::Store::follow) has read it, unless its
+/// disk is slow.
+pub const FOLLOWED_WITHIN: Duration = LOOK_EVERY.saturating_mul(2);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,6 +54,7 @@ pub use data_dir::{DataDir, DataLock, LockError};
 pub use device_keys::{DeviceKeys, DeviceKeysError, LinkedRow};
 pub use edge::{Edge, EdgeMismatch, PinEdgeError};
 pub use error::{CreateAccountError, CreateInstanceError, InvalidKey, StoreError};
+pub use follow::FOLLOWED_WITHIN;
 pub use instance::{Instance, InstanceName, NewInstance};
 pub use key::{KeySource, TokenKey};
 pub use key_check::{CheckKeysError, UnknownKeys};

@@ -1,24 +1,26 @@
 //! `presence-server account …`: accounts, in the data directory itself.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use presence_api::utc_now;
-use presence_store::{Account, DataDir, KeySource, Registry, Store};
+use presence_store::{
+    Account, AccountName, DataDir, FOLLOWED_WITHIN, InvalidName, KeySource, Registry, Store,
+};
 use serde_json::json;
+use tokio::time::sleep;
 
-use super::output::{block_on, say};
-use crate::config::settings;
+use super::confirm::ConfirmArgs;
+use super::data_dir::DataDirArgs;
+use super::output::{Table, block_on, say};
 
 #[derive(Debug, Args)]
 pub(super) struct AccountArgs {
     #[command(subcommand)]
     command: AccountCommand,
-    /// The data directory of the server.
-    #[arg(long, global = true, env = settings::DATA_DIR.variable, value_name = "DIR", default_value = "data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    data_dir: DataDirArgs,
     /// Answer with JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -46,6 +48,8 @@ enum AccountCommand {
     Delete {
         /// Which account.
         name: String,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
 }
 
@@ -55,17 +59,17 @@ pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
 
 async fn execute(args: AccountArgs) -> anyhow::Result<()> {
     let json = args.json;
-    // Only a new account makes a directory: a mistyped one would otherwise look like an empty one.
-    if !matches!(args.command, AccountCommand::New { .. }) && !args.data_dir.is_dir() {
-        bail!("there is no data directory {}", args.data_dir.display());
-    }
-    let dir = DataDir::open(&args.data_dir)
-        .with_context(|| format!("cannot open the data directory {}", args.data_dir.display()))?;
+    let dir = match args.command {
+        // Only a new account makes a directory.
+        AccountCommand::New { .. } => args.data_dir.open()?,
+        _ => args.data_dir.open_existing()?,
+    };
     let store = Store::open(&dir, KeySource::Absent).await?;
     match args.command {
         AccountCommand::New { name, quota } => {
-            let name = name.parse().context("this cannot be an account's name")?;
+            let name: AccountName = name.parse().map_err(|invalid| no_name(&name, invalid))?;
             let (account, token) = store.create_account(name, quota, utc_now()).await?;
+            a_server_has_looked(&dir).await;
             if json {
                 say(json!({"account": describe(&store, &account), "token": token.expose()}))?;
             } else {
@@ -78,16 +82,7 @@ async fn execute(args: AccountArgs) -> anyhow::Result<()> {
                 let accounts: Vec<_> = accounts.iter().map(|account| describe(&store, account)).collect();
                 say(json!({ "accounts": accounts }))?;
             } else {
-                for account in accounts {
-                    let instances = store.instances(account.id).len();
-                    let quota = account
-                        .quota
-                        .map_or("no limit".to_owned(), |quota| format!("at most {quota}"));
-                    say(format_args!(
-                        "{:<30} {instances} instances, {quota}",
-                        account.name.as_str()
-                    ))?;
-                }
+                print_list(&store, &accounts)?;
             }
         }
         AccountCommand::Rotate { name } => {
@@ -96,15 +91,19 @@ async fn execute(args: AccountArgs) -> anyhow::Result<()> {
                 .rotate_account(account.id)
                 .await?
                 .with_context(|| no_account(&name))?;
+            a_server_has_looked(&dir).await;
             if json {
                 say(json!({"account": describe(&store, &account), "token": token.expose()}))?;
             } else {
                 say(token.expose())?;
             }
         }
-        AccountCommand::Delete { name } => {
+        AccountCommand::Delete { name, confirm } => {
             let account = named(&store, &name)?;
             let instances = store.instances(account.id).len();
+            confirm.confirm(&format!(
+                "Delete {name:?} with {instances} instances, and unlink their phones?"
+            ))?;
             if !store.delete_account(account.id).await? {
                 bail!(no_account(&name));
             }
@@ -116,6 +115,56 @@ async fn execute(args: AccountArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn print_list(store: &Store, accounts: &[Arc<Account>]) -> anyhow::Result<()> {
+    let mut table = Table::new(["NAME", "INSTANCES", "QUOTA", "CREATED"]);
+    for account in accounts {
+        let quota = account
+            .quota
+            .map_or("no limit".to_owned(), |quota| format!("at most {quota}"));
+        table.push([
+            account.name.to_string(),
+            store.instances(account.id).len().to_string(),
+            quota,
+            account.created_at.format("%Y-%m-%d").to_string(),
+        ]);
+    }
+    table.print("there is no account yet: make one with \"presence-server account new NAME\"")
+}
+
+/// A token that is printed works: a server that runs on the directory knows it by then.
+async fn a_server_has_looked(dir: &DataDir) {
+    // Held by nobody, it is free again at once.
+    if dir.lock().is_err() {
+        sleep(FOLLOWED_WITHIN).await;
+    }
+}
+
+fn no_name(name: &str, invalid: InvalidName) -> anyhow::Error {
+    let rule = "letters, digits, '.', '_' or '-', beginning with a letter or digit";
+    match invalid {
+        InvalidName::Character { found, at } => {
+            let place = ordinal(name[..at].chars().count() + 1);
+            let found = match found {
+                ' ' => "a space".to_owned(),
+                found => format!("{found:?}"),
+            };
+            anyhow!("{name:?}: {rule}; the {place} character is {found}")
+        }
+        invalid => anyhow!("{name:?}: {invalid}"),
+    }
+}
+
+fn ordinal(number: usize) -> String {
+    let ending = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
 }
 
 fn named(store: &Store, name: &str) -> anyhow::Result<Arc<Account>> {
@@ -133,4 +182,33 @@ fn describe(store: &Store, account: &Account) -> serde_json::Value {
         "instances": store.instances(account.id).len(),
         "createdAt": account.created_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_none_is_told_where_it_is_wrong() {
+        for (name, said) in [
+            ("bad name", "the 4th character is a space"),
+            ("_x", "the 1st character is '_'"),
+            ("\u{e9}", "the 1st character is '\u{e9}'"),
+            ("a\n", "the 2nd character is '\\n'"),
+            ("aaaaaaaaaaa/", "the 12th character is '/'"),
+        ] {
+            let invalid = name.parse::<AccountName>().unwrap_err();
+            let text = no_name(name, invalid).to_string();
+            assert!(text.starts_with(&format!("{name:?}: letters, digits")), "{text}");
+            assert!(text.ends_with(said), "{text}");
+        }
+        let text = no_name("", InvalidName::Empty).to_string();
+        assert_eq!(text, "\"\": a name is not empty");
+    }
+
+    #[test]
+    fn places_are_counted_as_people_do() {
+        let said = [1, 2, 3, 4, 11, 12, 13, 21, 22, 101, 111].map(ordinal).join(" ");
+        assert_eq!(said, "1st 2nd 3rd 4th 11th 12th 13th 21st 22nd 101st 111th");
+    }
 }

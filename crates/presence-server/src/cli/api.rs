@@ -1,21 +1,25 @@
 //! The API, called by the command line.
 
+use std::error::Error;
+use std::io;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::{self, Client};
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
+use thiserror::Error;
 use tokio::time::timeout;
 use url::Url;
 
 use super::output::say;
+use crate::config::{Listen, settings};
 
 /// The longest a call may take. `connect` holds a request for up to 60 s.
 const CALL_TIMEOUT: Duration = Duration::from_secs(75);
@@ -24,15 +28,9 @@ const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// Where the server is.
-    #[arg(
-        long,
-        global = true,
-        env = "PRESENCE_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:8080"
-    )]
-    url: Url,
+    /// Where the server is. Unset: where `serve` listens with the same PRESENCE_LISTEN, or http://127.0.0.1:8080.
+    #[arg(long, global = true, env = "PRESENCE_URL", value_name = "URL", value_parser = server_url)]
+    url: Option<Url>,
 }
 
 #[derive(Debug, Args)]
@@ -43,7 +41,8 @@ pub(super) struct TokenArgs {
         global = true,
         env = "PRESENCE_TOKEN",
         value_name = "TOKEN",
-        hide_env_values = true
+        hide_env_values = true,
+        allow_hyphen_values = true
     )]
     token: Option<String>,
 }
@@ -79,26 +78,21 @@ pub(super) struct Reply {
 }
 
 impl Api {
-    pub(super) fn new(server: ServerArgs, token: TokenArgs) -> anyhow::Result<Self> {
-        let base = server.url;
-        ensure!(
-            matches!(base.scheme(), "http" | "https") && base.has_host(),
-            "{base} is no http:// or https:// URL"
-        );
+    pub(super) fn new(server: ServerArgs, token: TokenArgs) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
             .enable_http1()
             .build();
-        Ok(Self {
-            base,
+        Self {
+            base: server.url(),
             token: token.token,
             client: Client::builder(TokioExecutor::new()).build(connector),
-        })
+        }
     }
 
     /// A server that is called without a token.
-    pub(super) fn open(server: ServerArgs) -> anyhow::Result<Self> {
+    pub(super) fn open(server: ServerArgs) -> Self {
         Self::new(server, TokenArgs { token: None })
     }
 
@@ -132,11 +126,8 @@ impl Api {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> anyhow::Result<Answer> {
-        let response = self
-            .client
-            .request(request)
-            .await
-            .with_context(|| format!("cannot reach {}", self.base))?;
+        let response = self.client.request(request).await;
+        let response = response.map_err(|error| unreachable_because(&self.base, error))?;
         let status = response.status();
         let retry_after = response
             .headers()
@@ -169,7 +160,7 @@ impl Answer {
     /// The body of a success. Where `json` is asked for, an error's body is printed too.
     ///
     /// # Errors
-    /// The server's message otherwise.
+    /// [`Refused`] otherwise.
     pub(super) fn success(self, json: bool) -> anyhow::Result<Reply> {
         if self.status.is_success() {
             return Ok(self.body);
@@ -177,9 +168,151 @@ impl Answer {
         if json {
             say(&self.body.text)?;
         }
-        let message = self.body.value["error"]["message"]
-            .as_str()
-            .unwrap_or("no reason given");
-        bail!("{message} ({})", self.status.as_u16());
+        let message = self.body.value["error"]["message"].as_str();
+        Err(Refused {
+            status: self.status,
+            message: message.unwrap_or("the server gave no reason").to_owned(),
+            detail: self.detail,
+            retry_after: self.retry_after,
+        }
+        .into())
+    }
+}
+
+/// The server's answer was an error, in its words.
+#[derive(Debug, Error)]
+#[error("{}", self.words())]
+pub(super) struct Refused {
+    pub(super) status: StatusCode,
+    pub(super) message: String,
+    pub(super) detail: Option<String>,
+    retry_after: Option<Duration>,
+}
+
+impl Refused {
+    fn words(&self) -> String {
+        let Self { status, message, .. } = self;
+        if let Some(wait) = self.retry_after {
+            // The contract's text says "later".
+            let said = message.trim_end_matches(" Try again later.");
+            return format!("{said} Try again in {} s ({})", wait.as_secs(), status.as_u16());
+        }
+        match &self.detail {
+            Some(detail) => format!("{message}: {detail} ({})", status.as_u16()),
+            None => format!("{message} ({})", status.as_u16()),
+        }
+    }
+}
+
+/// Why there was no answer, in words that say what to do about it.
+fn unreachable_because(base: &Url, error: legacy::Error) -> anyhow::Error {
+    if is_caused_by::<io::Error>(&error, |error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        return anyhow!(
+            "no server at {base}: start it with \"presence-server serve\", or name it with --url"
+        );
+    }
+    // What a client of TLS makes of an HTTP answer. The library's own type of it is not public.
+    let no_tls = |error: &io::Error| error.to_string().contains("InvalidContentType");
+    if is_caused_by::<io::Error>(&error, no_tls) {
+        return anyhow!("the server at {base} speaks http there, not https");
+    }
+    anyhow!(error).context(format!("cannot reach {base}"))
+}
+
+fn is_caused_by<E: Error + 'static>(error: &(dyn Error + 'static), is: impl Fn(&E) -> bool) -> bool {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    causes.filter_map(|cause| cause.downcast_ref::<E>()).any(is)
+}
+
+impl ServerArgs {
+    fn url(self) -> Url {
+        let listens = || std::env::var(settings::LISTEN.variable).ok();
+        self.url.unwrap_or_else(|| served_at(listens().as_deref()))
+    }
+}
+
+/// Where a server that listens like this is reached from its own machine. What cannot be understood, `serve`
+/// refuses.
+fn served_at(listen: Option<&str>) -> Url {
+    let default = settings::LISTEN.default.expect("it has one");
+    let listen = listen.and_then(|listen| listen.trim().parse::<Listen>().ok());
+    let listen = listen.unwrap_or_else(|| default.parse().expect("the default is right"));
+    server_url(&listen.from_here().to_string()).expect("an address makes a URL")
+}
+
+/// `http://…` and `https://…`, and what people write for short: `localhost:8080`.
+fn server_url(text: &str) -> Result<Url, String> {
+    let wrong = || format!("{text:?} is no address such as http://127.0.0.1:8080");
+    let url = if text.contains("://") {
+        Url::parse(text)
+    } else {
+        Url::parse(&format!("http://{text}"))
+    };
+    let url = url.map_err(|_| wrong())?;
+    let serves = matches!(url.scheme(), "http" | "https") && url.has_host();
+    if serves { Ok(url) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_named_in_full_or_for_short() {
+        let url = |text: &str| server_url(text).map(String::from);
+        for (text, expected) in [
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+            ("127.0.0.1:8080", "http://127.0.0.1:8080/"),
+            ("localhost:8080", "http://localhost:8080/"),
+            ("presence.example.com", "http://presence.example.com/"),
+            (
+                "https://presence.example.com/at",
+                "https://presence.example.com/at",
+            ),
+        ] {
+            assert_eq!(url(text).as_deref(), Ok(expected));
+        }
+        for wrong in ["", "ftp://localhost", "http://", "a b", "localhost:port"] {
+            assert!(url(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn without_an_address_it_is_where_the_server_listens() {
+        for (listen, expected) in [
+            (None, "http://127.0.0.1:8080/"),
+            (Some(""), "http://127.0.0.1:8080/"),
+            (Some("0.0.0.0:9000"), "http://127.0.0.1:9000/"),
+            (Some("9000"), "http://127.0.0.1:9000/"),
+            (Some("localhost:9000"), "http://localhost:9000/"),
+            (Some("nowhere"), "http://127.0.0.1:8080/"),
+        ] {
+            assert_eq!(served_at(listen).as_str(), expected, "{listen:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_come_again_and_what_was_wrong() {
+        let refused = |message: &str, retry_after, detail: Option<&str>| {
+            Refused {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                message: message.to_owned(),
+                detail: detail.map(str::to_owned),
+                retry_after,
+            }
+            .to_string()
+        };
+        assert_eq!(
+            refused(
+                "Rate limit exceeded. Try again later.",
+                Some(Duration::from_secs(29)),
+                None
+            ),
+            "Rate limit exceeded. Try again in 29 s (429)"
+        );
+        assert_eq!(
+            refused("Invalid body", None, Some("it is empty")),
+            "Invalid body: it is empty (429)"
+        );
     }
 }

@@ -1,18 +1,17 @@
 //! `presence-server devices …`: the device keys of WhatsApp sessions.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use presence_store::{DataDir, KeySource, Registry, Store};
 
+use super::data_dir::DataDirArgs;
 use super::output::{block_on, say};
-use crate::config::settings;
 
 #[derive(Debug, Args)]
 pub(super) struct DevicesArgs {
     #[command(subcommand)]
     command: DevicesCommand,
+    #[command(flatten)]
+    data_dir: DataDirArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -23,24 +22,15 @@ enum DevicesCommand {
     /// restored from an older back-up. Restore the one that belongs to them if you can. After this command
     /// their phones have to be linked again, and go on listing the old device until its owner removes it there.
     /// It works only while no server runs on the data directory.
-    WipeUnknown {
-        /// The data directory of the server.
-        #[arg(long, env = settings::DATA_DIR.variable, value_name = "DIR", default_value = "data")]
-        data_dir: PathBuf,
-    },
+    WipeUnknown,
 }
 
 pub(super) fn run(args: DevicesArgs) -> anyhow::Result<()> {
-    let DevicesCommand::WipeUnknown { data_dir } = args.command;
-    block_on(wipe_unknown(data_dir))
+    let DevicesCommand::WipeUnknown = args.command;
+    block_on(wipe_unknown(args.data_dir.open_existing()?))
 }
 
-async fn wipe_unknown(data_dir: PathBuf) -> anyhow::Result<()> {
-    if !data_dir.is_dir() {
-        bail!("there is no data directory {}", data_dir.display());
-    }
-    let dir = DataDir::open(&data_dir)
-        .with_context(|| format!("cannot open the data directory {}", data_dir.display()))?;
+async fn wipe_unknown(dir: DataDir) -> anyhow::Result<()> {
     let _lock = dir.lock()?;
     let store = Store::open(&dir, KeySource::Absent).await?;
     let keys = dir.device_keys();

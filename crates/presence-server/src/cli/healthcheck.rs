@@ -14,7 +14,7 @@ pub(super) struct HealthcheckArgs {
 
 pub(super) fn run(args: HealthcheckArgs) -> anyhow::Result<()> {
     block_on(async {
-        let health = Api::open(args.server)?
+        let health = Api::open(args.server)
             .call(Method::GET, &["health"], &[], None)
             .await?;
         say(&health.body.text)?;

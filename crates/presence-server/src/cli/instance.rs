@@ -1,12 +1,15 @@
 //! `presence-server instance …`: instances, through the API of a running server.
 
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
-use hyper::Method;
+use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api::{Api, ServerArgs, TokenArgs};
-use super::output::{block_on, say};
+use super::api::{Api, Refused, ServerArgs, TokenArgs};
+use super::confirm::ConfirmArgs;
+use super::output::{Table, block_on, say};
 use super::pair::{self, PairArgs};
+use super::send::print_shown;
 
 #[derive(Debug, Args)]
 pub(super) struct InstanceArgs {
@@ -28,7 +31,7 @@ enum InstanceCommand {
         /// 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit.
         name: String,
         /// A token of your own, 16 to 128 printable ASCII characters. Unset: the server makes one.
-        #[arg(long, value_name = "TOKEN")]
+        #[arg(long, value_name = "TOKEN", allow_hyphen_values = true)]
         instance_token: Option<String>,
         /// Show the account as online all the time. Its phone stays silent.
         #[arg(long)]
@@ -38,6 +41,11 @@ enum InstanceCommand {
     List {
         /// Which; none is all.
         names: Vec<String>,
+    },
+    /// Tell how an instance is, and what its customers see now.
+    Show {
+        /// Which instance.
+        name: String,
     },
     /// Link a phone: draws the QR code until it is scanned, or shows a link code.
     Pair(PairArgs),
@@ -55,6 +63,8 @@ enum InstanceCommand {
     Delete {
         /// Which instance.
         name: String,
+        #[command(flatten)]
+        confirm: ConfirmArgs,
     },
 }
 
@@ -63,70 +73,128 @@ pub(super) fn run(args: InstanceArgs) -> anyhow::Result<()> {
 }
 
 async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
-    let api = Api::new(args.server, args.token)?;
-    let at = |action: &'static str, name: &str| ["api", "instance", action, name].map(str::to_owned);
-    let (method, path, query, body) = match args.command {
-        InstanceCommand::Pair(pair) => return pair::run(&api, &pair, args.json).await,
+    let api = Api::new(args.server, args.token);
+    let json = args.json;
+    let (method, action, name) = match args.command {
+        InstanceCommand::Pair(pair) => return pair::run(&api, &pair, json).await,
         InstanceCommand::New {
             name,
             instance_token,
             keep_online,
         } => {
             let body = json!({"name": name, "token": instance_token, "keepOnlineStatus": keep_online});
-            let created = api
-                .call(Method::POST, &["api", "instance", "new"], &[], Some(body))
-                .await?
-                .success(args.json)?;
-            return if args.json {
-                Ok(say(&created.text)?)
-            } else {
-                print_text(&created.value["instance"]["token"])
-            };
+            return create(&api, body, json).await;
         }
-        InstanceCommand::List { names } => {
-            let names = names.join(",");
-            let query: &[(&str, &str)] = if names.is_empty() {
-                &[]
-            } else {
-                &[("instanceName", &names)]
-            };
-            let list = api
-                .call(Method::GET, &["api", "instance", "list"], query, None)
-                .await?
-                .success(args.json)?;
-            return if args.json {
-                Ok(say(&list.text)?)
-            } else {
-                print_list(&list.value)
-            };
+        InstanceCommand::List { names } => return list(&api, &names, json).await,
+        InstanceCommand::Show { name } => return show(&api, &name, json).await,
+        InstanceCommand::Reconnect { name } => (Method::POST, "reconnect", name),
+        InstanceCommand::Logout { name } => (Method::DELETE, "logout", name),
+        InstanceCommand::Delete { name, confirm } => {
+            confirm.confirm(&format!("Unlink the phone of {name:?} and delete the instance?"))?;
+            (Method::DELETE, "delete", name)
         }
-        InstanceCommand::Reconnect { name } => (Method::POST, at("reconnect", &name), [], None),
-        InstanceCommand::Logout { name } => (Method::DELETE, at("logout", &name), [], None),
-        InstanceCommand::Delete { name } => (Method::DELETE, at("delete", &name), [], None),
     };
-    let path = path.each_ref().map(String::as_str);
-    let answer = api.call(method, &path, &query, body).await?.success(args.json)?;
-    if args.json {
+    let answer = api
+        .call(method, &["api", "instance", action, &name], &[], None)
+        .await?;
+    let answer = answer.success(json).map_err(named(&name))?;
+    if json {
         Ok(say(&answer.text)?)
     } else {
         print_text(&answer.value["message"])
     }
 }
 
+async fn create(api: &Api, body: Value, json: bool) -> anyhow::Result<()> {
+    let created = api
+        .call(Method::POST, &["api", "instance", "new"], &[], Some(body))
+        .await?
+        .success(json)?;
+    if json {
+        Ok(say(&created.text)?)
+    } else {
+        print_text(&created.value["instance"]["token"])
+    }
+}
+
+async fn list(api: &Api, names: &[String], json: bool) -> anyhow::Result<()> {
+    let joined = names.join(",");
+    let query: &[(&str, &str)] = if joined.is_empty() {
+        &[]
+    } else {
+        &[("instanceName", &joined)]
+    };
+    let list = api
+        .call(Method::GET, &["api", "instance", "list"], query, None)
+        .await?
+        .success(json)
+        .map_err(named(&joined))?;
+    if json {
+        return Ok(say(&list.text)?);
+    }
+    let mut table = Table::new(["NAME", "NUMBER", "CREATED", "STATE"]);
+    for instance in list.value["instances"].as_array().into_iter().flatten() {
+        table.push(row_of(instance));
+    }
+    table.print("there is no instance yet: make one with \"presence-server instance new NAME\"")
+}
+
+async fn show(api: &Api, name: &str, json: bool) -> anyhow::Result<()> {
+    let query = [("instanceName", name)];
+    let list = api
+        .call(Method::GET, &["api", "instance", "list"], &query, None)
+        .await?
+        .success(json)
+        .map_err(named(name))?;
+    // A token of one instance gets that one, whatever it asks for.
+    let item = list.value["instances"].as_array().into_iter().flatten();
+    let item = item.clone().find(|instance| instance["name"] == name);
+    let item = item.ok_or_else(|| no_instance(name))?;
+    if json {
+        return Ok(say(item)?);
+    }
+    let [name, number, created, state] = row_of(item);
+    let online = item["settings"]["keepOnlineStatus"] == true;
+    say(format_args!(
+        "name         {name}\nnumber       {number}\ncreated      {created}\nstate        {state}\nkeep online  {}\n",
+        if online { "on" } else { "off" }
+    ))?;
+    let shown = api
+        .call(Method::GET, &["api", "chat", "presence", &name], &[], None)
+        .await?
+        .success(json)?;
+    print_shown(&shown.value)
+}
+
+/// Name, number, when it was created, and its state in words.
+fn row_of(instance: &Value) -> [String; 4] {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let connection = &instance["connection"];
+    let number = text(&connection["numberJid"]);
+    let created = text(&instance["createdAt"]);
+    [
+        text(&instance["name"]),
+        number
+            .strip_suffix("@s.whatsapp.net")
+            .unwrap_or(&number)
+            .to_owned(),
+        created.get(..10).unwrap_or(&created).to_owned(),
+        text(&connection["displayStatus"]),
+    ]
+}
+
 fn print_text(text: &Value) -> anyhow::Result<()> {
     Ok(say(text.as_str().unwrap_or_default())?)
 }
 
-fn print_list(list: &Value) -> anyhow::Result<()> {
-    for instance in list["instances"].as_array().into_iter().flatten() {
-        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-        let name = text(&instance["name"]);
-        let connection = &instance["connection"];
-        say(format_args!(
-            "{name:<30} {:<30} {}",
-            text(&connection["numberJid"]),
-            text(&connection["displayStatus"])
-        ))?;
+/// The server's "Instance not found", with the name that was not found.
+pub(super) fn named(name: &str) -> impl FnOnce(anyhow::Error) -> anyhow::Error {
+    move |error| match error.downcast_ref::<Refused>() {
+        Some(refused) if refused.status == StatusCode::NOT_FOUND => no_instance(name),
+        _ => error,
     }
-    Ok(())
+}
+
+fn no_instance(name: &str) -> anyhow::Error {
+    anyhow!("the account has no instance {name:?}")
 }

@@ -1,11 +1,10 @@
 //! `presence-server key …`: the key that instance tokens are sealed with.
 
-use std::path::PathBuf;
-
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::{Args, Subcommand};
-use presence_store::{DataDir, KeyChange, TokenKey};
+use presence_store::{KeyChange, TokenKey};
 
+use super::data_dir::DataDirArgs;
 use super::output::{block_on, say};
 use crate::config::settings;
 
@@ -13,6 +12,8 @@ use crate::config::settings;
 pub(super) struct KeyArgs {
     #[command(subcommand)]
     command: KeyCommand,
+    #[command(flatten)]
+    data_dir: DataDirArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -26,9 +27,6 @@ enum KeyCommand {
     /// start the server with the new one. Whether a command that was cut off got so far shows when it starts:
     /// it refuses the key that is not in force.
     Rotate {
-        /// The data directory of the server.
-        #[arg(long, env = settings::DATA_DIR.variable, value_name = "DIR", default_value = "data")]
-        data_dir: PathBuf,
         /// The key that the tokens are sealed with now, if it is kept elsewhere than in token.key.
         #[arg(long, env = settings::TOKEN_KEY.variable, value_name = "BASE64", hide_env_values = true,
               requires = "new_token_key")]
@@ -47,7 +45,6 @@ enum KeyCommand {
 
 pub(super) fn run(args: KeyArgs) -> anyhow::Result<()> {
     let KeyCommand::Rotate {
-        data_dir,
         token_key,
         new_token_key,
     } = args.command;
@@ -58,11 +55,7 @@ pub(super) fn run(args: KeyArgs) -> anyhow::Result<()> {
         },
         _ => KeyChange::File,
     };
-    if !data_dir.is_dir() {
-        bail!("there is no data directory {}", data_dir.display());
-    }
-    let dir = DataDir::open(&data_dir)
-        .with_context(|| format!("cannot open the data directory {}", data_dir.display()))?;
+    let dir = args.data_dir.open_existing()?;
     let lock = dir.lock()?;
     let resealed = block_on(async { Ok(dir.rotate_token_key(&lock, change).await?) })?;
     say(format_args!(

@@ -37,7 +37,7 @@ async fn serve(args: McpArgs) -> anyhow::Result<()> {
         args.token.is_given(),
         "a token is needed: give one in PRESENCE_TOKEN"
     );
-    let api = Api::new(args.server, args.token)?;
+    let api = Api::new(args.server, args.token);
     let tools = AgentTools::new(Arc::new(Remote(api)));
     let running = tools
         .serve((tokio::io::stdin(), tokio::io::stdout()))

@@ -32,6 +32,11 @@ pub(super) fn complain(text: &str, exit: Exit) -> ExitCode {
     exit.into()
 }
 
+/// Says on stderr what may be wrong with something that was done.
+pub(super) fn warn(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "presence-server: warning: {text}");
+}
+
 /// Writes a line to stdout: the command's result.
 pub(super) fn say(line: impl std::fmt::Display) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
@@ -45,4 +50,64 @@ pub(super) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> a
         .enable_all()
         .build()?
         .block_on(command)
+}
+
+/// Rows under headers, each column as wide as its widest text.
+pub(super) struct Table<const N: usize> {
+    rows: Vec<[String; N]>,
+}
+
+impl<const N: usize> Table<N> {
+    pub(super) fn new(headers: [&str; N]) -> Self {
+        Self {
+            rows: vec![headers.map(str::to_owned)],
+        }
+    }
+
+    pub(super) fn push(&mut self, row: [String; N]) {
+        self.rows.push(row);
+    }
+
+    /// Prints it, or what to say where it has no row.
+    pub(super) fn print(&self, nothing: &str) -> anyhow::Result<()> {
+        if self.rows.len() == 1 {
+            // Not among the results: a script that counts lines must not take it for one.
+            let _ = writeln!(io::stderr().lock(), "{nothing}");
+            return Ok(());
+        }
+        Ok(say(self.to_string().trim_end())?)
+    }
+}
+
+impl<const N: usize> std::fmt::Display for Table<N> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let widths: [usize; N] = std::array::from_fn(|column| {
+            let widths = self.rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or_default()
+        });
+        for row in &self.rows {
+            let cells = row
+                .iter()
+                .zip(widths)
+                .map(|(cell, width)| format!("{cell:<width$}"));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_text() {
+        let mut table = Table::new(["NAME", "STATE"]);
+        table.push(["a".to_owned(), "connected".to_owned()]);
+        table.push(["lojinha-de-são".to_owned(), String::new()]);
+        assert_eq!(
+            table.to_string(),
+            "NAME            STATE\na               connected\nlojinha-de-são\n"
+        );
+    }
 }

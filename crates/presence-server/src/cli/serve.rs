@@ -9,6 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::{Exit, complain, say};
+use crate::config::unknown::unknown_variables;
 use crate::config::{Config, settings};
 use crate::logging::Log;
 use crate::start::Service;
@@ -56,6 +57,10 @@ pub(super) fn run(args: &ServeArgs) -> ExitCode {
         Err(error) => return complain(&error.to_string(), Exit::Usage),
     };
     let log = Log::start(&config);
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for unknown in unknown_variables(variables) {
+        tracing::warn!("{unknown}");
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}"), Exit::Failure),

@@ -19,15 +19,16 @@ pub(crate) struct Setting {
 pub(crate) const LISTEN: Setting = Setting {
     flag: "listen",
     variable: "PRESENCE_LISTEN",
-    value: "IP:PORT",
+    value: "ADDRESS",
     default: Some("127.0.0.1:8080"),
-    help: "Where to serve HTTP. Port 0 takes a free one; the line on stdout names it",
+    help: "Where to serve HTTP: an address or a name of this machine with a port, or a port of loopback alone. \
+           Port 0 takes a free one; the line on stdout names it",
     secret: false,
 };
 pub(crate) const PROBE_LISTEN: Setting = Setting {
     flag: "probe-listen",
     variable: "PRESENCE_PROBE_LISTEN",
-    value: "IP:PORT",
+    value: "ADDRESS",
     default: None,
     help: "Where to serve /livez, /readyz, /health and /metrics alone, besides. Unset: nowhere",
     secret: false,

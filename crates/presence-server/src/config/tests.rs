@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::unknown::unknown_variables;
 use super::*;
 
 fn read(settings: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -60,9 +61,8 @@ fn blank_is_unset() {
     assert_eq!(
         read(&[("PRESENCE_LISTEN", " "), ("PRESENCE_EDGE_URL", "")])
             .unwrap()
-            .listen
-            .port(),
-        8080
+            .listen,
+        "127.0.0.1:8080".parse().unwrap()
     );
 }
 
@@ -180,4 +180,44 @@ fn every_default_is_right_and_every_flag_has_its_variable() {
         let expected = format!("PRESENCE_{}", setting.flag.replace('-', "_").to_uppercase());
         assert_eq!(setting.variable, expected);
     }
+}
+
+#[test]
+fn a_word_that_is_no_level_does_not_silence_the_log() {
+    for good in [
+        "info",
+        "WARN",
+        "off",
+        "info,hyper=debug",
+        "presence_wa=trace",
+        "info,",
+    ] {
+        assert!(read(&[("PRESENCE_LOG", good)]).is_ok(), "{good}");
+    }
+    for wrong in ["warning", "info,verbose", "hyper", "presence=loud"] {
+        let error = read(&[("PRESENCE_LOG", wrong)]).unwrap_err();
+        assert_eq!(error.mistakes.len(), 1, "{wrong}: {error}");
+    }
+    let error = read(&[("PRESENCE_LOG", "warning")]).unwrap_err().to_string();
+    assert!(error.contains("\"warning\" is no level"), "{error}");
+}
+
+#[test]
+fn a_variable_that_nothing_reads_is_found_with_the_one_that_may_be_meant() {
+    let found = |name: &str| unknown_variables([name.to_owned()]);
+    for known in [
+        "PRESENCE_LISTEN",
+        "PRESENCE_TOKEN",
+        "PRESENCE_URL",
+        "PATH",
+        "presence_x",
+    ] {
+        assert_eq!(found(known), [], "{known}");
+    }
+    let (misspelt, strange) = (found("PRESENCE_LISTN"), found("PRESENCE_SERVICE_PORT_HTTP"));
+    assert_eq!(
+        misspelt[0].to_string(),
+        "nothing reads PRESENCE_LISTN; is PRESENCE_LISTEN meant?"
+    );
+    assert_eq!(strange[0].to_string(), "nothing reads PRESENCE_SERVICE_PORT_HTTP");
 }

@@ -95,7 +95,7 @@ impl Data {
             ("PRESENCE_EDGE_KEY", &key),
             ("PRESENCE_LOG_FORMAT", "json"),
         ];
-        self.ready(Program::start::<&str>(&[], &variables)).await
+        self.ready(Program::start(&["serve"], &variables)).await
     }
 
     /// A server whose instance `shop` is connected as [`SHOP`].
@@ -296,7 +296,7 @@ pub(crate) struct End {
 }
 
 impl Program {
-    fn start<S: AsRef<std::ffi::OsStr>>(args: &[S], variables: &[(&str, &str)]) -> Self {
+    pub(crate) fn start<S: AsRef<std::ffi::OsStr>>(args: &[S], variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_presence-server"))
             .args(args)
             .env_clear()
