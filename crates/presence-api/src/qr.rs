@@ -40,11 +40,21 @@ impl Picture {
     /// # Errors
     /// When the encoder fails.
     pub fn to_data_url(&self) -> Result<String, PictureError> {
-        let png = self.to_png().map_err(|error| PictureError::Png(error.into()))?;
-        Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
+        Ok(format!(
+            "data:image/png;base64,{}",
+            STANDARD.encode(self.to_png()?)
+        ))
     }
 
-    fn to_png(&self) -> Result<Vec<u8>, png::EncodingError> {
+    /// A PNG, one bit a pixel.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn to_png(&self) -> Result<Vec<u8>, PictureError> {
+        self.encode().map_err(|error| PictureError::Png(error.into()))
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, png::EncodingError> {
         let side = self.width * SCALE;
         // A bit is white; a byte is eight pixels of a row, which is one module at this scale.
         const { assert!(SCALE == 8) };
@@ -62,6 +72,12 @@ impl Picture {
         encoder.set_depth(png::BitDepth::One);
         encoder.write_header()?.write_image_data(&rows)?;
         Ok(png)
+    }
+
+    /// How many columns and lines [`to_half_blocks`](Self::to_half_blocks) takes.
+    #[must_use]
+    pub fn size_in_blocks(&self) -> (usize, usize) {
+        (self.width, self.width.div_ceil(2))
     }
 
     /// Two rows of modules a line, dark on light whatever the terminal's colours.

@@ -237,7 +237,7 @@ fn served_at(listen: Option<&str>) -> Url {
     let default = settings::LISTEN.default.expect("it has one");
     let listen = listen.and_then(|listen| listen.trim().parse::<Listen>().ok());
     let listen = listen.unwrap_or_else(|| default.parse().expect("the default is right"));
-    server_url(&listen.from_here().to_string()).expect("an address makes a URL")
+    server_url(&listen.reached_from_here().to_string()).expect("an address makes a URL")
 }
 
 /// `http://…` and `https://…`, and what people write for short: `localhost:8080`.

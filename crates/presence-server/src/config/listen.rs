@@ -36,7 +36,7 @@ impl Listen {
 
     /// Where this machine reaches what listens there: all addresses are none to call.
     #[must_use]
-    pub(crate) fn from_here(mut self) -> Self {
+    pub(crate) fn reached_from_here(mut self) -> Self {
         if let Host::Address(address) = &mut self.host
             && address.is_unspecified()
         {
@@ -139,10 +139,10 @@ mod tests {
 
     #[test]
     fn what_listens_everywhere_is_called_on_loopback() {
-        let from_here = |text: &str| text.parse::<Listen>().unwrap().from_here().to_string();
-        assert_eq!(from_here("0.0.0.0:80"), "127.0.0.1:80");
-        assert_eq!(from_here("[::]:80"), "[::1]:80");
-        assert_eq!(from_here("192.0.2.1:80"), "192.0.2.1:80");
-        assert_eq!(from_here("localhost:80"), "localhost:80");
+        let reached = |text: &str| text.parse::<Listen>().unwrap().reached_from_here().to_string();
+        assert_eq!(reached("0.0.0.0:80"), "127.0.0.1:80");
+        assert_eq!(reached("[::]:80"), "[::1]:80");
+        assert_eq!(reached("192.0.2.1:80"), "192.0.2.1:80");
+        assert_eq!(reached("localhost:80"), "localhost:80");
     }
 }
