@@ -14,6 +14,7 @@ mod pair;
 mod send;
 mod serve;
 mod settings;
+mod shell;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -60,6 +61,10 @@ enum Command {
     ///
     /// An agent program starts it; the manual of the API has its configuration for some of them.
     Mcp(mcp::McpArgs),
+    /// Print a script for a shell that completes commands and flags.
+    Completions(shell::CompletionsArgs),
+    /// Write the manual: a page for each command.
+    Man(shell::ManArgs),
     /// Ask a running server whether it is well: exit code 0 when it is, 1 when not.
     Healthcheck(healthcheck::HealthcheckArgs),
 }
@@ -93,6 +98,8 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Key(args) => finish(key::run(args)),
         Command::Devices(args) => finish(devices::run(args)),
         Command::Mcp(args) => finish(mcp::run(args)),
+        Command::Completions(args) => finish(shell::completions(&args)),
+        Command::Man(args) => finish(shell::man(&args)),
         Command::Healthcheck(args) => finish(healthcheck::run(args)),
     }
 }

@@ -215,3 +215,22 @@ async fn a_token_that_is_printed_is_known_to_the_running_server() {
         assert_eq!(answer.0, 200, "{args:?}");
     }
 }
+
+#[tokio::test]
+async fn shells_and_readers_are_helped() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]).await;
+        assert_eq!(script.code, Some(0));
+        assert!(script.stdout.contains("keep-online"), "{shell}");
+    }
+    let dir = TempDir::new().unwrap();
+    let man = dir.path().join("man");
+    assert_eq!(run(&["man", man.to_str().unwrap()]).await.code, Some(0));
+    for page in [
+        "presence-server.1",
+        "presence-server-instance-pair.1",
+        "presence-server-serve.1",
+    ] {
+        assert!(man.join(page).is_file(), "{page}");
+    }
+}
