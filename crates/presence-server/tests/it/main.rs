@@ -3,6 +3,7 @@
 mod crash;
 mod mcp;
 mod program;
+mod readme;
 mod restore;
 mod starting;
 mod stopping;

@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use crate::{SHOP, TEST_TIMEOUT, phone};
 
 /// How often a state is asked for. It bounds no test, it only spaces the questions.
-const POLL: std::time::Duration = std::time::Duration::from_millis(20);
+pub(crate) const POLL: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// A data directory, gone with the test, with an account `acme`.
 pub(crate) struct Data {
