@@ -112,6 +112,21 @@ impl Serialize for ChatJid {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for ChatJid {}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for ChatJid {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new()
+            .schema_type(utoipa::openapi::Type::String)
+            .pattern(Some(r"^[0-9]+(@s\.whatsapp\.net|@lid|(-[0-9]+)?@g\.us)$"))
+            .description(Some("The canonical JID of a chat: of a person, or of a group."))
+            .examples(["5511999999999@s.whatsapp.net"])
+            .into()
+    }
+}
+
 /// From a string, as [`FromStr`] reads it.
 impl<'de> Deserialize<'de> for ChatJid {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

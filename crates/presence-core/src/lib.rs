@@ -33,6 +33,8 @@
 //! A request may say how long its message will be instead of a duration; [`Pace`] says how long a person would
 //! take for it.
 //!
+//! With the feature `openapi`, the request, the answer and what is in them have schemas (`utoipa::ToSchema`).
+//!
 //! # Phone numbers and logs
 //! `Debug` of every type here hides phone numbers but for their last two digits. `Display` shows them.
 

@@ -13,6 +13,8 @@ use self::fields::Fields;
 use crate::{ChatPresence, Command, Hold, InvalidRequest, Pace, PresenceState, Recipient};
 
 mod fields;
+#[cfg(feature = "openapi")]
+mod schema;
 
 /// The body of a presence request: its fields are of the right types, and nothing more is known of them.
 /// [`ChatPresence::try_from`] checks what they say.

@@ -92,14 +92,59 @@ impl<'de> Deserialize<'de> for PresenceSent {
 
 /// The contract's object.
 #[derive(Serialize)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(description = "The presence was sent: its stanza is on the socket to WhatsApp.")
+)]
 struct Written<'a> {
+    #[cfg_attr(feature = "openapi", schema(schema_with = schema::success))]
     success: bool,
+    /// The other fields in words.
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
     message: Message,
+    #[cfg_attr(feature = "openapi", schema(value_type = ChatJid))]
     chat_jid: &'a ChatJid,
     state: PresenceState,
+    /// After how many seconds it will be ended: send your message then. 0 when nothing will end it, and for `pause`.
+    #[cfg_attr(feature = "openapi", schema(maximum = 60))]
     duration: u8,
+    /// Why nobody may see it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     warning: Option<&'a str>,
+}
+
+#[cfg(feature = "openapi")]
+mod schema {
+    //! The schema of the answer is that of what is written.
+
+    use utoipa::openapi::extensions::Extensions;
+    use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
+    use utoipa::openapi::{RefOr, Schema};
+    use utoipa::{PartialSchema, ToSchema};
+
+    use super::{PresenceSent, Written};
+
+    impl PartialSchema for PresenceSent {
+        fn schema() -> RefOr<Schema> {
+            Written::schema()
+        }
+    }
+
+    impl ToSchema for PresenceSent {
+        fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+            Written::schemas(schemas);
+        }
+    }
+
+    pub(super) fn success() -> Object {
+        ObjectBuilder::new()
+            .schema_type(Type::Boolean)
+            // The builder has no word of its own for a constant.
+            .extensions(Some(Extensions::from_iter([("const", true)])))
+            .build()
+    }
 }
 
 /// The same, as far as it says anything new.

@@ -8,6 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What a client asks for. In JSON it is a string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(
+        rename_all = "lowercase",
+        description = "What was asked for, by its canonical name."
+    )
+)]
 pub enum PresenceState {
     /// `typing`: show "typing…".
     Typing,
@@ -18,6 +26,14 @@ pub enum PresenceState {
 }
 
 impl PresenceState {
+    /// What clients may call each.
+    pub(crate) const NAMES: [(&str, Self); 4] = [
+        ("typing", Self::Typing),
+        ("recording", Self::Recording),
+        ("pause", Self::Pause),
+        ("paused", Self::Pause),
+    ];
+
     /// The canonical name: `typing`, `recording` or `pause`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -44,14 +60,10 @@ impl FromStr for PresenceState {
     type Err = InvalidState;
 
     fn from_str(text: &str) -> Result<Self, InvalidState> {
-        const NAMES: [(&str, PresenceState); 4] = [
-            ("typing", PresenceState::Typing),
-            ("recording", PresenceState::Recording),
-            ("pause", PresenceState::Pause),
-            ("paused", PresenceState::Pause),
-        ];
         let text = text.trim();
-        let found = NAMES.iter().find(|(name, _)| text.eq_ignore_ascii_case(name));
+        let found = Self::NAMES
+            .iter()
+            .find(|(name, _)| text.eq_ignore_ascii_case(name));
         found.map(|&(_, state)| state).ok_or(InvalidState)
     }
 }
@@ -83,6 +95,11 @@ pub struct InvalidState;
 
 /// What a recipient's phone can show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "openapi",
+    derive(utoipa::ToSchema),
+    schema(rename_all = "lowercase")
+)]
 pub enum Indicator {
     /// "typing…"
     Typing,
