@@ -104,6 +104,9 @@ pub enum ProxyProtocol {
 }
 
 impl ProxyProtocol {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Http, Self::Https, Self::Socks5];
+
     /// Its word, as the API and [`FromStr`] write it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -120,7 +123,7 @@ impl FromStr for ProxyProtocol {
     type Err = InvalidProxy;
 
     fn from_str(word: &str) -> Result<Self, InvalidProxy> {
-        [Self::Http, Self::Https, Self::Socks5]
+        Self::ALL
             .into_iter()
             .find(|protocol| protocol.as_str().eq_ignore_ascii_case(word))
             .ok_or(InvalidProxy::Protocol)

@@ -20,6 +20,14 @@ pub enum InstanceState {
 }
 
 impl InstanceState {
+    /// All there are.
+    pub const ALL: [Self; 4] = [
+        Self::Connected,
+        Self::Connecting,
+        Self::Disconnected,
+        Self::LoggedOut,
+    ];
+
     /// The word the contract uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
