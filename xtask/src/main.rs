@@ -12,6 +12,7 @@ mod console_test;
 mod demo;
 mod mutants;
 mod npm;
+mod openapi;
 mod outside;
 mod proxies;
 mod service;
@@ -49,6 +50,8 @@ enum Command {
     ConsoleTest(console_test::ConsoleTest),
     /// Fetches the console's two libraries from npm again, at the pinned versions.
     Vendor,
+    /// Writes `docs/openapi.json`, the API for tools.
+    Openapi,
     /// Runs what a change must pass: formatting, tidy, clippy, docs, each crate and feature alone, tests.
     Ci,
     Mutants(mutants::Mutants),
@@ -76,6 +79,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Compat(compat) => compat.run(),
         Command::ConsoleTest(test) => test.run(),
         Command::Vendor => vendor::run(),
+        Command::Openapi => openapi::run(),
         Command::Ci => ci::run(),
         Command::Mutants(mutants) => mutants.run(),
         Command::Tidy => tidy::run(),

@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use presence_wa::{InstanceState, ProxyFault, Reason};
+use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 /// The state in words, with its reason: `disconnected: banned, next attempt in 2 h 5 min`.
 pub(crate) fn display_status(state: InstanceState, reason: Option<Reason>, now: Instant) -> String {
@@ -15,23 +17,43 @@ pub(crate) fn display_status(state: InstanceState, reason: Option<Reason>, now: 
     }
 }
 
+/// Why an instance is in its state, in a word for programs.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ReasonCode {
+    WaitingForPhone,
+    Registering,
+    ConnectionLost,
+    Rejected,
+    Refused,
+    Outdated,
+    Banned,
+    PairingExpired,
+    PairingFailed,
+    Unlinked,
+    Replaced,
+    NotRecorded,
+    Crashed,
+    Other,
+}
+
 /// A reason in a word for programs, and when the next attempt is, where one is waited for.
-pub(crate) fn reason_code(reason: Reason) -> (&'static str, Option<Instant>) {
+pub(crate) fn reason_code(reason: Reason) -> (ReasonCode, Option<Instant>) {
     match reason {
-        Reason::WaitingForPhone => ("waiting_for_phone", None),
-        Reason::Registering => ("registering", None),
-        Reason::Retrying(at) => ("connection_lost", Some(at)),
-        Reason::Rejected { next, .. } => ("rejected", Some(next)),
-        Reason::Refused { next, .. } => ("refused", Some(next)),
-        Reason::Outdated { next } => ("outdated", Some(next)),
-        Reason::Banned(until) => ("banned", Some(until)),
-        Reason::PairingExpired => ("pairing_expired", None),
-        Reason::PairingFailed => ("pairing_failed", None),
-        Reason::Unlinked => ("unlinked", None),
-        Reason::Replaced => ("replaced", None),
-        Reason::NotRecorded => ("not_recorded", None),
-        Reason::Crashed(at) => ("crashed", Some(at)),
-        _ => ("other", None),
+        Reason::WaitingForPhone => (ReasonCode::WaitingForPhone, None),
+        Reason::Registering => (ReasonCode::Registering, None),
+        Reason::Retrying(at) => (ReasonCode::ConnectionLost, Some(at)),
+        Reason::Rejected { next, .. } => (ReasonCode::Rejected, Some(next)),
+        Reason::Refused { next, .. } => (ReasonCode::Refused, Some(next)),
+        Reason::Outdated { next } => (ReasonCode::Outdated, Some(next)),
+        Reason::Banned(until) => (ReasonCode::Banned, Some(until)),
+        Reason::PairingExpired => (ReasonCode::PairingExpired, None),
+        Reason::PairingFailed => (ReasonCode::PairingFailed, None),
+        Reason::Unlinked => (ReasonCode::Unlinked, None),
+        Reason::Replaced => (ReasonCode::Replaced, None),
+        Reason::NotRecorded => (ReasonCode::NotRecorded, None),
+        Reason::Crashed(at) => (ReasonCode::Crashed, Some(at)),
+        _ => (ReasonCode::Other, None),
     }
 }
 

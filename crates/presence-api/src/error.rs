@@ -7,9 +7,11 @@ use hyper::header::{ALLOW, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 use presence_core::InvalidRequest;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::json::{self, Body, BodyError};
 use crate::rate_limit::Standing;
+use crate::schema;
 
 /// A request that was refused or failed. What the client reads is fixed text; the causes go to the log.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +149,7 @@ impl ApiError {
     }
 
     /// What exactly was wrong, on every 400; never a value that was sent.
-    fn detail(&self) -> Option<Cow<'static, str>> {
+    pub(crate) fn detail(&self) -> Option<Cow<'static, str>> {
         match self {
             Self::InvalidBody(detail) => Some(detail.clone()),
             Self::InvalidPresence(fault) => Some(fault.detail().to_string().into()),
@@ -168,15 +170,7 @@ impl ApiError {
 
     /// The answer on the wire.
     pub(crate) fn into_response(self) -> Response<Body> {
-        self.into_response_as(|_, status, message| {
-            json::respond(
-                status,
-                &Envelope {
-                    success: false,
-                    error: Message { message },
-                },
-            )
-        })
+        self.into_response_as(|_, status, message| json::respond(status, &ErrorBody::new(message)))
     }
 
     /// The same with another API's body, which `form` makes of the error, its status and its text. The only way
@@ -222,15 +216,28 @@ impl From<BodyError> for ApiError {
 /// Carries what exactly was wrong beside the contract's literal text.
 pub(crate) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail");
 
-#[derive(Serialize)]
-struct Envelope {
+/// The body of every error.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    #[schema(schema_with = schema::failure)]
     success: bool,
-    error: Message,
+    error: ErrorMessage,
 }
 
-#[derive(Serialize)]
-struct Message {
+/// What went wrong.
+#[derive(Serialize, ToSchema)]
+struct ErrorMessage {
+    /// One of the texts that the operation lists for the status. They do not change.
     message: String,
+}
+
+impl ErrorBody {
+    pub(crate) fn new(message: String) -> Self {
+        Self {
+            success: false,
+            error: ErrorMessage { message },
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ mod mcp;
 mod openapi;
 mod presence;
 
+pub use openapi::openapi;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -251,7 +253,7 @@ impl Call<'_> {
             Endpoint::Livez => Ok(health::livez()),
             Endpoint::Readyz => Ok(health::readyz(app)),
             Endpoint::Metrics => Ok(health::metrics(app)),
-            Endpoint::OpenApi => Ok(openapi::document()),
+            Endpoint::OpenApi => Ok(openapi::serve()),
             Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
             Endpoint::Root => Ok(console::root()),

@@ -12,8 +12,11 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::Segment;
 use tokio::time::timeout;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 pub(crate) use crate::body::Body;
+use crate::schema;
 
 /// The largest body a request may have. The longest that means anything is under a kilobyte.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -152,13 +155,30 @@ pub(crate) fn respond(status: StatusCode, content: &impl Serialize) -> Response<
     response
 }
 
-/// A success: `"success":true`, the message, and `rest`'s own fields.
+/// A success: `"success":true`, the message, and `rest`'s own fields. Its schema is that of one flat object, by the
+/// name of `T`.
 #[derive(Serialize)]
 pub(crate) struct Success<'a, T> {
     success: bool,
     message: &'a str,
     #[serde(flatten)]
     rest: T,
+}
+
+impl<T: ToSchema> ToSchema for Success<'_, T> {
+    fn name() -> Cow<'static, str> {
+        T::name()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        T::schemas(schemas);
+    }
+}
+
+impl<T: PartialSchema> PartialSchema for Success<'_, T> {
+    fn schema() -> RefOr<Schema> {
+        schema::success_with(T::schema())
+    }
 }
 
 /// Answers a success under `status`.

@@ -50,7 +50,7 @@ pub(crate) enum Bucket {
 }
 
 /// Where a caller stands in its window, this request counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Standing {
     limit: u32,
     remaining: u32,

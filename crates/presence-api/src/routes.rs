@@ -1,5 +1,5 @@
 //! The route table: which endpoint a method and a path name, and what holds for its answers. Matching, `Allow`,
-//! the metrics and the tests of `openapi.json` and `docs/api.md` all read it.
+//! the metrics and the the document of OpenAPI and the test of `docs/api.md` all read it.
 
 use std::borrow::Cow;
 

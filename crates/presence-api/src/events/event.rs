@@ -2,54 +2,70 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
-use presence_core::{ChatJid, Hold, PresenceState, Shown};
+use presence_core::{ChatJid, Hold, Indicator, PresenceState, Shown};
 use presence_store::Instance;
 use presence_wa::{InstanceState, InstanceStatus};
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::clock::Time;
-use crate::display_status::{display_status, reason_code};
+use crate::display_status::{ReasonCode, display_status, reason_code};
+use crate::schema;
 
 /// Everything there is, at one moment.
-#[derive(Serialize)]
-pub(super) struct Snapshot<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = SnapshotEvent)]
+pub(crate) struct Snapshot<'a> {
     /// The service's clock, which every time here is told by.
+    #[schema(format = DateTime)]
     pub(super) now: String,
     pub(super) instances: Vec<InstanceEvent<'a>>,
     pub(super) presences: Vec<PresenceEvent<'a>>,
 }
 
 /// How an instance is.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct InstanceEvent<'a> {
+pub(crate) struct InstanceEvent<'a> {
     name: &'a str,
     /// One of the four of `list`, or `deleted`.
+    #[schema(schema_with = schema::state_or_deleted)]
     state: &'static str,
+    /// The state in words, with its reason. For people.
     display_status: String,
+    /// The JID of the account, while a phone is linked.
+    #[schema(required = true)]
     number_jid: Option<&'a str>,
+    /// The name of the account; empty until WhatsApp told it.
     profile_name: &'a str,
     keep_online_status: bool,
     /// Why, in a word for programs.
-    reason: Option<&'static str>,
+    #[schema(required = true)]
+    reason: Option<ReasonCode>,
     /// When the next attempt is made, where one is waited for.
+    #[schema(required = true, format = DateTime)]
     retry_at: Option<String>,
 }
 
 /// What a chat shows.
-#[derive(Serialize)]
-pub(super) struct PresenceEvent<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PresenceEvent<'a> {
     pub(super) instance: &'a str,
+    #[schema(value_type = ChatJid)]
     pub(super) chat_jid: &'a ChatJid,
-    /// `typing` or `recording`; `null` when it is over.
+    /// `null` when it is over.
+    #[schema(value_type = Option<Indicator>, required = true)]
     pub(super) state: Option<PresenceState>,
     /// Seconds, as they were asked for; 0 without.
+    #[schema(maximum = 60)]
     pub(super) duration: u8,
     /// RFC 3339; `null` when it is over.
+    #[schema(required = true, format = DateTime)]
     pub(super) until: Option<String>,
     /// Milliseconds from the request to its stanza on the socket, where a request was the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(super) sent_ms: Option<f64>,
 }
 

@@ -7,24 +7,30 @@ use chrono::SecondsFormat;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::app::{App, Readiness};
 use crate::clock::utc_now;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::metrics::Gauges;
+use crate::schema;
 
-#[derive(Serialize)]
-struct Health {
+/// Whether the service does its work.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
+    #[schema(schema_with = schema::health_status)]
     status: &'static str,
     service: &'static str,
     /// Whole seconds since the start.
     uptime: u64,
+    #[schema(format = DateTime)]
     timestamp: String,
     /// `ok`, or a few words of what is wrong, by the name of the check.
     checks: BTreeMap<&'static str, String>,
     /// How many instances are in each state; absent while the service starts.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     instances: Option<BTreeMap<&'static str, usize>>,
 }
 
@@ -55,8 +61,10 @@ pub(super) async fn health(app: &App) -> Response<Body> {
     json::respond(status(healthy), &health)
 }
 
-#[derive(Serialize)]
-struct Probe {
+/// Whether the service is there, in a word.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Probe {
+    #[schema(schema_with = schema::readiness)]
     status: &'static str,
 }
 

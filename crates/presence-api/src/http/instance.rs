@@ -13,12 +13,12 @@ use presence_store::StoreError;
 use crate::error::ApiError;
 use crate::instances::{ChangeError, NotYours};
 
-pub(super) use connect::connect;
-pub(super) use create::new;
+pub(super) use connect::{CodeReply, INVALID_NUMBER, QrReply, connect};
+pub(super) use create::{Created, INVALID_NAME, INVALID_TOKEN, NAME_REQUIRED, NewRequest, new};
 pub(super) use lifecycle::{delete, logout, reconnect};
-pub(super) use list::{list, names_in};
-pub(super) use proxy::{change_proxy, get_proxy};
-pub(super) use settings::{change_settings, get_settings};
+pub(super) use list::{List, list, names_in};
+pub(super) use proxy::{FAULTS as PROXY_FAULTS, ProxyReply, SentProxy, change_proxy, get_proxy};
+pub(super) use settings::{Changes, SettingsReply, change_settings, get_settings};
 
 impl From<NotYours> for ApiError {
     fn from(error: NotYours) -> Self {

@@ -1,11 +1,12 @@
 //! `POST /api/chat/presence/:instance`, and `GET`, which tells what is shown.
 
 use hyper::{Response, StatusCode};
-use presence_core::{ChatJid, ChatPresenceRequest, Hold, Pace, PresenceState};
+use presence_core::{ChatJid, ChatPresenceRequest, Hold, Indicator, Pace, PresenceState};
 use presence_store::Instance;
 use presence_wa::ShowError;
 use serde::Serialize;
 use tokio::time::Instant;
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::instances::Instances;
@@ -23,16 +24,20 @@ pub(super) async fn chat_presence(
     Ok(json::respond(StatusCode::OK, &sent))
 }
 
-#[derive(Serialize)]
-struct Presences {
-    presences: Vec<Presence>,
+/// What the instance shows, what ends first at the front.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ShownPresences {
+    presences: Vec<ShownPresence>,
 }
 
-#[derive(Serialize)]
-struct Presence {
+/// What a chat shows.
+#[derive(Serialize, ToSchema)]
+struct ShownPresence {
     chat_jid: ChatJid,
+    #[schema(value_type = Indicator)]
     state: PresenceState,
     /// Seconds, as they were asked for; 0 without.
+    #[schema(maximum = 60)]
     duration: u8,
     /// Seconds, rounded up. Without a duration, the most for which the phone goes on showing it.
     remaining: u64,
@@ -44,7 +49,7 @@ pub(super) async fn shown_presences(instances: &Instances, instance: &Instance) 
     let now = Instant::now().into_std();
     let presences: Vec<_> = shown
         .into_iter()
-        .map(|(chat_jid, shown)| Presence {
+        .map(|(chat_jid, shown)| ShownPresence {
             chat_jid,
             state: shown.indicator.into(),
             duration: shown.hold.map_or(0, Hold::as_secs),
@@ -61,7 +66,7 @@ pub(super) async fn shown_presences(instances: &Instances, instance: &Instance) 
         1 => "1 Presence shown".to_owned(),
         count => format!("{count} Presences shown"),
     };
-    json::succeed(StatusCode::OK, &message, Presences { presences })
+    json::succeed(StatusCode::OK, &message, ShownPresences { presences })
 }
 
 impl From<ShowError> for ApiError {

@@ -10,6 +10,7 @@ use presence_wa::{ConnectError, Connected, PairWith};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use super::reply::Status;
 use crate::display_status::why;
@@ -17,9 +18,10 @@ use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::qr::{Picture, PictureError};
+use crate::schema;
 
 /// The contract's text for a wrong number anywhere.
-const INVALID_NUMBER: ApiError = ApiError::Invalid {
+pub(in crate::http) const INVALID_NUMBER: ApiError = ApiError::Invalid {
     text: "Invalid number. Use a phone number with country code, or a JID",
     detail: "number: a phone number of at least 7 digits, with country code, is needed",
 };
@@ -30,18 +32,27 @@ const QR_VALID_FOR: HeaderName = HeaderName::from_static("x-qr-valid-for");
 /// WhatsApp gives no link code to a number with fewer digits.
 const LINK_CODE_DIGITS: usize = 7;
 
-#[derive(Serialize)]
+/// A QR code for the phone to scan.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct QrReply {
+#[schema(as = QrCode)]
+pub(in crate::http) struct QrReply {
+    /// What the QR code says.
     qr_code: String,
+    /// The same as a picture: a `data:` URL of a PNG.
     qr_code_base64: String,
+    #[schema(schema_with = schema::qr)]
     status: &'static str,
 }
 
-#[derive(Serialize)]
+/// A code for the phone's owner to type.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct CodeReply<'a> {
+#[schema(as = PairingCode)]
+pub(in crate::http) struct CodeReply<'a> {
+    #[schema(examples("ABCD-EFGH"))]
     pairing_code: &'a str,
+    #[schema(schema_with = schema::pairing)]
     status: &'static str,
 }
 

@@ -6,6 +6,7 @@ use hyper::{Response, StatusCode};
 use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, Token};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::proxy::{SentPort, SentProxy};
 use super::reply::{InInstance, timestamp};
@@ -14,16 +15,17 @@ use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::proxy;
+use crate::schema;
 
-const NAME_REQUIRED: ApiError = ApiError::Invalid {
+pub(in crate::http) const NAME_REQUIRED: ApiError = ApiError::Invalid {
     text: "Instance name is required",
     detail: "name: it is missing or blank",
 };
-const INVALID_NAME: ApiError = ApiError::Invalid {
+pub(in crate::http) const INVALID_NAME: ApiError = ApiError::Invalid {
     text: "Invalid instance name. Use 1 to 100 letters, digits, '.', '_' or '-', beginning with a letter or digit",
     detail: "name: it is too long, or has a character that is not allowed there",
 };
-const INVALID_TOKEN: ApiError = ApiError::Invalid {
+pub(in crate::http) const INVALID_TOKEN: ApiError = ApiError::Invalid {
     text: "Invalid instance token. Use 16 to 128 printable ASCII characters without spaces, not in use anywhere",
     detail: "token: 16 to 128 printable ASCII characters, which no other token has, are needed",
 };
@@ -72,17 +74,32 @@ const REFERENCE_FIELDS: [&str; 31] = [
     "s3PathPrefix",
 ];
 
-#[derive(Deserialize)]
+/// An instance to be created. Fields of the reference API that this service does not act on are taken, and named in
+/// the answer.
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct NewRequest {
+#[schema(as = NewInstance)]
+pub(in crate::http) struct NewRequest {
+    #[schema(schema_with = schema::instance_name, required = true)]
     name: Option<String>,
+    /// A token of your own, which no other token is; without one, the service makes one.
+    #[schema(min_length = 16, max_length = 128, pattern = "^[!-~]+$", nullable = false)]
     token: Option<String>,
+    /// Whether the account is shown as online all the time, which silences its phone.
+    #[schema(default = false, nullable = false)]
     keep_online_status: Option<bool>,
+    /// Whether it has a proxy from the start; without it the other fields of the proxy have no effect.
+    #[schema(default = false, nullable = false)]
     proxy_enabled: Option<bool>,
+    #[schema(nullable = false)]
     proxy_host: Option<String>,
+    #[schema(nullable = false)]
     proxy_port: Option<SentPort>,
+    #[schema(schema_with = schema::proxy_protocol)]
     proxy_protocol: Option<String>,
+    #[schema(nullable = false)]
     proxy_username: Option<String>,
+    #[schema(write_only, nullable = false)]
     proxy_password: Option<String>,
 }
 
@@ -91,13 +108,19 @@ struct NewRequest {
 #[derive(Deserialize)]
 struct SentFields(HashMap<String, Option<IgnoredAny>>);
 
-#[derive(Serialize)]
+/// The instance that was created.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Created<'a> {
+#[schema(as = CreatedInstance)]
+pub(in crate::http) struct Created<'a> {
     name: &'a str,
+    /// Its own token: it reaches this instance only.
     token: &'a str,
+    #[schema(schema_with = schema::disconnected)]
     status: &'static str,
+    #[schema(format = DateTime)]
     created_at: String,
+    /// What was sent and has no effect here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignored: Vec<&'static str>,
 }

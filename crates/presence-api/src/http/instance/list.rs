@@ -8,53 +8,74 @@ use presence_wa::{InstanceState, InstanceStatus};
 use serde::Serialize;
 use tokio::time::Instant;
 use url::form_urlencoded;
+use utoipa::ToSchema;
 
 use super::reply::timestamp;
 use crate::display_status::display_status;
 use crate::error::ApiError;
 use crate::instances::{Instances, Listed};
 use crate::json::{self, Body};
+use crate::schema;
 
 /// What is said of a token that the service cannot open, instead of hiding every other instance.
 const TOKEN_ERROR: &str = "The token cannot be opened with the key of this service";
 
-#[derive(Serialize)]
-struct List {
+/// Instances, oldest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = InstanceList)]
+pub(in crate::http) struct List {
     instances: Vec<Item>,
 }
 
-#[derive(Serialize)]
+/// An instance.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Instance)]
 struct Item {
     name: String,
-    /// For the account's owner only; `null` when it cannot be opened.
+    /// To account tokens only; `null` when it cannot be opened.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     token: Option<Option<String>>,
+    /// Why `token` is `null`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     token_error: Option<&'static str>,
+    #[schema(format = DateTime)]
     created_at: String,
     connection: Connection,
     profile: Profile,
     settings: Settings,
 }
 
-#[derive(Serialize)]
+/// How an instance is connected to WhatsApp.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Connection {
+    /// `connected`: a presence sent now would be written.
+    #[schema(schema_with = schema::state)]
     state: &'static str,
+    /// The JID of the account, while a phone is linked.
+    #[schema(required = true)]
     number_jid: Option<String>,
+    /// Whether WhatsApp takes the account for online because of this session.
+    #[schema(schema_with = schema::availability)]
     presence_status: &'static str,
     /// The state in words, with its reason. For people; programs read `state`.
     display_status: String,
 }
 
-#[derive(Serialize)]
+/// The account of the linked phone.
+#[derive(Serialize, ToSchema)]
 struct Profile {
+    /// Empty until WhatsApp told it.
     name: String,
 }
 
-#[derive(Serialize)]
+/// The setting that has an effect.
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = OnlineSettings)]
 struct Settings {
     keep_online_status: bool,
 }

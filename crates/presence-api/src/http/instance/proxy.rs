@@ -6,44 +6,64 @@ use hyper::{Response, StatusCode};
 use presence_store::Instance;
 use presence_wa::{InvalidProxy, Proxy, ProxyCredentials, ProxyHost, ProxyProtocol};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::proxy::KeptProxyError;
+use crate::schema;
 
 /// A proxy as clients send it: of nothing it is known yet whether it is one. There is no `Debug` for it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-pub(super) struct SentProxy {
+#[derive(Default, Deserialize, ToSchema)]
+#[schema(
+    as = ProxyChange,
+    description = "The proxy to have from now on. What is left out is gone, the password too."
+)]
+pub(in crate::http) struct SentProxy {
+    /// `false` removes the proxy, and nothing else counts.
+    #[schema(required = true, nullable = false)]
     pub(super) enabled: Option<bool>,
+    /// A host name or an IP address.
+    #[schema(nullable = false)]
     pub(super) host: Option<String>,
+    #[schema(nullable = false)]
     pub(super) port: Option<SentPort>,
+    #[schema(schema_with = schema::proxy_protocol)]
     pub(super) protocol: Option<String>,
+    #[schema(nullable = false)]
     pub(super) username: Option<String>,
+    #[schema(write_only, nullable = false)]
     pub(super) password: Option<String>,
 }
 
 /// A port. The reference API writes it as a text.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
-pub(super) enum SentPort {
+#[schema(as = ProxyPort)]
+pub(in crate::http) enum SentPort {
     Number(u64),
     Text(String),
 }
 
 /// A proxy as clients read it. It never shows the password.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Proxy)]
 struct ShownProxy {
     enabled: bool,
+    #[schema(required = true)]
     host: Option<String>,
+    #[schema(required = true)]
     port: Option<String>,
+    #[schema(required = true)]
     protocol: Option<&'static str>,
+    #[schema(required = true)]
     username: Option<String>,
 }
 
-#[derive(Serialize)]
-struct ProxyReply {
+/// The proxy of an instance, without its password. All of it is `null` when it has none.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ProxyReply {
     proxy: ShownProxy,
 }
 
@@ -153,6 +173,18 @@ impl From<KeptProxyError> for ApiError {
         Self::internal("the proxy of an instance cannot be read", Some(error.into()))
     }
 }
+
+/// What may be wrong with a proxy, in the order in which it is looked at.
+pub(in crate::http) const FAULTS: [ApiError; 8] = [
+    HOST_REQUIRED,
+    INVALID_HOST,
+    PORT_REQUIRED,
+    INVALID_PORT,
+    PROTOCOL_REQUIRED,
+    INVALID_PROTOCOL,
+    INVALID_USERNAME,
+    INVALID_PASSWORD,
+];
 
 const HOST_REQUIRED: ApiError = ApiError::Invalid {
     text: "Proxy host is required",

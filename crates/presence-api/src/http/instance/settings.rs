@@ -3,14 +3,16 @@
 use hyper::{Response, StatusCode};
 use presence_store::Instance;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 
 /// The settings of the reference API. All but one describe what this service never does.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = InstanceSettings)]
 struct Settings {
     auto_reject_calls: bool,
     call_reject_message: &'static str,
@@ -21,20 +23,24 @@ struct Settings {
     ignore_status: bool,
 }
 
-#[derive(Serialize)]
-struct SettingsReply {
+/// The settings of an instance.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct SettingsReply {
     settings: Settings,
+    /// What was sent and is constant here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignored: Vec<&'static str>,
 }
 
 /// What to change; what is absent or `null` stays.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Changes {
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = SettingsChange)]
+pub(in crate::http) struct Changes {
     auto_reject_calls: Option<bool>,
     call_reject_message: Option<String>,
     ignore_group_messages: Option<bool>,
+    /// Whether the account is shown as online all the time, which silences its phone. The other settings are constant.
     keep_online_status: Option<bool>,
     auto_read_messages: Option<bool>,
     disable_history_sync: Option<bool>,
