@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::documented::assert_documented;
 use crate::troubled::{Trouble, Troubled};
 
 /// The account that an instance stands for, unless a test says otherwise.
@@ -432,17 +433,20 @@ impl<'a> Call<'a> {
             self.request = self.request.header("token", token);
         }
         let request = self.request.body(Full::new(self.body)).unwrap();
+        let (method, target) = (request.method().clone(), request.uri().clone());
         let stream = TokioIo::new(self.app.connect());
         let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await.unwrap();
         tokio::spawn(connection);
         let response = sender.send_request(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Reply {
+        let reply = Reply {
             status: head.status.as_u16(),
             headers: head.headers,
             text: String::from_utf8(body.to_vec()).unwrap(),
-        }
+        };
+        assert_documented(method.as_str(), target.path(), &reply);
+        reply
     }
 }
 

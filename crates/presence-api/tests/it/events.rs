@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{CUSTOMER, SHOP, TestApp, assert_near, secs};
+use crate::documented::assert_event;
 
 const CHAT: &str = "14155550123@s.whatsapp.net";
 
@@ -88,11 +89,13 @@ impl Follower {
                     .next()
             };
             if let Some(data) = field("data") {
-                return Some(Event {
+                let event = Event {
                     id: field("id").unwrap(),
                     name: field("event").unwrap(),
                     data: serde_json::from_str(&data).unwrap(),
-                });
+                };
+                assert_event(&event.name, &event.data);
+                return Some(event);
             }
         }
     }

@@ -10,6 +10,7 @@ mod bad_input;
 mod chaos;
 mod compat;
 mod console;
+mod documented;
 mod events;
 mod evolution;
 mod faults;
