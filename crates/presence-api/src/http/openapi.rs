@@ -1,4 +1,4 @@
-//! `GET /openapi.json`: the API for tools that make clients.
+//! `GET /openapi.json`: the API for tools that make clients, and for `/docs`.
 //!
 //! The document is made of the route table ([`operations`] has one description for each of its rows), of the schemas
 //! that the wire types derive, and of the errors themselves. So it tells of what there is.
@@ -8,6 +8,8 @@ mod headers;
 mod instances;
 mod operations;
 mod presences;
+mod refusals;
+mod section;
 mod service;
 
 use std::sync::LazyLock;
@@ -19,7 +21,8 @@ use utoipa::openapi::path::{HttpMethod, Paths};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ComponentsBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, Server};
 
-use self::description::{Named, Section, any_token};
+use self::description::{Named, any_token};
+use self::section::Section;
 use crate::json::Body;
 use crate::routes::ROUTES;
 

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use hyper::StatusCode;
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa::openapi::content::ContentBuilder;
-use utoipa::openapi::example::{Example, ExampleBuilder};
 use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::Schema;
 use utoipa::openapi::security::SecurityRequirement;
-use utoipa::openapi::tag::{Tag, TagBuilder};
 use utoipa::openapi::{Content, Ref, RefOr, Required};
 
 use super::headers::{self, AnswerHeader};
+use super::refusals::{by_status, in_camel_case, refusal};
+use super::section::Section;
 use crate::error::{ApiError, ErrorBody};
 use crate::json::Success;
 use crate::rate_limit::Standing;
@@ -30,52 +29,6 @@ pub(super) struct Named {
     pub(super) schemas: BTreeMap<String, RefOr<Schema>>,
     /// Refusals for one reason alone, by its words.
     pub(super) refusals: BTreeMap<String, Response>,
-}
-
-/// Where an operation belongs.
-#[derive(Clone, Copy)]
-pub(super) enum Section {
-    Presences,
-    Events,
-    Instances,
-    Agents,
-    Service,
-}
-
-impl Section {
-    pub(super) const ALL: [Self; 5] = [
-        Self::Presences,
-        Self::Events,
-        Self::Instances,
-        Self::Agents,
-        Self::Service,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Presences => "Presences",
-            Self::Events => "Events",
-            Self::Instances => "Instances",
-            Self::Agents => "Agents",
-            Self::Service => "Service",
-        }
-    }
-
-    pub(super) fn tag(self) -> Tag {
-        let about = match self {
-            Self::Presences => "What chats show.",
-            Self::Events => "What happens, as it happens.",
-            Self::Instances => "WhatsApp accounts: an instance is one, and the link to its phone.",
-            Self::Agents => "The same for AI agents.",
-            Self::Service => {
-                "For probes, monitoring and tools. They need no token and count against no limit."
-            }
-        };
-        TagBuilder::new()
-            .name(self.name())
-            .description(Some(about))
-            .build()
-    }
 }
 
 /// Either way to send a token.
@@ -157,10 +110,12 @@ impl Description {
         self
     }
 
-    /// It takes a body.
-    pub(super) fn takes<T: ToSchema>(self) -> Self {
-        let content = Content::new(Some(Ref::from_schema_name(T::name())));
-        self.naming::<T>().takes_content(content)
+    /// It takes a body, such as `example`.
+    pub(super) fn takes<T: ToSchema>(self, example: Value) -> Self {
+        let content = ContentBuilder::new()
+            .schema(Some(Ref::from_schema_name(T::name())))
+            .example(Some(example));
+        self.naming::<T>().takes_content(content.build())
     }
 
     /// It takes a body, which no schema of ours describes.
@@ -223,7 +178,7 @@ impl Description {
     pub(super) fn with_header(mut self, header: &AnswerHeader) -> Self {
         let last = self.answers.pop();
         self.answers
-            .extend(last.map(|(status, answer)| (status, add(answer, header))));
+            .extend(last.map(|(status, answer)| (status, header.add_to(answer))));
         self
     }
 
@@ -259,9 +214,12 @@ impl Description {
             operation = operation.securities(Some([]));
         }
         let finish = |answer: ResponseBuilder| {
-            let answer = add(answer, &headers::REQUEST_ID);
+            let answer = headers::REQUEST_ID.add_to(answer);
             match self.needs_token {
-                true => headers::RATE_LIMIT.iter().fold(answer, add),
+                true => {
+                    let limits = headers::RATE_LIMIT.iter();
+                    limits.fold(answer, |answer, header| header.add_to(answer))
+                }
                 false => answer,
             }
         };
@@ -282,63 +240,4 @@ impl Description {
         }
         operation.build()
     }
-}
-
-/// The texts of `errors`, each once, in their order.
-fn by_status(errors: &[ApiError]) -> BTreeMap<StatusCode, Vec<String>> {
-    let mut grouped: BTreeMap<_, Vec<String>> = BTreeMap::new();
-    for error in errors {
-        let (status, text) = error.answer();
-        let texts = grouped.entry(status).or_default();
-        if !texts.contains(&text) {
-            texts.push(text);
-        }
-    }
-    grouped
-}
-
-fn refusal(
-    status: StatusCode,
-    texts: &[String],
-    finish: impl Fn(ResponseBuilder) -> ResponseBuilder,
-) -> Response {
-    let content = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name(ErrorBody::name())))
-        .examples_from_iter(texts.iter().map(|text| (example_name(text), example(text))));
-    let quoted: Vec<_> = texts.iter().map(|text| format!("`{text}`")).collect();
-    let answer = ResponseBuilder::new()
-        .description(quoted.join(" · "))
-        .content(JSON, content.build());
-    let answer = match status {
-        StatusCode::BAD_REQUEST => add(answer, &headers::ERROR_DETAIL),
-        StatusCode::TOO_MANY_REQUESTS => add(answer, &headers::RETRY_AFTER),
-        _ => answer,
-    };
-    finish(answer).build()
-}
-
-fn add(answer: ResponseBuilder, header: &AnswerHeader) -> ResponseBuilder {
-    let reference = Ref::new(format!("#/components/headers/{}", header.component));
-    answer.header_ref(header.name, reference)
-}
-
-fn example(text: &str) -> Example {
-    let body = serde_json::to_value(ErrorBody::new(text.to_owned())).unwrap_or(Value::Null);
-    ExampleBuilder::new().summary(text).value(Some(body)).build()
-}
-
-/// The first words of `text` as a name of an example.
-fn example_name(text: &str) -> String {
-    words(text).collect::<Vec<_>>().join("_").to_lowercase()
-}
-
-/// The same as a name of a component.
-fn in_camel_case(text: &str) -> String {
-    let capitalised = words(text).map(|word| word[..1].to_uppercase() + &word[1..]);
-    capitalised.collect()
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric());
-    words.filter(|word| !word.is_empty()).take(6)
 }

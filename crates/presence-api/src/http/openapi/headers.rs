@@ -1,6 +1,8 @@
 //! The headers of answers that mean something to a client.
 
+use utoipa::openapi::Ref;
 use utoipa::openapi::header::{Header, HeaderBuilder};
+use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 /// A header, as it is described once and referred to by answers.
@@ -75,6 +77,12 @@ pub(super) static ALL: [&AnswerHeader; 7] = [
 ];
 
 impl AnswerHeader {
+    /// `answer`, with this header.
+    pub(super) fn add_to(&self, answer: ResponseBuilder) -> ResponseBuilder {
+        let reference = Ref::new(format!("#/components/headers/{}", self.component));
+        answer.header_ref(self.name, reference)
+    }
+
     pub(super) fn build(&self) -> Header {
         let schema = match self.kind {
             Kind::Text => ObjectBuilder::new().schema_type(Type::String),

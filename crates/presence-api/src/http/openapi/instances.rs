@@ -1,13 +1,15 @@
 //! Instances: creating, linking, settings.
 
 use presence_wa::InstanceState;
+use serde_json::json;
 use utoipa::ToSchema as _;
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::OneOfBuilder;
 use utoipa::openapi::{Content, Ref};
 
-use super::description::{Description, Section};
+use super::description::Description;
 use super::headers;
+use super::section::Section;
 use crate::error::ApiError;
 use crate::http::instance::{
     Changes, CodeReply, Created, INVALID_NAME, INVALID_NUMBER, INVALID_TOKEN, List, NAME_REQUIRED,
@@ -24,7 +26,7 @@ pub(super) fn create() -> Description {
         "With a token of an account only.",
     )
     .with_token()
-    .takes::<NewRequest>()
+    .takes::<NewRequest>(json!({ "name": "shop" }))
     .naming::<Created<'_>>()
     .succeeds_as(
         201,
@@ -153,7 +155,7 @@ pub(super) fn change_settings() -> Description {
         "What is left out or `null` stays. It applies at once.",
     )
     .of_instance()
-    .takes::<Changes>()
+    .takes::<Changes>(json!({ "keepOnlineStatus": true }))
     .succeeds::<SettingsReply>(200, "The settings as they are now.")
 }
 
@@ -174,7 +176,12 @@ pub(super) fn change_proxy() -> Description {
         "Replaces everything that was said of it before. The next connection is made through it.",
     )
     .of_instance()
-    .takes::<SentProxy>()
+    .takes::<SentProxy>(json!({
+        "enabled": true,
+        "host": "proxy.example.com",
+        "port": "1080",
+        "protocol": "socks5"
+    }))
     .succeeds::<ProxyReply>(200, "The proxy as it is now.")
     .refuses(PROXY_FAULTS)
 }

@@ -1,12 +1,14 @@
 //! Presences, and the events that tell of them.
 
 use presence_core::{ChatPresence, ChatPresenceRequest, PresenceSent};
+use serde_json::json;
 use utoipa::openapi::Ref;
 use utoipa::openapi::content::ContentBuilder;
 use utoipa::openapi::path::ParameterIn;
 use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 
-use super::description::{Description, Section};
+use super::description::Description;
+use super::section::Section;
 use crate::error::ApiError;
 use crate::events::{InstanceEvent, PresenceEvent, Snapshot};
 use crate::http::presence::ShownPresences;
@@ -21,7 +23,7 @@ pub(super) fn show() -> Description {
          replaces the one before in that chat; a message that the account sends there ends it.",
     )
     .of_instance()
-    .takes::<ChatPresenceRequest>()
+    .takes::<ChatPresenceRequest>(json!({ "number": "5511999999999", "state": "typing", "duration": 5 }))
     .answers::<PresenceSent>(200, "The stanza is on the socket to WhatsApp.")
     .refuses(WRONG.map(refused_as))
     .refuses([ApiError::NotConnected])

@@ -3,7 +3,8 @@
 use utoipa::openapi::Content;
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 
-use super::description::{Description, Section};
+use super::description::Description;
+use super::section::Section;
 use crate::error::ApiError;
 use crate::http::health::{Health, Probe};
 use crate::schema;
