@@ -1,4 +1,4 @@
-// The console in a real browser, against a server and a sandbox. `cargo xtask console-test` starts all three.
+// The console and the API page in a real browser, against a server and a sandbox. `cargo xtask console-test` starts all three.
 //
 //   node test.mjs <json>      { server, control, token, chromium, pictures }
 //
@@ -215,6 +215,28 @@ async function main() {
     ensure(!(await code.innerText()).includes('$PRESENCE_TOKEN'), 'the token is not put in');
     await page.getByLabel('Put the token in').uncheck();
     await audit(page);
+  });
+
+  await during('the API page, and a call tried there', async () => {
+    const docs = await open();
+    const response = await docs.goto(await page.getByRole('link', { name: 'API description' }).evaluate((link) => link.href));
+    ensure(docs.url() === `${server}/docs`, `the console's link leads to ${docs.url()}`);
+    const policy = response.headers()['content-security-policy'];
+    ensure(policy.startsWith("default-src 'self';") && policy.includes("frame-ancestors 'none'"), policy);
+    await docs.getByText('Authentication', { exact: true }).click();
+    const scheme = docs.locator('tr', { hasText: 'API Key (token)' });
+    await scheme.getByPlaceholder('api-token').fill(token);
+    await scheme.getByRole('button', { name: 'SET' }).click();
+    await docs.getByText('Show or end an indicator').first().click();
+    await docs.locator('#request-param-instance').fill('shop');
+    await docs.getByRole('button', { name: 'BODY', exact: true }).first().click();
+    const body = { number: CUSTOMER, state: 'typing', duration: 4 };
+    await docs.getByLabel('REQUEST BODY').fill(JSON.stringify(body));
+    await docs.getByRole('button', { name: 'EXECUTE' }).click();
+    await docs.getByText('will auto-pause after 4 seconds').first().waitFor();
+    await shown(page).getByText('typing…').waitFor();
+    await shown(page).getByText('Nobody sees anything right now.').waitFor();
+    await docs.context().close();
   });
 
   if (pictures) {

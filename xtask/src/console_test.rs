@@ -1,4 +1,4 @@
-//! `cargo xtask console-test`: the console in a real browser, as a person uses it.
+//! `cargo xtask console-test`: the console and the API page in a real browser, as a person uses them.
 //!
 //! The browser is Debian's Chromium; what drives it comes from npm, into `target/console`. The steps are in
 //! `xtask/console/test.mjs`. In a network namespace of their own they reach nothing but this machine's loopback.

@@ -1,14 +1,17 @@
-//! `cargo xtask vendor`: the two libraries of the console, from npm.
+//! `cargo xtask vendor`: the libraries of the console and of `/docs`, from npm.
 //!
 //! They lie in the repository as they are served, so that a build needs no npm. Here is which versions they are of,
-//! what npm must say of them, and what becomes of them: only addresses within them are changed. `tidy` checks
-//! that what lies there is what was fetched.
+//! what npm must say of them, and what becomes of them: only addresses within them are changed, and the large one is
+//! packed. `tidy` checks that what lies there is what was fetched.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -21,15 +24,18 @@ struct Package {
     version: &'static str,
     /// What npm's registry says of the archive.
     integrity: &'static str,
-    /// From where in it to where here.
+    /// Whose it is, a directory of presence-api.
+    page: &'static str,
+    /// From where in it to where here; what ends in `.gz` here is packed.
     files: &'static [(&'static str, &'static str)],
 }
 
-const PACKAGES: [Package; 2] = [
+const PACKAGES: [Package; 3] = [
     Package {
         name: "preact",
         version: "11.2.0",
         integrity: "sha512-/HfHI/7N84e6GrWBJ3J280z3mLaRJiDcSvj/A+y/4AbLnND/1UlGHe1sR6oYuTGwId0nP7dqDU9OnLxMPZ7xBg==",
+        page: "console",
         files: &[
             ("dist/preact.mjs", "preact.mjs"),
             ("hooks/dist/hooks.mjs", "hooks.mjs"),
@@ -40,9 +46,23 @@ const PACKAGES: [Package; 2] = [
         name: "htm",
         version: "3.1.1",
         integrity: "sha512-983Vyg8NwUE7JkZ6NmOqpCZ+sh1bKv2iYTlUkzlWmA5JD2acKoxd4KVxbMmxX/85mtfdnDmTFoNKcg5DGAvxNQ==",
+        page: "console",
         files: &[
             ("dist/htm.module.js", "htm.module.js"),
             ("LICENSE", "LICENSE.htm"),
+        ],
+    },
+    Package {
+        name: "openapi-explorer",
+        version: "2.4.820",
+        integrity: "sha512-mHSIxkQS57/QDZtLJKZL4zmsR2HStgBI4PbrgYr/+i+Bk+HgRwdtBRN1n0uUnlHUenpyiOJAKPGleThm5rdhsA==",
+        page: "docs",
+        files: &[
+            (
+                "dist/browser/openapi-explorer.min.js",
+                "openapi-explorer.min.js.gz",
+            ),
+            ("LICENSE", "LICENSE.openapi-explorer"),
         ],
     },
 ];
@@ -50,27 +70,37 @@ const PACKAGES: [Package; 2] = [
 /// The checksums, as `sha256sum` writes them.
 const SUMS: &str = "SHA256SUMS";
 
+/// The pages that have libraries.
+const PAGES: [&str; 2] = ["console", "docs"];
+
 pub(crate) fn run() -> anyhow::Result<()> {
     let work = tempfile::tempdir()?;
-    let mut sums = String::new();
-    for package in &PACKAGES {
-        let unpacked = fetch(package, work.path())?;
-        for (from, to) in package.files {
-            let text = fs::read_to_string(unpacked.join(from))
-                .with_context(|| format!("{} has no {from}", package.name))?;
-            let text = rewrite(&text);
-            fs::write(directory().join(to), &text)?;
-            sums += &format!("{}  {to}\n", sum(text.as_bytes()));
+    for page in PAGES {
+        let mut sums = String::new();
+        for package in of(page) {
+            let unpacked = fetch(package, work.path())?;
+            for (from, to) in package.files {
+                let text = fs::read_to_string(unpacked.join(from))
+                    .with_context(|| format!("{} has no {from}", package.name))?;
+                let file = file(to, &rewrite(&text))?;
+                fs::write(directory(page).join(to), &file)?;
+                sums += &format!("{}  {to}\n", sum(&file));
+            }
+            say(format_args!("{} {}", package.name, package.version));
         }
-        say(format_args!("{} {}", package.name, package.version));
+        fs::write(directory(page).join(SUMS), sums)?;
     }
-    Ok(fs::write(directory().join(SUMS), sums)?)
+    Ok(())
 }
 
 /// What lies in the repository is what was fetched.
 pub(crate) fn check() -> anyhow::Result<()> {
-    let sums = fs::read_to_string(directory().join(SUMS))?;
-    let files: usize = PACKAGES.iter().map(|package| package.files.len()).sum();
+    PAGES.into_iter().try_for_each(check_page)
+}
+
+fn check_page(page: &'static str) -> anyhow::Result<()> {
+    let sums = fs::read_to_string(directory(page).join(SUMS))?;
+    let files: usize = of(page).map(|package| package.files.len()).sum();
     ensure!(
         sums.lines().count() == files,
         "{SUMS} does not list each file of `cargo xtask vendor`"
@@ -79,7 +109,8 @@ pub(crate) fn check() -> anyhow::Result<()> {
         let (expected, name) = line
             .split_once("  ")
             .context("a line of SHA256SUMS has two columns")?;
-        let found = sum(&fs::read(directory().join(name)).with_context(|| format!("{name} cannot be read"))?);
+        let found =
+            sum(&fs::read(directory(page).join(name)).with_context(|| format!("{name} cannot be read"))?);
         ensure!(
             found == expected,
             "{name} is not what `cargo xtask vendor` fetched"
@@ -88,8 +119,22 @@ pub(crate) fn check() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn directory() -> PathBuf {
-    root().join("crates/presence-api/console/vendor")
+fn of(page: &'static str) -> impl Iterator<Item = &'static Package> {
+    PACKAGES.iter().filter(move |package| package.page == page)
+}
+
+fn directory(page: &str) -> PathBuf {
+    root().join("crates/presence-api").join(page).join("vendor")
+}
+
+/// The bytes that lie here under the name of `to`.
+fn file(to: &str, text: &str) -> anyhow::Result<Vec<u8>> {
+    if !to.ends_with(".gz") {
+        return Ok(text.into());
+    }
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(text.as_bytes())?;
+    Ok(packed.finish()?)
 }
 
 /// Fetches and unpacks an archive, if it is the one that is meant.

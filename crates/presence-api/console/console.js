@@ -58,7 +58,7 @@ export function Console({ api, store, signOut }) {
     </div>
     <footer class="foot">
       <${Limits} limits=${store.limits} />
-      <a href=${new URL('openapi.json', BASE)}>${t('app.api')}</a>
+      <a href=${new URL('docs', BASE)}>${t('app.api')}</a>
     </footer>
   `;
 }

@@ -2,12 +2,14 @@
 
 mod compat;
 mod console;
+mod docs;
 mod events;
 mod health;
 mod instance;
 mod mcp;
 mod openapi;
 mod presence;
+mod static_file;
 
 pub use openapi::openapi;
 
@@ -141,6 +143,7 @@ fn find<'a>(
         Surface::Api => match route.endpoint {
             Endpoint::Metrics => app.settings.metrics,
             Endpoint::Mcp => app.settings.mcp,
+            Endpoint::Docs | Endpoint::DocsFile => app.settings.docs,
             Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => app.settings.console,
             _ => true,
         },
@@ -256,6 +259,8 @@ impl Call<'_> {
             Endpoint::OpenApi => Ok(openapi::serve()),
             Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
+            Endpoint::Docs => docs::page(parts.uri.path(), &parts.headers),
+            Endpoint::DocsFile => docs::file(name, &parts.headers),
             Endpoint::Root => Ok(console::root()),
             Endpoint::Console => console::page(parts.uri.path(), &parts.headers),
             Endpoint::ConsoleFile => console::file(name, &parts.headers),

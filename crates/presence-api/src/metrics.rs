@@ -18,7 +18,7 @@ const BUCKETS_US: [u64; 10] = [
 ];
 
 /// What was answered since the start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Metrics {
     /// By the place of the route in the table.
     routes: [Counters; ROUTES.len()],
@@ -48,6 +48,16 @@ struct Counters {
     by_class: [AtomicU64; 4],
     by_latency: [AtomicU64; BUCKETS_US.len()],
     total_us: AtomicU64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            routes: std::array::from_fn(|_| Counters::default()),
+            no_route: Counters::default(),
+            failed_authentications: AtomicU64::default(),
+        }
+    }
 }
 
 impl Metrics {

@@ -54,6 +54,8 @@ pub(crate) enum Endpoint {
     OpenApi,
     Evolution(EvolutionEndpoint),
     Waha(WahaEndpoint),
+    Docs,
+    DocsFile,
     Root,
     Console,
     ConsoleFile,
@@ -61,7 +63,7 @@ pub(crate) enum Endpoint {
 
 /// Every route. `connect` is a `GET` that begins a pairing, and `events` one that never ends, so they answer no
 /// `HEAD`.
-pub(crate) static ROUTES: [Route; 31] = [
+pub(crate) static ROUTES: [Route; 33] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -179,6 +181,8 @@ pub(crate) static ROUTES: [Route; 31] = [
         Endpoint::Waha(WahaEndpoint::Session),
     )
     .of(CompatApi::Waha),
+    get("/docs", "docs", Endpoint::Docs).page(),
+    get("/docs/*", "docs_file", Endpoint::DocsFile).page(),
     get("/", "root", Endpoint::Root).page(),
     get("/console", "console", Endpoint::Console).page(),
     get("/console/*", "console_file", Endpoint::ConsoleFile).page(),

@@ -21,6 +21,8 @@ pub struct HttpSettings {
     pub mcp: bool,
     /// Other gateways whose routes are answered too. Default: none.
     pub compat: Vec<CompatApi>,
+    /// Whether `GET /docs` answers the API for people. Default: yes; it tells what `GET /openapi.json` tells.
+    pub docs: bool,
     /// Whether `GET /console` answers the page for people. Default: no.
     pub console: bool,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
@@ -50,6 +52,7 @@ impl Default for HttpSettings {
             metrics: false,
             mcp: false,
             compat: Vec::new(),
+            docs: true,
             console: false,
             trusted_proxies: Vec::new(),
             max_connections: 1024,

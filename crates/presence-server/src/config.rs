@@ -139,6 +139,7 @@ impl Config {
                 compat: from
                     .read_optional(&settings::COMPAT, compat_apis)
                     .unwrap_or_default(),
+                docs: from.read(&settings::DOCS, on_or_off),
                 console: from
                     .read_optional(&settings::CONSOLE, on_or_off)
                     .unwrap_or(console_unset),

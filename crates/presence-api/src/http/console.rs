@@ -2,23 +2,16 @@
 //!
 //! Its files lie in `console/` beside this crate's source, as they are served: there is no build step.
 
-use std::hash::{DefaultHasher, Hasher};
-use std::io::Write as _;
 use std::sync::LazyLock;
 
-use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
-use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{HeaderMap, HeaderValue};
 use hyper::{Response, StatusCode};
 
+use super::static_file::{CSS, HTML, SCRIPT, SVG, StaticFile, redirect};
 use crate::body::Body;
 use crate::error::ApiError;
 
 const PAGE: &str = "index.html";
-const HTML: &str = "text/html; charset=utf-8";
-const CSS: &str = "text/css; charset=utf-8";
-const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Scripts, styles and images of this page come from here and from nowhere else, and none is written into it; nor
 /// may another page frame it.
@@ -37,7 +30,7 @@ type Source = (&'static str, &'static str, &'static [u8]);
 static SOURCES: &[Source] = files! {
     "index.html": HTML,
     "style.css": CSS,
-    "icon.svg": "image/svg+xml",
+    "icon.svg": SVG,
     "api.js": SCRIPT,
     "app.js": SCRIPT,
     "choices.js": SCRIPT,
@@ -65,16 +58,13 @@ static SOURCES: &[Source] = files! {
     "vendor/preact.mjs": SCRIPT,
 };
 
-struct File {
-    path: &'static str,
-    kind: HeaderValue,
-    tag: HeaderValue,
-    plain: Bytes,
-    gzip: Bytes,
-}
-
 /// Packed when the first of them is asked for, which takes some milliseconds.
-static FILES: LazyLock<Vec<File>> = LazyLock::new(|| SOURCES.iter().map(File::new).collect());
+static FILES: LazyLock<Vec<StaticFile>> = LazyLock::new(|| {
+    let files = SOURCES.iter();
+    files
+        .map(|(path, kind, plain)| StaticFile::new(path, kind, plain).with_policy(POLICY))
+        .collect()
+});
 
 /// The page, which is at `/console` and not below it: its addresses are relative, so that it also works behind a
 /// proxy that puts a path in front.
@@ -87,78 +77,12 @@ pub(super) fn page(path: &str, headers: &HeaderMap) -> Result<Response<Body>, Ap
 
 /// One of its files.
 pub(super) fn file(path: &str, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
-    let file = FILES.iter().find(|file| file.path == path);
-    Ok(file.ok_or(ApiError::NoSuchRoute)?.answer(headers))
+    StaticFile::find(&FILES, path, headers)
 }
 
 /// From the root to the page.
 pub(super) fn root() -> Response<Body> {
     redirect(StatusCode::TEMPORARY_REDIRECT, "console")
-}
-
-fn redirect(status: StatusCode, to: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_static(to));
-    response
-}
-
-impl File {
-    fn new((path, kind, plain): &Source) -> Self {
-        let mut hash = DefaultHasher::new();
-        hash.write(plain);
-        let tag = format!("\"{:016x}\"", hash.finish());
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-        let packed = gzip.write_all(plain).and_then(|()| gzip.finish());
-        Self {
-            path,
-            kind: HeaderValue::from_static(kind),
-            tag: HeaderValue::from_str(&tag).expect("hexadecimal digits are header text"),
-            plain: Bytes::from_static(plain),
-            gzip: packed.expect("writing to a Vec cannot fail").into(),
-        }
-    }
-
-    fn answer(&self, request: &HeaderMap) -> Response<Body> {
-        let is_known = request
-            .get(header::IF_NONE_MATCH)
-            .is_some_and(|known| known == self.tag);
-        let takes_gzip = request
-            .get(header::ACCEPT_ENCODING)
-            .and_then(|accepted| accepted.to_str().ok())
-            .is_some_and(|accepted| accepted.split([',', ' ']).any(|coding| coding == "gzip"));
-        let body = match (is_known, takes_gzip) {
-            (true, _) => Bytes::new(),
-            (false, true) => self.gzip.clone(),
-            (false, false) => self.plain.clone(),
-        };
-        let mut response = Response::new(Body::from(body));
-        if is_known {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        }
-        let headers = response.headers_mut();
-        let fields: [(HeaderName, HeaderValue); 8] = [
-            (header::CONTENT_TYPE, self.kind.clone()),
-            (header::ETAG, self.tag.clone()),
-            // It is asked for each time whether it is still the same: a new binary brings a new page.
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-            (header::VARY, HeaderValue::from_static("accept-encoding")),
-            (header::CONTENT_SECURITY_POLICY, POLICY),
-            (
-                header::X_CONTENT_TYPE_OPTIONS,
-                HeaderValue::from_static("nosniff"),
-            ),
-            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-            (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-        ];
-        headers.extend(fields);
-        if takes_gzip && !is_known {
-            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        }
-        response
-    }
 }
 
 #[cfg(test)]
@@ -196,8 +120,9 @@ mod tests {
 
     #[test]
     fn all_of_it_is_small() {
-        let sum = |size: fn(&File) -> usize| FILES.iter().map(size).sum::<usize>();
-        let (packed, plain) = (sum(|file| file.gzip.len()), sum(|file| file.plain.len()));
+        let sum = |size: fn(&StaticFile) -> usize| FILES.iter().map(size).sum::<usize>();
+        let packed = sum(StaticFile::packed_size);
+        let plain: usize = SOURCES.iter().map(|(.., bytes)| bytes.len()).sum();
         assert!(
             packed < MOST_PACKED && plain < MOST_PLAIN,
             "{packed} bytes packed, {plain} plain"

@@ -10,6 +10,7 @@ mod bad_input;
 mod chaos;
 mod compat;
 mod console;
+mod docs;
 mod documented;
 mod events;
 mod evolution;

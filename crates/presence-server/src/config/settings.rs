@@ -208,6 +208,14 @@ pub(crate) const COMPAT: Setting = Setting {
            both, separated by a comma. Unset: none",
     secret: false,
 };
+pub(crate) const DOCS: Setting = Setting {
+    flag: "docs",
+    variable: "PRESENCE_DOCS",
+    value: "on|off",
+    default: Some("on"),
+    help: "Whether GET /docs answers a page about the API, on which calls can be tried",
+    secret: false,
+};
 pub(crate) const CONSOLE: Setting = Setting {
     flag: "console",
     variable: "PRESENCE_CONSOLE",
@@ -287,7 +295,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 32] = [
+pub(crate) const ALL: [&Setting; 33] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -311,6 +319,7 @@ pub(crate) const ALL: [&Setting; 32] = [
     &METRICS,
     &MCP,
     &COMPAT,
+    &DOCS,
     &CONSOLE,
     &MAX_CONNECTIONS,
     &MAX_CONNECTIONS_PER_CLIENT,

@@ -37,7 +37,7 @@ fn nothing_set_is_the_contract_on_loopback() {
         "the whole stop fits in 8 s"
     );
     assert_eq!(config.probe_listen, None);
-    assert!(config.http.console);
+    assert!(config.http.console && config.http.docs);
     assert!(matches!(config.edge, Edge::WhatsApp));
     assert!(config.fleet.raise_availability && config.fleet.resolve_numbers && config.fleet.end_on_message);
     assert!(config.http.compat.is_empty());

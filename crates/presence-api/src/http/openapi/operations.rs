@@ -27,6 +27,8 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::Metrics => service::metrics(),
         Endpoint::OpenApi => service::openapi(),
         Endpoint::Evolution(_) | Endpoint::Waha(_) => return None,
-        Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => return None,
+        Endpoint::Docs | Endpoint::DocsFile | Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => {
+            return None;
+        }
     })
 }
