@@ -10,6 +10,7 @@ mod clients;
 mod compat;
 mod console_test;
 mod demo;
+mod generated_clients;
 mod mutants;
 mod npm;
 mod openapi;
@@ -46,6 +47,8 @@ enum Command {
     Proxies(proxies::Proxies),
     /// Drives clients of Evolution API and WAHA against the service, and looks at what the recipient's phone shows.
     Compat(compat::Compat),
+    /// Makes clients of `docs/openapi.json`, and runs the programs of `docs/clients.md` with them.
+    GeneratedClients(generated_clients::GeneratedClients),
     /// Uses the console as a person would, in Chromium, against the sandbox and the service.
     ConsoleTest(console_test::ConsoleTest),
     /// Fetches the console's two libraries from npm again, at the pinned versions.
@@ -77,6 +80,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),
         Command::Compat(compat) => compat.run(),
+        Command::GeneratedClients(clients) => clients.run(),
         Command::ConsoleTest(test) => test.run(),
         Command::Vendor => vendor::run(),
         Command::Openapi => openapi::run(),
