@@ -17,8 +17,13 @@ static DOCUMENT: LazyLock<Value> = LazyLock::new(|| {
 });
 
 /// Schemas by the pointer to them: some tests get thousands of answers.
-static COMPILED: LazyLock<Mutex<HashMap<String, Arc<(Schemas, SchemaIndex)>>>> =
-    LazyLock::new(Mutex::default);
+static COMPILED: LazyLock<Mutex<HashMap<String, Arc<Compiled>>>> = LazyLock::new(Mutex::default);
+
+/// A schema, and those that it names.
+struct Compiled {
+    schemas: Schemas,
+    schema: SchemaIndex,
+}
 
 /// Routes that the document leaves out: those of other gateways, and pages.
 fn is_left_out(path: &str) -> bool {
@@ -156,13 +161,13 @@ fn validate(pointer: &str, value: &Value) -> Result<(), String> {
         let schema = compiled.entry(pointer.to_owned());
         schema.or_insert_with(|| Arc::new(compile(pointer))).clone()
     };
-    let (schemas, schema) = &*compiled;
+    let Compiled { schemas, schema } = &*compiled;
     schemas
         .validate(value, *schema)
         .map_err(|fault| format!("{fault:#}"))
 }
 
-fn compile(pointer: &str) -> (Schemas, SchemaIndex) {
+fn compile(pointer: &str) -> Compiled {
     const RESOURCE: &str = "file:///openapi.json";
     let mut compiler = Compiler::new();
     compiler.enable_format_assertions();
@@ -171,7 +176,7 @@ fn compile(pointer: &str) -> (Schemas, SchemaIndex) {
     let schema = compiler
         .compile(&format!("{RESOURCE}#{pointer}"), &mut schemas)
         .unwrap();
-    (schemas, schema)
+    Compiled { schemas, schema }
 }
 
 /// A JSON pointer to what these keys lead to.

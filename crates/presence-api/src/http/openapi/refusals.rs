@@ -60,9 +60,10 @@ fn example_name(text: &str) -> String {
     words(text).collect::<Vec<_>>().join("_").to_lowercase()
 }
 
-/// The same as a name of a component.
+/// The first clause of `text` as a name of a component.
 pub(super) fn in_camel_case(text: &str) -> String {
-    let capitalised = words(text).map(|word| word[..1].to_uppercase() + &word[1..]);
+    let clause = text.split(['.', '—']).next().unwrap_or(text);
+    let capitalised = words(clause).map(|word| word[..1].to_uppercase() + &word[1..]);
     capitalised.collect()
 }
 

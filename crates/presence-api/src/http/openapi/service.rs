@@ -19,10 +19,10 @@ pub(super) fn mcp() -> Description {
     let refused = || Content::new(Some(schema::text("Why, in MCP's own form.")));
     Description::new(
         Section::Agents,
-        "callTool",
+        "sendMcpMessage",
         "Speak MCP",
-        "The presences as tools of the Model Context Protocol, in its streamable HTTP form without sessions or streams. \
-         Only where the operator has switched it on.",
+        "The presences as tools of the Model Context Protocol, in its streamable HTTP form without sessions or streams; \
+         what MCP itself refuses, it refuses in its own form. Only where the operator has switched it on.",
     )
     .with_token()
     .takes_content(message())
