@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Where a model would be asked.
+#[expect(clippy::disallowed_methods, reason = "a model takes its time")]
 fn think() -> &'static str {
     std::thread::sleep(Duration::from_secs(3));
     "Your order arrives today."
