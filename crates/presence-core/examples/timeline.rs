@@ -101,7 +101,7 @@ impl<W: Write> Timeline<W> {
     fn drain(&mut self) -> io::Result<()> {
         while let Some(transmit) = self.indicators.poll_transmit() {
             match transmit {
-                Transmit::ChatState { chat, state } => {
+                Transmit::ChatState { chat, state, .. } => {
                     let state = match state {
                         ChatState::Composing => "composing",
                         ChatState::Recording => "recording",

@@ -6,7 +6,7 @@ use self::aliases::Aliases;
 use self::chats::{ChatRecord, Chats, merge};
 use self::device_use::DeviceUse;
 use self::last_command::LastCommand;
-use self::schedule::{CommandNumber, Fired, Schedule};
+use self::schedule::{CommandNumber, Fired, PauseCause, Schedule};
 use crate::{ChatJid, ChatState, Command};
 
 mod aliases;
@@ -22,7 +22,7 @@ mod transmit;
 pub use policy::{MAX_CHATS, Policy, Refused};
 pub use shown::{Shown, ShownChange};
 pub use timing::Timing;
-pub use transmit::{Availability, Transmit};
+pub use transmit::{Availability, Cause, Transmit};
 
 /// The indicators of one WhatsApp session: what its chats show, what to send so that they do, and when.
 ///
@@ -51,7 +51,7 @@ pub use transmit::{Availability, Transmit};
 /// ```
 /// use std::time::{Duration, Instant};
 /// use presence_core::{
-///     Availability, ChatJid, ChatState, Command, Hold, Indicator, Indicators, Policy, Timing, Transmit,
+///     Availability, Cause, ChatJid, ChatState, Command, Hold, Indicator, Indicators, Policy, Timing, Transmit,
 /// };
 ///
 /// # #[expect(clippy::disallowed_methods, reason = "an example needs some time to start from")]
@@ -63,14 +63,16 @@ pub use transmit::{Availability, Transmit};
 /// let chat: ChatJid = "5511999999999".parse()?;
 /// indicators.handle_command(start, chat.clone(), Command::Show(Indicator::Typing, Hold::from_secs(5)))?;
 /// assert_eq!(indicators.poll_transmit(), Some(Transmit::Availability(Availability::Available)));
-/// let composing = Transmit::ChatState { chat: chat.clone(), state: ChatState::Composing };
+/// let composing =
+///     Transmit::ChatState { chat: chat.clone(), state: ChatState::Composing, cause: Cause::Command };
 /// assert_eq!(indicators.poll_transmit(), Some(composing));
 /// assert_eq!(indicators.poll_transmit(), None);
 ///
 /// let deadline = indicators.poll_timeout().unwrap();
 /// assert_eq!(deadline, start + Duration::from_secs(5));
 /// indicators.handle_timeout(deadline);
-/// assert_eq!(indicators.poll_transmit(), Some(Transmit::ChatState { chat, state: ChatState::Paused }));
+/// let paused = Transmit::ChatState { chat, state: ChatState::Paused, cause: Cause::Deadline(deadline) };
+/// assert_eq!(indicators.poll_transmit(), Some(paused));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
@@ -84,10 +86,10 @@ pub use transmit::{Availability, Transmit};
 /// 3. Then sleep until `poll_timeout`, and call [`handle_timeout`](Self::handle_timeout). Early or extra calls
 ///    do nothing.
 ///
-/// Whoever gave a command is answered when its stanza is written, which is the one that
-/// [`has_unpolled_command`](Self::has_unpolled_command) was true before and false after. A command that is
-/// answered with an error must never be carried out later. So its failure is told before the next command is
-/// given: when its stanza was not written, and as well when the session went down before it was polled.
+/// Whoever gave a command is answered when its stanza is written, which is the one that says
+/// [`Cause::Command`]. A command that is answered with an error must never be carried out later. So its failure
+/// is told before the next command is given: when its stanza was not written, and as well when the session went
+/// down before it was polled.
 ///
 /// `now` is the caller's and never goes back; a `now` before the latest one counts as that. Deadlines follow
 /// from the times they were set at, so a late caller does not make them drift, and one that was suspended
@@ -176,30 +178,40 @@ impl Indicators {
         Ok(())
     }
 
-    /// The last stanza polled for `chat` was not written, or the command that was last given there was
-    /// answered with an error before its stanza was polled. Say it once, and before the next command.
+    /// The last stanza polled for `chat`, sent for `cause`, was not written; or the command that was last given
+    /// there was answered with an error before its stanza was polled. Say it once, and before the next command.
     ///
     /// When it was the stanza of a command, its chat goes on as if the command had never been given: what was
     /// accepted before is held on, with its own deadline; where there was nothing, there is nothing, and no
     /// `paused` comes of it. A re-send that was not written changes nothing: its indicator comes up again by
     /// itself. A `paused` that nobody asked for is owed, and comes again after [`Timing::refresh`], or on the
-    /// next connection.
-    pub fn handle_failure(&mut self, now: Instant, chat: &ChatJid) {
+    /// next connection, for the same cause.
+    pub fn handle_failure(&mut self, now: Instant, chat: &ChatJid, cause: Cause) {
         let now = self.advance(now);
         let address = chat;
         let chat = self.aliases.resolve(address).clone();
         let is_gone = self.chats.get(&chat).is_none();
-        let is_of = |command: &LastCommand| {
-            command.chat == chat || is_gone && command.address.as_ref() == Some(address)
+        let (cause, end) = match cause {
+            Cause::Command => {
+                let is_of = |command: &LastCommand| {
+                    command.chat == chat || is_gone && command.address.as_ref() == Some(address)
+                };
+                if let Some(failed) = self.last_command.take_if(|command| is_of(command)) {
+                    self.replace(failed.chat, failed.before);
+                }
+                return;
+            }
+            Cause::Hold => return,
+            Cause::Deadline(end) => (PauseCause::Deadline, end),
+            Cause::OwnMessage => (PauseCause::OwnMessage, now),
+            Cause::Shutdown => (PauseCause::Shutdown, now),
         };
-        if let Some(failed) = self.last_command.take_if(|command| is_of(command)) {
-            self.replace(failed.chat, failed.before);
-        } else if is_gone && self.chats.len() < MAX_CHATS {
-            // A `paused`, with which its chat was forgotten. In a full house it stays so, and the phone hides
-            // the indicator by itself.
+        // With its `paused` the chat was forgotten. In a full house it stays so, and the phone hides the
+        // indicator by itself.
+        if is_gone && self.chats.len() < MAX_CHATS {
             let command = self.command_number.long_before();
             let record = ChatRecord {
-                schedule: Schedule::paused(now, now + self.timing.refresh, command),
+                schedule: Schedule::paused(cause, end, now + self.timing.refresh, command),
                 address: Some(address.clone()).filter(|address| *address != chat),
             };
             self.replace(chat, Some(record));
@@ -313,7 +325,9 @@ impl Indicators {
             }
         } else {
             self.phase = Phase::Closing;
-            self.change_all(|schedule| *schedule = Schedule::paused(now, now, schedule.command));
+            self.change_all(|schedule| {
+                *schedule = Schedule::paused(PauseCause::Shutdown, now, now, schedule.command);
+            });
         }
     }
 
@@ -347,14 +361,6 @@ impl Indicators {
         due.into_iter()
             .chain(self.device_use.deadline(self.shown > 0))
             .min()
-    }
-
-    /// Whether the stanza of the latest command has yet to be polled.
-    #[must_use]
-    pub fn has_unpolled_command(&self) -> bool {
-        self.last_command
-            .as_ref()
-            .is_some_and(|last| last.address.is_none())
     }
 
     /// In how many chats an indicator is up. One without a hold counts for [`Timing::display`]; one that an
@@ -407,19 +413,22 @@ impl Indicators {
     fn fire(&mut self, now: Instant, chat: ChatJid, mut schedule: Schedule) -> Option<Transmit> {
         match schedule.fire(now, &self.timing) {
             Fired::Indicator => {
-                self.note_polled(&chat, &chat);
+                let is_commands = self.note_polled(&chat, &chat);
                 self.chats.set(chat.clone(), schedule);
                 self.chats.forget_address(&chat);
                 let state = schedule.indicator.into();
-                Some(Transmit::ChatState { chat, state })
+                let cause = if is_commands { Cause::Command } else { Cause::Hold };
+                Some(Transmit::ChatState { chat, state, cause })
             }
-            Fired::Paused => {
+            Fired::Paused(cause) => {
                 let address = self.remove(&chat).and_then(|record| record.address);
                 let address = address.unwrap_or_else(|| chat.clone());
-                self.note_polled(&chat, &address);
+                // A message may have ended what a command was about to show: then it is the command's stanza.
+                let is_commands = self.note_polled(&chat, &address);
                 Some(Transmit::ChatState {
                     chat: address,
                     state: ChatState::Paused,
+                    cause: if is_commands { Cause::Command } else { cause },
                 })
             }
             Fired::Nothing => {
@@ -429,17 +438,21 @@ impl Indicators {
         }
     }
 
-    /// A stanza of `chat` was polled: that of the latest command, or one after which that cannot fail any
-    /// more. Names that were taken for one person's and are not may share an address.
-    fn note_polled(&mut self, chat: &ChatJid, address: &ChatJid) {
+    /// A stanza of `chat` was polled: that of the latest command, for which this is true, or one after which
+    /// that cannot fail any more. Names that were taken for one person's and are not may share an address.
+    fn note_polled(&mut self, chat: &ChatJid, address: &ChatJid) -> bool {
         let Some(last) = &mut self.last_command else {
-            return;
+            return false;
         };
         match &last.address {
-            None if last.chat == *chat => last.address = Some(address.clone()),
+            None if last.chat == *chat => {
+                last.address = Some(address.clone());
+                return true;
+            }
             Some(sent) if last.chat == *chat || sent == address => self.last_command = None,
             _ => {}
         }
+        false
     }
 
     /// The timer of `chat` was its last.

@@ -55,7 +55,7 @@ pub use chat::{ChatJid, ChatKind, InvalidChat, Recipient};
 pub use command::Command;
 pub use hold::Hold;
 pub use indicators::{
-    Availability, Indicators, MAX_CHATS, Policy, Refused, Shown, ShownChange, Timing, Transmit,
+    Availability, Cause, Indicators, MAX_CHATS, Policy, Refused, Shown, ShownChange, Timing, Transmit,
 };
 pub use instance::InstanceId;
 pub use invalid_request::InvalidRequest;

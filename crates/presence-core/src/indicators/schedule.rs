@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::shown::Shown;
 use super::timing::{LEAST_LEFT, Timing};
+use super::transmit::Cause;
 use crate::{Command, Hold, Indicator};
 
 /// What a chat shows, until when, and what is to happen there next.
@@ -40,7 +41,16 @@ pub(super) enum Timer {
     /// As `Expire`, for a stanza of a connection before this one: nobody stays available for it.
     Forget,
     /// A `paused` is owed. No indicator counts as shown.
-    Pause,
+    Pause(PauseCause),
+}
+
+/// Why a `paused` is owed: a [`Cause`] whose deadline, if it is one, is the schedule's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PauseCause {
+    Command,
+    Deadline,
+    OwnMessage,
+    Shutdown,
 }
 
 /// What a due timer wants sent.
@@ -48,8 +58,8 @@ pub(super) enum Timer {
 pub(super) enum Fired {
     /// The indicator; the schedule says what comes next.
     Indicator,
-    /// A `paused`; nothing comes next.
-    Paused,
+    /// A `paused`, for this reason; nothing comes next.
+    Paused(Cause),
     /// Nothing, and nothing comes next.
     Nothing,
 }
@@ -58,6 +68,17 @@ pub(super) enum Fired {
 /// million commands apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CommandNumber(u32);
+
+impl PauseCause {
+    fn with_end(self, end: Instant) -> Cause {
+        match self {
+            Self::Command => Cause::Command,
+            Self::Deadline => Cause::Deadline(end),
+            Self::OwnMessage => Cause::OwnMessage,
+            Self::Shutdown => Cause::Shutdown,
+        }
+    }
+}
 
 impl CommandNumber {
     pub(super) fn next(self) -> Self {
@@ -101,15 +122,15 @@ impl Schedule {
             }
             Command::Pause => Self {
                 seen,
-                ..Self::paused(now, now, number)
+                ..Self::paused(PauseCause::Command, now, now, number)
             },
         }
     }
 
     /// A `paused` that is to be sent at `due`, and on a new connection from `end` on.
-    pub(super) fn paused(end: Instant, due: Instant, command: CommandNumber) -> Self {
+    pub(super) fn paused(cause: PauseCause, end: Instant, due: Instant, command: CommandNumber) -> Self {
         Self {
-            timer: Timer::Pause,
+            timer: Timer::Pause(cause),
             due,
             end,
             indicator: Indicator::Typing,
@@ -121,7 +142,7 @@ impl Schedule {
 
     /// Whether the indicator is one to be available for.
     pub(super) fn is_shown(&self) -> bool {
-        !matches!(self.timer, Timer::Forget | Timer::Pause)
+        !matches!(self.timer, Timer::Forget | Timer::Pause(_))
     }
 
     /// The account has sent a message in this chat: what its phone may show is over.
@@ -130,10 +151,10 @@ impl Schedule {
             Timer::Show | Timer::ShowOnce | Timer::End => true,
             Timer::Expire | Timer::Forget => self.seen && now < self.due,
             // One that is not to come back for its last second, and is paused at its end.
-            Timer::Pause => now < self.end,
+            Timer::Pause(_) => now < self.end,
         };
         if shows {
-            *self = Self::paused(now, now, self.command);
+            *self = Self::paused(PauseCause::OwnMessage, now, now, self.command);
         }
     }
 
@@ -150,10 +171,10 @@ impl Schedule {
     pub(super) fn reconnect(&mut self, now: Instant) {
         (self.timer, self.due) = match self.timer {
             Timer::ShowOnce | Timer::Expire | Timer::Forget => (Timer::Forget, self.due),
-            Timer::Pause => (Timer::Pause, self.end.max(now)),
+            Timer::Pause(cause) => (Timer::Pause(cause), self.end.max(now)),
             Timer::Show | Timer::End if now + LEAST_LEFT <= self.end => (Timer::Show, now),
             // Over, or too nearly so to come up once more.
-            Timer::Show | Timer::End if self.seen => (Timer::Pause, self.end.max(now)),
+            Timer::Show | Timer::End if self.seen => (Timer::Pause(PauseCause::Deadline), self.end.max(now)),
             Timer::Show | Timer::End => (Timer::Forget, now),
         };
     }
@@ -169,7 +190,8 @@ impl Schedule {
                 };
             }
             Timer::ShowOnce => (self.timer, self.due) = (Timer::Expire, self.end),
-            Timer::Show | Timer::End | Timer::Pause => return Fired::Paused,
+            Timer::Show | Timer::End => return Fired::Paused(Cause::Deadline(self.end)),
+            Timer::Pause(cause) => return Fired::Paused(cause.with_end(self.end)),
             Timer::Expire | Timer::Forget => return Fired::Nothing,
         }
         self.seen = true;

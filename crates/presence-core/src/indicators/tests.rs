@@ -1,5 +1,6 @@
 //! By example; each rule at random times, in `rules`; and random sequences of everything, in `properties`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::*;
@@ -7,6 +8,7 @@ use crate::{Hold, Indicator};
 
 mod aliases;
 mod availability;
+mod causes;
 mod connections;
 mod failures;
 mod holds;
@@ -33,6 +35,8 @@ struct Session {
     start: Instant,
     now: Instant,
     sent: Vec<String>,
+    /// Why the last stanza to each chat was sent.
+    causes: HashMap<ChatJid, Cause>,
 }
 
 impl Session {
@@ -52,6 +56,7 @@ impl Session {
             start,
             now: start,
             sent: Vec::new(),
+            causes: HashMap::new(),
         }
     }
 
@@ -96,8 +101,10 @@ impl Session {
         self.drain();
     }
 
+    /// The last stanza to `chat` was not written, or the command there not even polled.
     fn fail(&mut self, chat: &str) {
-        self.indicators.handle_failure(self.now, &jid(chat));
+        let cause = self.causes.get(&jid(chat)).copied().unwrap_or(Cause::Command);
+        self.indicators.handle_failure(self.now, &jid(chat), cause);
         self.drain();
     }
 
@@ -132,7 +139,11 @@ impl Session {
     fn note(&mut self, transmit: Transmit) {
         let at = (self.now - self.start).as_secs_f64();
         self.sent.push(match transmit {
-            Transmit::ChatState { chat, state } => format!("{at} {} {state:?}", chat.user()),
+            Transmit::ChatState { chat, state, cause } => {
+                let line = format!("{at} {} {state:?}", chat.user());
+                self.causes.insert(chat, cause);
+                line
+            }
             Transmit::Availability(availability) => format!("{at} {availability:?}"),
         });
     }
@@ -151,6 +162,14 @@ impl Session {
             .into_iter()
             .filter(|line| !line.ends_with("vailable"))
             .collect()
+    }
+}
+
+impl Indicators {
+    /// Whether the stanza of the latest command has yet to be polled.
+    fn has_unpolled_command(&self) -> bool {
+        let last = self.last_command.as_ref();
+        last.is_some_and(|last| last.address.is_none())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What comes out of the indicators.
 
+use std::time::Instant;
+
 use crate::{ChatJid, ChatState};
 
 /// A stanza to send.
@@ -12,9 +14,26 @@ pub enum Transmit {
         chat: ChatJid,
         /// What its phone is to show.
         state: ChatState,
+        /// Why.
+        cause: Cause,
     },
     /// Tell WhatsApp whether this device is in use.
     Availability(Availability),
+}
+
+/// Why a chat state is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It is the stanza of the latest command.
+    Command,
+    /// What is shown is kept up: as time passes, or on a new connection.
+    Hold,
+    /// The time of what was shown is up, since then.
+    Deadline(Instant),
+    /// The account has sent a message in the chat.
+    OwnMessage,
+    /// The session is about to be closed.
+    Shutdown,
 }
 
 /// Whether this device is in use. While it is, the account's phone stays silent.

@@ -13,16 +13,12 @@ use crate::session::{SendError, Session};
 /// A stanza on its way to the socket.
 pub(super) struct StanzaWrite {
     pub(super) transmit: Transmit,
-    /// It is what a client's command asked for, and not a re-send or a deadline's.
-    pub(super) is_commands: bool,
     done: BoxFuture<'static, Result<(), WriteError>>,
 }
 
 /// What became of a stanza.
 pub(super) struct Written {
     pub(super) transmit: Transmit,
-    /// As [`StanzaWrite::is_commands`].
-    pub(super) is_commands: bool,
     pub(super) written: Result<(), WriteError>,
 }
 
@@ -37,18 +33,9 @@ pub(super) enum WriteError {
 
 impl StanzaWrite {
     /// Begins to write `transmit`. A peer that does not read is waited for no longer than `limit`.
-    pub(super) fn begin(
-        session: Arc<dyn Session>,
-        transmit: Transmit,
-        is_commands: bool,
-        limit: Duration,
-    ) -> Self {
+    pub(super) fn begin(session: Arc<dyn Session>, transmit: Transmit, limit: Duration) -> Self {
         let done = write(session, transmit.clone(), limit);
-        Self {
-            transmit,
-            is_commands,
-            done,
-        }
+        Self { transmit, done }
     }
 
     /// Returns when the stanza of `write` is written or not, and takes it out of there.
@@ -60,7 +47,6 @@ impl StanzaWrite {
         let under_way = write.take().expect("it was there");
         Written {
             transmit: under_way.transmit,
-            is_commands: under_way.is_commands,
             written,
         }
     }
@@ -74,7 +60,7 @@ fn write(
     Box::pin(async move {
         let send = async {
             match &transmit {
-                Transmit::ChatState { chat, state } => session.send_chat_state(chat, *state).await,
+                Transmit::ChatState { chat, state, .. } => session.send_chat_state(chat, *state).await,
                 Transmit::Availability(availability) => session.set_availability(*availability).await,
             }
         };

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::indicators::schedule::CommandNumber;
+use crate::indicators::schedule::{CommandNumber, PauseCause};
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -39,7 +39,7 @@ fn start() -> Instant {
 }
 
 fn owed(due: Instant) -> Schedule {
-    Schedule::paused(due, due, CommandNumber::default())
+    Schedule::paused(PauseCause::Command, due, due, CommandNumber::default())
 }
 
 proptest! {

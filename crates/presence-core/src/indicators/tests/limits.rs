@@ -63,7 +63,9 @@ fn there_is_a_limit_to_the_chats_of_a_session() {
     );
     // A failure that comes too late finds no room for a `paused` that is owed.
     session.drain();
-    session.indicators.handle_failure(session.now, &jid("0"));
+    session
+        .indicators
+        .handle_failure(session.now, &jid("0"), Cause::Shutdown);
     assert_eq!(session.indicators.chats.len(), MAX_CHATS);
     assert_eq!(session.indicators.shown(), MAX_CHATS);
 }

@@ -315,8 +315,8 @@ impl World {
                     assert_ne!(self.availability, Some(availability), "it was told already");
                     self.availability = Some(availability);
                 }
-                Transmit::ChatState { chat, state } => {
-                    let name = self.send(&chat, state);
+                Transmit::ChatState { chat, state, cause } => {
+                    let name = self.send(&chat, state, cause);
                     assert!(
                         touched.insert((chat, name)),
                         "a burst: two stanzas at a time for {name}"
@@ -335,7 +335,7 @@ impl World {
     }
 
     /// Says who the stanza is for.
-    fn send(&mut self, jid: &ChatJid, state: ChatState) -> u8 {
+    fn send(&mut self, jid: &ChatJid, state: ChatState, cause: Cause) -> u8 {
         let (now, address) = (self.now, number(jid));
         self.busy |= state != ChatState::Paused;
         // Names that were taken for one person's and are not may share an address.
@@ -378,6 +378,16 @@ impl World {
             );
         }
         let begins = self.before.as_ref().is_some_and(|(last, _)| *last == chat) && !person.begun;
+        match (begins, state, person.wanted) {
+            (true, ..) => assert_eq!(cause, Cause::Command),
+            (false, ChatState::Paused, Wanted::Held { end, .. }) => assert_eq!(cause, Cause::Deadline(end)),
+            (false, ChatState::Paused, _) => match cause {
+                Cause::Deadline(end) => assert!(end <= now, "a deadline that is to come"),
+                Cause::OwnMessage | Cause::Shutdown => {}
+                Cause::Command | Cause::Hold => panic!("a paused by {cause:?}"),
+            },
+            (false, ..) => assert_eq!(cause, Cause::Hold),
+        }
         person.begun = true;
         if failed {
             if begins {
@@ -402,7 +412,7 @@ impl World {
                 person.address = None;
                 person.blinks = true;
             }
-            self.indicators.handle_failure(now, jid);
+            self.indicators.handle_failure(now, jid, cause);
             return chat;
         }
         person.phone = match state {

@@ -263,7 +263,8 @@ impl Session {
                 }
                 self.now += Duration::from_millis(ms);
                 if given {
-                    self.indicators.handle_failure(self.now, &name(chat));
+                    self.indicators
+                        .handle_failure(self.now, &name(chat), Cause::Command);
                 }
                 self.indicators.handle_timeout(self.now);
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use presence_core::{ChatJid, Refused, Transmit};
+use presence_core::{Cause, ChatJid, Refused, Transmit};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -58,17 +58,9 @@ impl InstanceTask {
             let Some(session) = self.session.as_ref().map(|open| &open.session) else {
                 return self.refuse_all();
             };
-            let commanded = self.indicators.has_unpolled_command();
             if let Some(transmit) = self.indicators.poll_transmit() {
-                // Known by the command and not by its address: a `paused` goes where the indicator was.
-                let is_commands = commanded && !self.indicators.has_unpolled_command();
                 let limit = self.fleet.settings.send_timeout;
-                self.write = Some(StanzaWrite::begin(
-                    Arc::clone(session),
-                    transmit,
-                    is_commands,
-                    limit,
-                ));
+                self.write = Some(StanzaWrite::begin(Arc::clone(session), transmit, limit));
                 return;
             }
             if let Some((request, _)) = self.begun.take() {
@@ -124,14 +116,10 @@ impl InstanceTask {
     }
 
     pub(super) fn handle_written(&mut self, stanza: Written) {
-        let Written {
-            transmit,
-            is_commands,
-            written,
-        } = stanza;
+        let Written { transmit, written } = stanza;
         match (written, &transmit) {
-            (Ok(()), Transmit::ChatState { .. }) => {
-                if let Some((request, address)) = self.begun.take_if(|_| is_commands) {
+            (Ok(()), Transmit::ChatState { cause, .. }) => {
+                if let Some((request, address)) = self.begun.take_if(|_| *cause == Cause::Command) {
                     let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
                     self.tell_observers(Some((&address.to, took)));
                     request.answer(Ok(ShownIn {
@@ -147,7 +135,7 @@ impl InstanceTask {
             }
             (Err(error), _) => {
                 warn!(instance.id = %self.instance, error = &error as &dyn std::error::Error, "a stanza could not be written");
-                self.fail_write(&transmit, is_commands);
+                self.fail_write(&transmit);
                 self.lifecycle.handle_faulty_session(Instant::now());
                 self.changed = true;
             }
@@ -156,15 +144,15 @@ impl InstanceTask {
 
     /// The session takes no stanza any more, and did not take `transmit`. What a client asked for with it, or
     /// was about to, is void.
-    pub(super) fn fail_write(&mut self, transmit: &Transmit, is_commands: bool) {
+    pub(super) fn fail_write(&mut self, transmit: &Transmit) {
         let begun = self.begun.take();
         if let Some((_, address)) = &begun {
-            self.indicators.handle_failure(now(), &address.to);
+            self.indicators.handle_failure(now(), &address.to, Cause::Command);
         }
-        if let Transmit::ChatState { chat, .. } = transmit
-            && !is_commands
+        if let Transmit::ChatState { chat, cause, .. } = transmit
+            && *cause != Cause::Command
         {
-            self.indicators.handle_failure(now(), chat);
+            self.indicators.handle_failure(now(), chat, *cause);
         }
         self.indicators.handle_session_down(now());
         if let Some((request, _)) = begun {

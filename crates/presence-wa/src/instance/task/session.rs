@@ -63,7 +63,7 @@ impl InstanceTask {
     pub(super) fn drop_session(&mut self) {
         self.session = None;
         if let Some(write) = self.write.take() {
-            self.fail_write(&write.transmit, write.is_commands);
+            self.fail_write(&write.transmit);
         }
         self.indicators.handle_session_down(now());
         if self.farewell_until.is_some() {
