@@ -22,19 +22,25 @@ const TOP_LEVEL: [&str; 7] = [
 ];
 
 /// Which of our crates a crate may depend on, outside its tests.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     (
         "presence-api",
-        &["presence-core", "presence-store", "presence-wa"],
+        &[
+            "presence-core",
+            "presence-metrics",
+            "presence-store",
+            "presence-wa",
+        ],
     ),
     ("presence-core", &[]),
+    ("presence-metrics", &[]),
     ("presence-sandbox", &[]),
     (
         "presence-server",
         &["presence-api", "presence-core", "presence-store", "presence-wa"],
     ),
     ("presence-store", &["presence-core"]),
-    ("presence-wa", &["presence-core"]),
+    ("presence-wa", &["presence-core", "presence-metrics"]),
     ("xtask", &[]),
 ];
 

@@ -14,8 +14,8 @@ use presence_store::{
     AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError, Token,
 };
 use presence_wa::{
-    ConnectError, Connected, Connector, Fleet, FleetSettings, Identity, InstanceOptions, InstanceState,
-    InstanceStatus, InstanceWatch, PairWith, Proxy, ReconnectError, SavedKeys, ShowError,
+    ConnectError, Connected, Connector, Fleet, FleetCounters, FleetSettings, Identity, InstanceOptions,
+    InstanceState, InstanceStatus, InstanceWatch, PairWith, Proxy, ReconnectError, SavedKeys, ShowError,
 };
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
@@ -302,6 +302,11 @@ impl Instances {
         states
     }
 
+    /// What all instances have done since the start.
+    pub(crate) fn counters(&self) -> &FleetCounters {
+        self.inner.fleet.counters()
+    }
+
     /// Whether the registry can be read and written.
     pub(crate) async fn check_registry(&self) -> Result<(), StoreError> {
         self.inner.registry.check().await
@@ -310,7 +315,7 @@ impl Instances {
     /// How many tasks of instances have panicked since the start.
     #[must_use]
     pub fn task_panics(&self) -> u64 {
-        self.inner.fleet.panics()
+        self.inner.fleet.counters().task_panics.get()
     }
 
     /// Pauses every indicator that is shown, closes every session, and lets changes that have begun finish;

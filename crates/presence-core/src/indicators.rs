@@ -325,9 +325,7 @@ impl Indicators {
             }
         } else {
             self.phase = Phase::Closing;
-            self.change_all(|schedule| {
-                *schedule = Schedule::paused(PauseCause::Shutdown, now, now, schedule.command);
-            });
+            self.change_all(|schedule| schedule.end_by_shutdown(now));
         }
     }
 

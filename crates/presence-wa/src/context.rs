@@ -1,12 +1,12 @@
 //! What the tasks of all instances share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::counters::FleetCounters;
 use crate::login_limiter::LoginLimiter;
 use crate::pairing_record::PairingRecord;
 use crate::session::Connector;
@@ -25,7 +25,7 @@ pub(crate) struct FleetContext {
     /// Every task ends where it stands.
     pub(crate) kill: CancellationToken,
     pub(crate) tasks: TaskTracker,
-    panics: AtomicU64,
+    pub(crate) counters: FleetCounters,
 }
 
 /// How many devices' keys are wiped at a time.
@@ -46,17 +46,7 @@ impl FleetContext {
             stop: CancellationToken::new(),
             kill: CancellationToken::new(),
             tasks: TaskTracker::new(),
-            panics: AtomicU64::new(0),
+            counters: FleetCounters::default(),
         }
-    }
-
-    /// Counts a task that panicked.
-    pub(crate) fn count_panic(&self) {
-        self.panics.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How many tasks of instances have panicked.
-    pub(crate) fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
     }
 }

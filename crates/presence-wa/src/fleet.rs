@@ -11,6 +11,7 @@ use tokio_util::sync::DropGuard;
 use tracing::warn;
 
 use crate::context::FleetContext;
+use crate::counters::{AskedPresence, FleetCounters, PresenceOutcome};
 use crate::error::{ConnectError, ReconnectError, ShowError};
 use crate::instance::{InstanceHandle, InstanceOptions, Message, PresenceRequest};
 use crate::pairing::{Connected, PairWith};
@@ -77,34 +78,49 @@ impl Fleet {
         instance: InstanceId,
         presence: &ChatPresence,
     ) -> Result<PresenceSent, ShowError> {
-        let deadline = Instant::now() + self.inner.context.settings.send_timeout;
+        let context = &self.inner.context;
+        let asked = AskedPresence::new(&context.counters, presence.state());
+        let deadline = Instant::now() + context.settings.send_timeout;
+        match timeout_at(deadline, self.show_until(deadline, instance, presence)).await {
+            Ok(shown) => {
+                asked.end(PresenceOutcome::of(&shown));
+                shown
+            }
+            Err(_) => {
+                asked.end(PresenceOutcome::TimedOut);
+                Err(ShowError::NotConnected)
+            }
+        }
+    }
+
+    async fn show_until(
+        &self,
+        deadline: Instant,
+        instance: InstanceId,
+        presence: &ChatPresence,
+    ) -> Result<PresenceSent, ShowError> {
         let handle = self.handle(instance).ok_or(ShowError::NotConnected)?;
         if !handle.published().borrow().is_online() {
             return Err(ShowError::NotConnected);
         }
         let mailbox = handle.mailbox().ok_or(ShowError::NotConnected)?;
-        let show = async {
-            let (reply, written) = oneshot::channel();
-            let request = PresenceRequest {
-                recipient: presence.recipient().clone(),
-                command: presence.command(),
-                deadline,
-                reply,
-            };
-            let sent = mailbox.send(Message::Presence(request)).await;
-            sent.map_err(|_| ShowError::NotConnected)?;
-            let shown = written.await.map_err(|_| ShowError::NotConnected)??;
-            handle.note_use();
-            let sent = PresenceSent::new(shown.chat, presence);
-            Ok(if shown.unknown {
-                sent.with_unknown_number()
-            } else {
-                sent
-            })
+        let (reply, written) = oneshot::channel();
+        let request = PresenceRequest {
+            recipient: presence.recipient().clone(),
+            command: presence.command(),
+            deadline,
+            reply,
         };
-        timeout_at(deadline, show)
-            .await
-            .unwrap_or(Err(ShowError::NotConnected))
+        let sent = mailbox.send(Message::Presence(request)).await;
+        sent.map_err(|_| ShowError::NotConnected)?;
+        let shown = written.await.map_err(|_| ShowError::NotConnected)??;
+        handle.note_use();
+        let sent = PresenceSent::new(shown.chat, presence);
+        Ok(if shown.unknown {
+            sent.with_unknown_number()
+        } else {
+            sent
+        })
     }
 
     /// How the instance is at this moment; `None` when there is no such instance.
@@ -223,10 +239,10 @@ impl Fleet {
         self.inner.instances.take_used()
     }
 
-    /// How many times the task of an instance has panicked, which is a fault of this service.
+    /// What all instances have done since the start.
     #[must_use]
-    pub fn panics(&self) -> u64 {
-        self.inner.context.panics()
+    pub fn counters(&self) -> &FleetCounters {
+        &self.inner.context.counters
     }
 
     /// Pauses every indicator that is shown and closes every session, all instances at the same time. What

@@ -1,5 +1,6 @@
 //! One instance, as requests see it: a mailbox and a watch of how it is.
 
+mod active_indicators;
 mod job;
 mod jobs;
 mod lifecycle;
@@ -228,7 +229,7 @@ impl Runner {
     }
 
     fn after_panic(&self, panic: &(dyn Any + Send), panics: u32) -> Lifecycle {
-        self.fleet.count_panic();
+        self.fleet.counters.task_panics.inc();
         let now = Instant::now();
         let until = now
             + PANIC_WAIT

@@ -34,6 +34,7 @@
 mod backoff;
 mod client;
 mod context;
+mod counters;
 mod dial;
 mod error;
 #[cfg(test)]
@@ -53,6 +54,7 @@ mod watch;
 
 pub use backoff::Backoff;
 pub use client::{DeviceKeys, Edge, Keys, LinkedDevice, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
+pub use counters::{ByState, EarlyEnd, FleetCounters, LookUpResult, PresenceOutcome, SessionEnd};
 pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use error::{ConnectError, ReconnectError, ShowError};
 pub use fleet::Fleet;

@@ -158,6 +158,15 @@ impl Schedule {
         }
     }
 
+    /// The session is about to be closed: what a phone may show is paused, and what is owed, now.
+    pub(super) fn end_by_shutdown(&mut self, now: Instant) {
+        let (cause, end) = match self.timer {
+            Timer::Pause(cause) if self.end <= now => (cause, self.end),
+            _ => (PauseCause::Shutdown, now),
+        };
+        *self = Self::paused(cause, end, now, self.command);
+    }
+
     /// What is shown, as [`is_shown`](Self::is_shown) counts it.
     pub(super) fn shown(&self) -> Option<Shown> {
         self.is_shown().then_some(Shown {

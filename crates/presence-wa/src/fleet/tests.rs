@@ -1,6 +1,7 @@
 //! The fleet with sessions that tests end as they like, on a paused clock.
 
 mod chaos;
+mod counters;
 mod faults;
 mod lifecycle;
 mod own_messages;

@@ -16,13 +16,15 @@ use presence_core::{Indicators, InstanceId, Policy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
+use self::presences::BegunRequest;
+use super::active_indicators::ActiveIndicators;
 use super::job::{Action, Job, JobDone};
 use super::jobs::{self, JobContext, JobEnd};
 use super::lifecycle::Lifecycle;
 use super::link_code::CodeRequest;
 use super::lookups::LookUp;
 use super::message::{Message, PresenceRequest};
-use super::numbers::{Address, NumberSettings, Numbers};
+use super::numbers::{NumberSettings, Numbers};
 use super::observers::Observers;
 use super::open_session::{OpenSession, SessionEvent, session_event};
 use super::published::Published;
@@ -47,6 +49,7 @@ pub(super) struct InstanceTask {
     keep_online: watch::Receiver<bool>,
     lifecycle: Lifecycle,
     indicators: Indicators,
+    active: ActiveIndicators,
     numbers: Numbers,
     session: Option<OpenSession>,
     job: Option<BoxFuture<'static, JobEnd>>,
@@ -56,12 +59,14 @@ pub(super) struct InstanceTask {
     /// Requests whose address is known, in the order in which they are carried out.
     ready: VecDeque<PresenceRequest>,
     /// The request whose command was given to the indicators, and whose stanza is not yet written.
-    begun: Option<(PresenceRequest, Address)>,
+    begun: Option<BegunRequest>,
     write: Option<StanzaWrite>,
     look_ups: FuturesUnordered<LookUp>,
     code: Option<CodeRequest>,
     waiting: Waiting,
     observers: Observers,
+    /// A session of it has been online.
+    was_online: bool,
     /// The state and reason that were published last.
     shown: (InstanceState, Option<Reason>),
     /// Something else that is published may have changed.
@@ -95,6 +100,7 @@ impl InstanceTask {
         Self {
             instance,
             indicators,
+            active: ActiveIndicators::new(Arc::clone(&fleet)),
             fleet,
             published,
             keep_online,
@@ -111,6 +117,7 @@ impl InstanceTask {
             code: None,
             waiting: Waiting::default(),
             observers: Observers::default(),
+            was_online: false,
             shown,
             changed: true,
             stopping: false,
@@ -183,6 +190,7 @@ impl InstanceTask {
             self.turn = None;
         }
         self.ask_for_code();
+        self.active.set(self.indicators.shown());
         // What was only begun may fail yet.
         if self.begun.is_none() {
             self.tell_observers(None);

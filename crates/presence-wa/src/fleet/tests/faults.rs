@@ -283,7 +283,7 @@ async fn a_task_that_panics_is_counted_says_so_and_starts_again() {
     let refused = fleet.show(DEVICE, &presence("4915112345601", "typing", 5)).await;
     assert_eq!(refused, Err(ShowError::NotConnected));
     settle().await;
-    assert_eq!(fleet.panics(), 1);
+    assert_eq!(fleet.counters().task_panics.get(), 1);
     assert!(matches!(reason(&fleet, DEVICE), Some(Reason::Crashed(_))));
     assert_eq!(state(&fleet, DEVICE), InstanceState::Connecting);
     world.session(DEVICE).end(End::Closed);

@@ -2,7 +2,7 @@
 
 use presence_core::PhoneNumber;
 
-use super::{Goal, Lifecycle, OpenSession, SessionProgress};
+use super::{Goal, Leaving, Lifecycle, OpenSession, SessionProgress};
 use crate::instance::job::Keys;
 use crate::instance::session_end::WaitReason;
 use crate::pairing::PairWith;
@@ -90,6 +90,14 @@ impl Lifecycle {
     /// Whether a turn of the login limiter is held.
     pub(in crate::instance) fn holds_turn(&self) -> bool {
         self.holds_turn
+    }
+
+    /// Why the session that is open is of no use any more, if it is of none.
+    pub(in crate::instance) fn fault(&self) -> Option<&'static str> {
+        match self.session.as_ref()?.leaving.as_ref()? {
+            Leaving::Faulty(cause) => Some(cause),
+            Leaving::Reopen => None,
+        }
     }
 
     pub(super) fn is_leaving(&self) -> bool {

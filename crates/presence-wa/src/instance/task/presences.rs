@@ -2,18 +2,27 @@
 
 use std::sync::Arc;
 
-use presence_core::{Cause, ChatJid, Refused, Transmit};
+use presence_core::{Cause, ChatJid, Command, Refused, Transmit};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{InstanceTask, now};
+use crate::counters::{EarlyEnd, LookUpResult};
 use crate::error::ShowError;
 use crate::instance::job::JobDone;
 use crate::instance::lookups::look_up;
 use crate::instance::message::{PresenceRequest, ShownIn};
-use crate::instance::numbers::{Found, Route};
+use crate::instance::numbers::{Address, Found, Route};
 use crate::instance::stanza::{StanzaWrite, WriteError, Written};
 use crate::session::SendError;
+
+/// A request whose command was given to the indicators.
+pub(super) struct BegunRequest {
+    request: PresenceRequest,
+    address: Address,
+    /// Something was shown in the chat before.
+    replaces: bool,
+}
 
 impl InstanceTask {
     pub(super) fn handle_presence(&mut self, now: Instant, request: PresenceRequest) {
@@ -38,6 +47,7 @@ impl InstanceTask {
 
     pub(super) fn handle_found(&mut self, person: &ChatJid, found: Option<Found>) {
         let found = found.unwrap_or(Found::Failed);
+        self.fleet.counters.look_ups[result_of(&found)].inc();
         let released = self.numbers.handle_found(Instant::now(), person, found);
         self.ready.extend(released);
         self.join_names(person);
@@ -63,8 +73,8 @@ impl InstanceTask {
                 self.write = Some(StanzaWrite::begin(Arc::clone(session), transmit, limit));
                 return;
             }
-            if let Some((request, _)) = self.begun.take() {
-                request.answer(Err(ShowError::NotConnected));
+            if let Some(begun) = self.begun.take() {
+                begun.request.answer(Err(ShowError::NotConnected));
             }
             if self.farewell_until.is_some() {
                 return self.end_farewell();
@@ -89,11 +99,18 @@ impl InstanceTask {
             return request.answer(Err(ShowError::NotConnected));
         }
         let address = self.numbers.address(&request.recipient, self.is_moved_to_lids());
+        let replaces = self.indicators.is_shown(&address.to);
         let given = self
             .indicators
             .handle_command(now(), address.to.clone(), request.command);
         match given {
-            Ok(()) => self.begun = Some((request, address)),
+            Ok(()) => {
+                self.begun = Some(BegunRequest {
+                    request,
+                    address,
+                    replaces,
+                });
+            }
             Err(Refused::TooManyChats) => request.answer(Err(ShowError::TooManyChats)),
             Err(_) => request.answer(Err(ShowError::NotConnected)),
         }
@@ -118,16 +135,7 @@ impl InstanceTask {
     pub(super) fn handle_written(&mut self, stanza: Written) {
         let Written { transmit, written } = stanza;
         match (written, &transmit) {
-            (Ok(()), Transmit::ChatState { cause, .. }) => {
-                if let Some((request, address)) = self.begun.take_if(|_| *cause == Cause::Command) {
-                    let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
-                    self.tell_observers(Some((&address.to, took)));
-                    request.answer(Ok(ShownIn {
-                        chat: address.chat,
-                        unknown: address.unknown,
-                    }));
-                }
-            }
+            (Ok(()), Transmit::ChatState { cause, .. }) => self.handle_written_state(*cause),
             (Ok(()), Transmit::Availability(_)) => self.changed = true,
             // It is told again as soon as the account's name is known.
             (Err(WriteError::Failed(SendError::NoPushName)), Transmit::Availability(_)) => {
@@ -142,12 +150,47 @@ impl InstanceTask {
         }
     }
 
+    fn handle_written_state(&mut self, cause: Cause) {
+        let counters = &self.fleet.counters;
+        match cause {
+            Cause::Command => {
+                let Some(begun) = self.begun.take() else { return };
+                let BegunRequest {
+                    request,
+                    address,
+                    replaces,
+                } = begun;
+                if replaces {
+                    let by = match request.command {
+                        Command::Pause => EarlyEnd::Pause,
+                        Command::Show(..) => EarlyEnd::Newer,
+                    };
+                    counters.ended_early[by].inc();
+                }
+                let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
+                self.tell_observers(Some((&address.to, took)));
+                request.answer(Ok(ShownIn {
+                    chat: address.chat,
+                    unknown: address.unknown,
+                }));
+            }
+            Cause::Hold => counters.resends.inc(),
+            Cause::Deadline(deadline) => {
+                let late = now().saturating_duration_since(deadline);
+                counters.auto_pause_lateness.record(late);
+            }
+            Cause::OwnMessage => counters.ended_early[EarlyEnd::Message].inc(),
+            Cause::Shutdown => counters.ended_early[EarlyEnd::Shutdown].inc(),
+        }
+    }
+
     /// The session takes no stanza any more, and did not take `transmit`. What a client asked for with it, or
     /// was about to, is void.
     pub(super) fn fail_write(&mut self, transmit: &Transmit) {
         let begun = self.begun.take();
-        if let Some((_, address)) = &begun {
-            self.indicators.handle_failure(now(), &address.to, Cause::Command);
+        if let Some(begun) = &begun {
+            self.indicators
+                .handle_failure(now(), &begun.address.to, Cause::Command);
         }
         if let Transmit::ChatState { chat, cause, .. } = transmit
             && *cause != Cause::Command
@@ -155,8 +198,18 @@ impl InstanceTask {
             self.indicators.handle_failure(now(), chat, *cause);
         }
         self.indicators.handle_session_down(now());
-        if let Some((request, _)) = begun {
-            request.answer(Err(ShowError::NotConnected));
+        if let Some(begun) = begun {
+            begun.request.answer(Err(ShowError::NotConnected));
         }
+    }
+}
+
+fn result_of(found: &Found) -> LookUpResult {
+    match found {
+        // The device may have learnt no other name.
+        Found::Contact(contact) if contact.number.is_none() && contact.lid.is_none() => LookUpResult::Unknown,
+        Found::Contact(_) => LookUpResult::Found,
+        Found::Unknown => LookUpResult::Unknown,
+        Found::Failed => LookUpResult::Failed,
     }
 }

@@ -1,9 +1,9 @@
 //! The session that is open: what it tells, and what follows for what is shown.
 
 use tokio::time::Instant;
-use tracing::info;
 
 use super::{InstanceTask, now};
+use crate::counters::SessionEnd;
 use crate::session::{End, Online, OwnMessage, SessionState};
 
 impl InstanceTask {
@@ -18,6 +18,13 @@ impl InstanceTask {
                 info!(instance.id = %self.instance, %fault, cause, "no connection through the instance's proxy");
             }
             _ => {}
+        }
+        if let SessionState::Ended(end) = state {
+            let end = match end {
+                End::Closed if self.lifecycle.fault().is_some() => SessionEnd::Faulty,
+                end => SessionEnd::from(end),
+            };
+            self.fleet.counters.session_ends[end].inc();
         }
         self.lifecycle.handle_session(now, state, &mut rand::rng());
         match state {
@@ -39,6 +46,10 @@ impl InstanceTask {
         let before = open.online.replace(online.clone());
         let Some(before) = before else {
             self.fleet.logins.handle_accepted();
+            self.fleet.counters.logins.inc();
+            if std::mem::replace(&mut self.was_online, true) {
+                self.fleet.counters.reconnects.inc();
+            }
             // What was sent while there was no session is not to be shown again.
             while let Some(message) = self.take_own_message() {
                 self.handle_own_message(&message);
