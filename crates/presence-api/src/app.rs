@@ -13,7 +13,7 @@ use crate::error::ApiError;
 use crate::events::Events;
 use crate::health::Health;
 use crate::instances::Instances;
-use crate::metrics::Metrics;
+use crate::metrics::HttpCounters;
 use crate::rate_limit::RateLimiter;
 use crate::settings::HttpSettings;
 
@@ -24,7 +24,7 @@ pub(crate) struct App {
     pub(crate) limits: RateLimiter,
     pub(crate) cors: Cors,
     pub(crate) events: Events,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: HttpCounters,
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
     pub(crate) connections: Arc<Connections>,
@@ -57,7 +57,7 @@ impl App {
             limits: RateLimiter::new(settings.limits),
             cors: Cors::new(settings.cors_origins.clone()),
             events: Events::new(most, stopping.clone()),
-            metrics: Metrics::default(),
+            metrics: HttpCounters::default(),
             health: Health::default(),
             settings,
             connections: Arc::new(Connections::new(most, per_client)),

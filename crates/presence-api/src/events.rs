@@ -73,6 +73,11 @@ impl Events {
         self.places.take(scope)
     }
 
+    /// How many streams there are.
+    pub(crate) fn streams(&self) -> usize {
+        self.places.taken()
+    }
+
     /// Begins to follow; `None` when the service stops.
     pub(crate) async fn subscribe(&self, instances: &Instances, wanted: Wanted) -> Option<Subscription> {
         while !self.stopping.is_cancelled() {

@@ -19,10 +19,21 @@ pub trait HealthCheck: Send + Sync + 'static {
     /// How it is now. After 2 s it counts as failed; it is asked at most once a second, however many ask us.
     async fn check(&self) -> Finding;
 
-    /// Counters of it for `/metrics`: a name, which ends in `_total`, and how far it is.
-    fn counters(&self) -> Vec<(&'static str, u64)> {
+    /// Counters of it for `/metrics`.
+    fn counters(&self) -> Vec<CheckCounter> {
         Vec::new()
     }
+}
+
+/// A counter of a [`HealthCheck`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckCounter {
+    /// Its name in `/metrics`, without the `_total` at the end.
+    pub name: &'static str,
+    /// What it counts.
+    pub help: &'static str,
+    /// How far it is.
+    pub value: u64,
 }
 
 /// What a check found. Its words are shown to anybody who asks: no path, number or token is in them.
@@ -111,7 +122,7 @@ impl Health {
         findings
     }
 
-    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn counters(&self) -> Vec<CheckCounter> {
         self.checks().iter().flat_map(|check| check.counters()).collect()
     }
 

@@ -35,6 +35,7 @@ use crate::compat::CompatApi;
 use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
+use crate::metrics::Limit;
 use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
 use crate::routes::{self, Endpoint, Found};
@@ -255,7 +256,7 @@ impl Call<'_> {
             Endpoint::Health => Ok(health::health(app).await),
             Endpoint::Livez => Ok(health::livez()),
             Endpoint::Readyz => Ok(health::readyz(app)),
-            Endpoint::Metrics => Ok(health::metrics(app)),
+            Endpoint::Metrics => Ok(health::metrics(app).await),
             Endpoint::OpenApi => Ok(openapi::serve()),
             Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
@@ -321,7 +322,8 @@ impl Call<'_> {
         let (limits, time) = (&self.app.limits, Time::read());
         let presented = auth::presented(&self.parts.headers, self.compat);
         if let Some(standing) = limits.refuses(self.client, presented, time) {
-            self.app.metrics.failed_authentication();
+            self.app.metrics.tokens_refused.inc();
+            self.app.metrics.rate_limited[Limit::WrongTokens].inc();
             return Err(ApiError::RateLimited(standing));
         }
         let instances = self.app.instances()?;
@@ -332,14 +334,17 @@ impl Call<'_> {
         limits.succeeded(self.client, token, time.now);
         self.standing = limits.count(&caller, bucket, time);
         match self.standing.filter(Standing::is_refused) {
-            Some(standing) => Err(ApiError::RateLimited(standing)),
+            Some(standing) => {
+                self.app.metrics.rate_limited[Limit::from(bucket)].inc();
+                Err(ApiError::RateLimited(standing))
+            }
             None => Ok(caller),
         }
     }
 
     /// What a request without a valid token gets; it counts in the window of the client's address.
     fn refuse(&self, time: Time) -> ApiError {
-        self.app.metrics.failed_authentication();
+        self.app.metrics.tokens_refused.inc();
         let standing = self.app.limits.count_failure(self.client, time);
         if standing.is_some_and(|standing| standing.is_used_up() && !standing.is_refused()) {
             tracing::warn!(client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
@@ -347,7 +352,10 @@ impl Call<'_> {
             tracing::info!(client = %self.client, "a request had no valid token");
         }
         match standing.filter(Standing::is_refused) {
-            Some(standing) => ApiError::RateLimited(standing),
+            Some(standing) => {
+                self.app.metrics.rate_limited[Limit::WrongTokens].inc();
+                ApiError::RateLimited(standing)
+            }
             None => ApiError::InvalidToken,
         }
     }

@@ -59,7 +59,7 @@ mod throttle;
 pub use agent_tools::{AgentTools, Presences, ToolError, ToolInstance};
 pub use clock::utc_now;
 pub use compat::{CompatApi, UnknownApi};
-pub use health::{Finding, HealthCheck};
+pub use health::{CheckCounter, Finding, HealthCheck};
 pub use http::openapi;
 pub use instances::Instances;
 pub use ipnet::IpNet;

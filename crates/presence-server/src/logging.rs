@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use presence_api::{Finding, HealthCheck};
+use presence_api::{CheckCounter, Finding, HealthCheck};
 use tokio::time::interval;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -86,9 +86,12 @@ impl HealthCheck for LogCheck {
         }
     }
 
-    fn counters(&self) -> Vec<(&'static str, u64)> {
-        let lines = u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX);
-        vec![("presence_log_lines_dropped_total", lines)]
+    fn counters(&self) -> Vec<CheckCounter> {
+        vec![CheckCounter {
+            name: "presence_log_lines_dropped",
+            help: "Lines of the log that nobody read in time",
+            value: u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX),
+        }]
     }
 }
 

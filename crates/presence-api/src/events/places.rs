@@ -45,6 +45,11 @@ impl Places {
             scope,
         })
     }
+
+    pub(super) fn taken(&self) -> usize {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.values().sum()
+    }
 }
 
 impl Drop for StreamPlace {

@@ -1,6 +1,7 @@
 //! `GET /health`, `/livez`, `/readyz` and `/metrics`: for probes and monitoring, without a token.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use chrono::SecondsFormat;
@@ -13,7 +14,7 @@ use crate::app::{App, Readiness};
 use crate::clock::utc_now;
 use crate::instances::Instances;
 use crate::json::{self, Body};
-use crate::metrics::Gauges;
+use crate::metrics;
 use crate::schema;
 
 /// Whether the service does its work.
@@ -82,18 +83,10 @@ pub(super) fn readyz(app: &App) -> Response<Body> {
     json::respond(status(readiness == Readiness::Ready), &probe)
 }
 
-/// Counters in Prometheus' text format.
-pub(super) fn metrics(app: &App) -> Response<Body> {
-    const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-    let gauges = Gauges {
-        uptime: app.uptime(),
-        tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
-        instances: app.instances.get().map(Instances::states),
-        connections: app.connections.counts(),
-        compat: app.settings.compat.clone(),
-        counters: app.health.counters(),
-    };
-    let mut response = Response::new(Body::from(Bytes::from(app.metrics.render(&gauges))));
+/// What was counted, in Prometheus' text format.
+pub(super) async fn metrics(app: &Arc<App>) -> Response<Body> {
+    const TEXT: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
+    let mut response = Response::new(Body::from(Bytes::from(metrics::render(app).await)));
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response
 }
