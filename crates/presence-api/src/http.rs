@@ -71,7 +71,8 @@ where
     let route = found.as_ref().ok().map(Found::route);
     let index = found.as_ref().ok().map(|found| found.index);
     let request_id = request_id::of(&parts.headers);
-    let span = tracing::info_span!(
+    // At every level, so that each line of the log tells which request it is of.
+    let span = tracing::error_span!(
         "request",
         id = request_id.to_str().unwrap_or_default(),
         route = route.map_or("none", |route| route.label)

@@ -359,6 +359,7 @@ impl Inner {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.insert(instance.id) {
             let options = InstanceOptions {
+                name: instance.name.to_string(),
                 keep_online: instance.keep_online,
                 saved,
                 logged_out: instance.logged_out,

@@ -37,6 +37,7 @@ use ipnet::IpNet;
 use presence_core::InstanceId;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::connection::Connection;
 use self::keys::Devices;
@@ -201,7 +202,7 @@ impl WhatsApp {
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
-                tracing::error!(instance.id = %instance, error, "the instance is not connected without its proxy");
+                tracing::error!(error, "the instance is not connected without its proxy");
                 return Route {
                     dial: Arc::new(NoDial(ProxyFault::Unreadable)),
                     web: None,
@@ -317,7 +318,7 @@ impl Connector for WhatsApp {
             stop: stop.clone(),
             state: publish,
         };
-        tokio::spawn(monitor.run());
+        tokio::spawn(monitor.run().in_current_span());
         Ok(Box::new(Connection {
             client,
             device,

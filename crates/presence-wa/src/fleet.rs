@@ -198,9 +198,13 @@ impl Fleet {
     /// Pauses what is shown, unlinks the device (best effort) and wipes its keys. Bounded; repeating it, or
     /// doing it while offline, is no error. It is done even if the caller does not wait for it.
     pub async fn logout(&self, instance: InstanceId) {
+        let Some(handle) = self.handle(instance) else {
+            return;
+        };
         let done = self.ask(instance, |reply| Message::Logout { reply });
         if timeout(self.ending(), done).await.is_err() {
-            warn!(instance.id = %instance, "logging out takes long and goes on in the background");
+            let _span = handle.span().entered();
+            warn!("logging out takes long and goes on in the background");
         }
     }
 
@@ -219,7 +223,8 @@ impl Fleet {
         match timeout(self.ending(), removed).await {
             Ok(wiped) => wiped.unwrap_or(false),
             Err(_) => {
-                warn!(instance.id = %instance, "removing took too long; its task is cut off");
+                let _span = handle.span().entered();
+                warn!("removing took too long; its task is cut off");
                 handle.kill();
                 false
             }

@@ -29,7 +29,7 @@ use presence_core::InstanceId;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{Instrument as _, Span, error, error_span};
 
 use self::job::Beginning;
 pub(crate) use self::job::Keys;
@@ -44,6 +44,8 @@ use crate::status::{InstanceState, Reason};
 /// How an instance begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InstanceOptions {
+    /// Its name, for the log. An instance keeps it for life.
+    pub name: String,
     /// Whether WhatsApp takes the account for online all the time.
     pub keep_online: bool,
     /// What is known of its device keys.
@@ -149,11 +151,18 @@ impl InstanceHandle {
                 keep_online: self.keep_online.subscribe(),
             };
             let (kill, beginning) = (self.kill.clone(), self.options.beginning());
-            fleet.tasks.spawn(async move {
+            let task = async move {
                 kill.run_until_cancelled(runner.run(beginning, messages)).await;
-            });
+            };
+            fleet.tasks.spawn(task.instrument(self.span()));
             mailbox
         }))
+    }
+
+    /// What the lines of its log belong to, at every level; and not to the request that happened to start it.
+    pub(crate) fn span(&self) -> Span {
+        let name = self.options.name.as_str();
+        error_span!(parent: None, "instance", instance.id = %self.instance, instance.name = name)
     }
 
     /// Ends its task where it stands.
@@ -240,7 +249,10 @@ impl Runner {
             .copied()
             .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no message");
-        error!(instance.id = %self.instance, panic = message, panics, "the task of the instance panicked; it starts again");
+        error!(
+            panic = message,
+            panics, "the task of the instance panicked; it starts again"
+        );
         let before = self.published.borrow().state;
         let logged_out = before == InstanceState::LoggedOut;
         let resume = matches!(before, InstanceState::Connected | InstanceState::Connecting);

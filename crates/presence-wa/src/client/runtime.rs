@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
+use tracing::Instrument as _;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
@@ -28,9 +29,11 @@ impl SessionRuntime {
     /// Runs `task` until it ends or [`end`](Self::end) is called.
     pub(super) fn start(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
         let cancelled = self.cancelled.clone();
-        self.tasks.spawn(async move {
+        let task = async move {
             cancelled.run_until_cancelled_owned(task).await;
-        })
+        };
+        // Whatever it logs belongs to the instance.
+        self.tasks.spawn(task.in_current_span())
     }
 
     /// Ends every task, without waiting, when the guard is dropped.

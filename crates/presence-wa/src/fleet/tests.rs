@@ -4,6 +4,7 @@ mod chaos;
 mod counters;
 mod faults;
 mod lifecycle;
+mod logs;
 mod own_messages;
 mod presence;
 

@@ -46,23 +46,22 @@ pub(super) fn begin(job: Job, context: JobContext) -> BoxFuture<'static, JobEnd>
         match job {
             Job::TakeTurn(priority) => JobEnd::Turn(fleet.logins.turn(priority).await),
             Job::LoadKeys => {
-                let loaded = within(instance, settings.login_timeout, fleet.connector.saved(instance)).await;
+                let loaded = within(settings.login_timeout, fleet.connector.saved(instance)).await;
                 JobEnd::Plain(loaded.map_or(JobDone::Failed, JobDone::Loaded))
             }
-            Job::Open => match within(instance, settings.login_timeout, fleet.connector.open(instance)).await
-            {
+            Job::Open => match within(settings.login_timeout, fleet.connector.open(instance)).await {
                 Some(session) => JobEnd::Opened(session),
                 None => JobEnd::Plain(JobDone::Failed),
             },
-            Job::RecordPairing => recorded(instance, "a pairing", fleet.record.pairing(instance)).await,
-            Job::RecordLogout => recorded(instance, "a logout", fleet.record.logged_out(instance)).await,
+            Job::RecordPairing => recorded("a pairing", fleet.record.pairing(instance)).await,
+            Job::RecordLogout => recorded("a logout", fleet.record.logged_out(instance)).await,
             Job::RecordBan(until) => {
                 let lasts = until.map(|until| until.saturating_duration_since(Instant::now()));
-                recorded(instance, "a ban", fleet.record.banned(instance, lasts)).await
+                recorded("a ban", fleet.record.banned(instance, lasts)).await
             }
             Job::WipeKeys => {
                 let _turn = fleet.wipes.acquire().await;
-                let wiped = within(instance, WIPE_TIMEOUT, fleet.connector.wipe(instance)).await;
+                let wiped = within(WIPE_TIMEOUT, fleet.connector.wipe(instance)).await;
                 JobEnd::Plain(wiped.map_or(JobDone::Failed, |()| JobDone::Done))
             }
             Job::RefreshVersion => {
@@ -70,11 +69,14 @@ pub(super) fn begin(job: Job, context: JobContext) -> BoxFuture<'static, JobEnd>
                 JobEnd::Plain(match timeout(settings.login_timeout, refresh).await {
                     Ok(Ok(changed)) => JobDone::Refreshed(changed),
                     Ok(Err(error)) => {
-                        warn!(instance.id = %instance, error = &error as &dyn std::error::Error, "the client version could not be looked up");
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            "the client version could not be looked up"
+                        );
                         JobDone::Failed
                     }
                     Err(_) => {
-                        warn!(instance.id = %instance, "the client version could not be looked up in time");
+                        warn!("the client version could not be looked up in time");
                         JobDone::Failed
                     }
                 })
@@ -84,15 +86,15 @@ pub(super) fn begin(job: Job, context: JobContext) -> BoxFuture<'static, JobEnd>
                     let limit = settings.unlink_timeout;
                     let unlinked = timeout(limit + close_timeout, session.logout(limit)).await;
                     if unlinked.is_err() {
-                        warn!(instance.id = %instance, "unlinking took too long");
+                        warn!("unlinking took too long");
                     }
-                    close(instance, &*session, close_timeout).await;
+                    close(&*session, close_timeout).await;
                 }
                 JobEnd::Closed
             }
             Job::Close => {
                 if let Some(session) = session {
-                    close(instance, &*session, close_timeout).await;
+                    close(&*session, close_timeout).await;
                 }
                 JobEnd::Closed
             }
@@ -104,25 +106,27 @@ pub(super) fn begin(job: Job, context: JobContext) -> BoxFuture<'static, JobEnd>
 /// The longest that keys may take to be wiped. It is done in small pieces, in the background.
 const WIPE_TIMEOUT: Duration = Duration::from_secs(60);
 
-async fn close(instance: InstanceId, session: &dyn Session, limit: Duration) {
+async fn close(session: &dyn Session, limit: Duration) {
     if timeout(limit, session.close()).await.is_err() {
-        warn!(instance.id = %instance, "closing the session took too long");
+        warn!("closing the session took too long");
     }
 }
 
 async fn recorded(
-    instance: InstanceId,
     what: &str,
     record: impl Future<Output = Result<(), crate::pairing_record::PairingRecordError>>,
 ) -> JobEnd {
     let done = match timeout(RECORD_TIMEOUT, record).await {
         Ok(Ok(())) => JobDone::Done,
         Ok(Err(error)) => {
-            error!(instance.id = %instance, error = &*error as &dyn std::error::Error, "{what} could not be recorded");
+            error!(
+                error = &*error as &dyn std::error::Error,
+                "{what} could not be recorded"
+            );
             JobDone::Failed
         }
         Err(_) => {
-            error!(instance.id = %instance, "{what} could not be recorded in time");
+            error!("{what} could not be recorded in time");
             JobDone::Failed
         }
     };
@@ -133,19 +137,15 @@ async fn recorded(
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Work on the device keys, whose failure is logged here.
-async fn within<T>(
-    instance: InstanceId,
-    limit: Duration,
-    work: impl Future<Output = Result<T, KeysError>>,
-) -> Option<T> {
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, KeysError>>) -> Option<T> {
     match timeout(limit, work).await {
         Ok(Ok(done)) => Some(done),
         Ok(Err(error)) => {
-            error!(instance.id = %instance, error = &error as &dyn std::error::Error, "device keys failed");
+            error!(error = &error as &dyn std::error::Error, "device keys failed");
             None
         }
         Err(_) => {
-            error!(instance.id = %instance, "device keys took too long");
+            error!("device keys took too long");
             None
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use presence_core::{InstanceId, PhoneNumber};
+use presence_core::PhoneNumber;
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -21,13 +21,8 @@ pub(super) struct CodeRequest {
 
 impl CodeRequest {
     /// Asks for a code for `phone`, and waits for it no longer than `limit`.
-    pub(super) fn begin(
-        instance: InstanceId,
-        session: Arc<dyn Session>,
-        phone: PhoneNumber,
-        limit: Duration,
-    ) -> Self {
-        let given = Box::pin(async move { link_code(instance, &*session, phone, limit).await });
+    pub(super) fn begin(session: Arc<dyn Session>, phone: PhoneNumber, limit: Duration) -> Self {
+        let given = Box::pin(async move { link_code(&*session, phone, limit).await });
         Self { phone, given }
     }
 
@@ -42,20 +37,15 @@ impl CodeRequest {
     }
 }
 
-async fn link_code(
-    instance: InstanceId,
-    session: &dyn Session,
-    phone: PhoneNumber,
-    limit: Duration,
-) -> Option<LinkCode> {
+async fn link_code(session: &dyn Session, phone: PhoneNumber, limit: Duration) -> Option<LinkCode> {
     match timeout(limit, session.request_link_code(&phone)).await {
         Ok(Ok(code)) => Some(code),
         Ok(Err(error)) => {
-            warn!(instance.id = %instance, error = &error as &dyn std::error::Error, "no link code was given");
+            warn!(error = &error as &dyn std::error::Error, "no link code was given");
             None
         }
         Err(_) => {
-            warn!(instance.id = %instance, "WhatsApp gave no link code in time");
+            warn!("WhatsApp gave no link code in time");
             None
         }
     }

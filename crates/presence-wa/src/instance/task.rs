@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::presences::BegunRequest;
+use self::told::LoggedStatus;
 use super::active_indicators::ActiveIndicators;
 use super::job::{Action, Job, JobDone};
 use super::jobs::{self, JobContext, JobEnd};
@@ -69,6 +70,10 @@ pub(super) struct InstanceTask {
     was_online: bool,
     /// The state and reason that were published last.
     shown: (InstanceState, Option<Reason>),
+    /// What the log was told of them last.
+    logged: LoggedStatus,
+    /// Why the session ended, for the next line of the log.
+    cause: Option<String>,
     /// Something else that is published may have changed.
     changed: bool,
     stopping: bool,
@@ -97,6 +102,7 @@ impl InstanceTask {
         };
         let indicators = new_indicators(&fleet, *keep_online.borrow());
         let shown = lifecycle.status();
+        let logged = LoggedStatus::of(&published.borrow());
         Self {
             instance,
             indicators,
@@ -119,6 +125,8 @@ impl InstanceTask {
             observers: Observers::default(),
             was_online: false,
             shown,
+            logged,
+            cause: None,
             changed: true,
             stopping: false,
         }

@@ -184,9 +184,6 @@ impl Lifecycle {
             (Some(Leaving::Faulty(cause)), End::Closed) => &End::Lost(cause.to_owned()),
             (_, end) => end,
         };
-        if let End::Lost(cause) | End::PairingFailed(cause) = end {
-            tracing::debug!(cause, "a session ended");
-        }
         let was_paired = matches!(self.keys, Keys::Paired(_));
         let pairing_wanted = self.is_pairing_wanted();
         let next = self.history.after(self.now, end, &self.settings.retry, rng);

@@ -21,9 +21,9 @@ impl InstanceTask {
         if self.published.borrow().link_code.is_some() {
             return;
         }
-        let (instance, session) = (self.instance, Arc::clone(&open.session));
+        let session = Arc::clone(&open.session);
         let limit = self.fleet.settings.login_timeout;
-        self.code = Some(CodeRequest::begin(instance, session, phone, limit));
+        self.code = Some(CodeRequest::begin(session, phone, limit));
     }
 
     pub(super) fn handle_code(&mut self, given: GivenCode) {

@@ -1,5 +1,6 @@
 //! What clients ask to be shown, on its way to a stanza that is written.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use presence_core::{Cause, ChatJid, Command, Refused, Transmit};
@@ -85,7 +86,7 @@ impl InstanceTask {
             self.begin_request(request);
         }
         if self.farewell_until.is_some_and(|until| until <= Instant::now()) {
-            warn!(instance.id = %self.instance, "pausing the indicators took too long");
+            warn!("pausing the indicators took too long");
             self.end_farewell();
         }
     }
@@ -139,10 +140,10 @@ impl InstanceTask {
             (Ok(()), Transmit::Availability(_)) => self.changed = true,
             // It is told again as soon as the account's name is known.
             (Err(WriteError::Failed(SendError::NoPushName)), Transmit::Availability(_)) => {
-                debug!(instance.id = %self.instance, "the account's name is not known yet: nothing is said of its availability");
+                debug!("the account's name is not known yet: nothing is said of its availability");
             }
             (Err(error), _) => {
-                warn!(instance.id = %self.instance, error = &error as &dyn std::error::Error, "a stanza could not be written");
+                self.cause = Some(format!("a stanza could not be written: {}", with_sources(&error)));
                 self.fail_write(&transmit);
                 self.lifecycle.handle_faulty_session(Instant::now());
                 self.changed = true;
@@ -202,6 +203,15 @@ impl InstanceTask {
             begun.request.answer(Err(ShowError::NotConnected));
         }
     }
+}
+
+fn with_sources(error: &dyn Error) -> String {
+    let (mut text, mut source) = (error.to_string(), error.source());
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }
 
 fn result_of(found: &Found) -> LookUpResult {

@@ -10,21 +10,8 @@ impl InstanceTask {
     pub(super) fn handle_session(&mut self, state: &SessionState) {
         let now = Instant::now();
         self.changed = true;
-        match state {
-            SessionState::Ended(End::Lost(cause) | End::PairingFailed(cause)) => {
-                info!(instance.id = %self.instance, cause, "the session ended");
-            }
-            SessionState::Ended(End::ProxyFailed { fault, cause }) => {
-                info!(instance.id = %self.instance, %fault, cause, "no connection through the instance's proxy");
-            }
-            _ => {}
-        }
         if let SessionState::Ended(end) = state {
-            let end = match end {
-                End::Closed if self.lifecycle.fault().is_some() => SessionEnd::Faulty,
-                end => SessionEnd::from(end),
-            };
-            self.fleet.counters.session_ends[end].inc();
+            self.note_end(end);
         }
         self.lifecycle.handle_session(now, state, &mut rand::rng());
         match state {
@@ -39,6 +26,21 @@ impl InstanceTask {
                 self.drop_session();
             }
         }
+    }
+
+    /// Counts the end of a session, and remembers for the log why it came.
+    fn note_end(&mut self, end: &End) {
+        let reason = match (end, self.lifecycle.fault()) {
+            (End::Closed, Some(fault)) => {
+                self.cause.get_or_insert_with(|| fault.to_owned());
+                SessionEnd::Faulty
+            }
+            (end, _) => {
+                self.cause = cause_of(end);
+                SessionEnd::from(end)
+            }
+        };
+        self.fleet.counters.session_ends[reason].inc();
     }
 
     fn come_online(&mut self, online: &Online) {
@@ -101,5 +103,15 @@ impl InstanceTask {
     pub(super) fn is_moved_to_lids(&self) -> bool {
         let online = self.session.as_ref().and_then(|open| open.online.as_ref());
         online.is_some_and(|online| online.moved_to_lids)
+    }
+}
+
+/// Why a session ended, where the reason that its instance gives does not say it all.
+fn cause_of(end: &End) -> Option<String> {
+    match end {
+        End::Lost(cause) | End::PairingFailed(cause) => Some(cause.clone()),
+        End::ProxyFailed { fault, cause } => Some(format!("{fault}: {cause}")),
+        End::Rejected(Some(code)) => Some(format!("code {code}")),
+        _ => None,
     }
 }

@@ -4,14 +4,37 @@ use std::time::Duration;
 
 use presence_core::{Availability, ChatJid, Shown};
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
 use super::InstanceTask;
 use crate::instance::job::Answer;
-use crate::status::Reason;
+use crate::instance::published::Published;
+use crate::status::{InstanceState, Reason};
+
+/// A status, as the log tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LoggedStatus {
+    state: InstanceState,
+    reason: Option<&'static str>,
+}
+
+impl LoggedStatus {
+    pub(super) fn of(published: &Published) -> Self {
+        Self {
+            state: published.state,
+            reason: published.reason.map(Reason::label),
+        }
+    }
+
+    /// Whether people should read of it who have read of `before`. That an attempt to connect begins, and fails
+    /// like the one before, is no news.
+    fn is_news_after(self, before: Self) -> bool {
+        self.state != before.state || self.reason.is_some() && self.reason != before.reason
+    }
+}
 
 impl InstanceTask {
-    /// Publishes how the instance is, and logs it if its state is another.
+    /// Publishes how the instance is, and logs it if that is news.
     pub(super) fn publish(&mut self) {
         let (state, reason) = self.lifecycle.status();
         if self.shown != (state, reason) {
@@ -25,9 +48,6 @@ impl InstanceTask {
         let named = identity.is_some_and(|identity| identity.push_name.is_some());
         let available = named && self.indicators.availability() == Some(Availability::Available);
         let session = self.session.as_ref().map(|open| open.state.clone());
-        let before = self.published.borrow();
-        let log = (before.state, before.reason.map(Reason::label)) != (state, reason.map(Reason::label));
-        drop(before);
         self.published.send_modify(|published| {
             (published.state, published.reason) = (state, reason);
             (published.available, published.session) = (available, session);
@@ -35,9 +55,20 @@ impl InstanceTask {
                 published.identity = identity.cloned();
             }
         });
-        if log {
-            let reason = reason.map(Reason::label);
-            info!(instance.id = %self.instance, state = %state, reason, "instance state changed");
+        // What follows the end of a session that is being closed is told with it, in one line.
+        if self.lifecycle.fault().is_none() {
+            self.log_status(state, reason.map(Reason::label));
+        }
+    }
+
+    fn log_status(&mut self, state: InstanceState, reason: Option<&'static str>) {
+        let cause = self.cause.take();
+        let status = LoggedStatus { state, reason };
+        if status.is_news_after(self.logged) {
+            self.logged = status;
+            info!(state = %state, reason, cause, "instance state changed");
+        } else if cause.is_some() {
+            debug!(state = %state, reason, cause, "an attempt to connect failed");
         }
     }
 
@@ -81,6 +112,35 @@ impl InstanceTask {
         }
         if self.observers.is_empty() {
             self.indicators.watch_changes(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_have_read_already_is_no_news() {
+        use InstanceState::{Connected, Connecting};
+        let lost = Some("connection lost");
+        let rows = [
+            ((Connected, None), (Connected, None), false),
+            ((Connected, None), (Connecting, lost), true),
+            // The next attempt begins, and fails like the one before.
+            ((Connecting, lost), (Connecting, None), false),
+            ((Connecting, lost), (Connecting, lost), false),
+            ((Connecting, lost), (Connecting, Some("rejected")), true),
+            ((Connecting, lost), (Connected, None), true),
+            (
+                (Connecting, None),
+                (Connecting, Some("waiting for a phone")),
+                true,
+            ),
+        ];
+        for (before, now, news) in rows {
+            let [before, now] = [before, now].map(|(state, reason)| LoggedStatus { state, reason });
+            assert_eq!(now.is_news_after(before), news, "{before:?}, {now:?}");
         }
     }
 }
