@@ -7,6 +7,7 @@
 
 mod book;
 mod chaos;
+mod dashboard;
 mod file_lock;
 mod leaks;
 mod pairings;
@@ -101,6 +102,7 @@ impl Soak {
                 started.elapsed().as_secs_f32()
             ));
             before.check_growth(&after)?;
+            dashboard::check(&town).context("the dashboard would not show this round")?;
             if Instant::now() >= end {
                 break;
             }

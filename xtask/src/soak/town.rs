@@ -102,9 +102,14 @@ impl Town {
         self.server.pid()
     }
 
+    /// What the server tells monitoring.
+    pub(super) fn metrics(&self) -> anyhow::Result<String> {
+        Ok(self.api.call("GET", "/metrics", None)?.text)
+    }
+
     /// How many tasks the server's runtime has.
     pub(super) fn server_tasks(&self) -> anyhow::Result<u64> {
-        let metrics = self.api.call("GET", "/metrics", None)?.text;
+        let metrics = self.metrics()?;
         let line = metrics
             .lines()
             .find_map(|line| line.strip_prefix("presence_runtime_tasks "));

@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::app::{CUSTOMER, Options, SHOP, TestApp, secs};
+use crate::app::{Options, TestApp, secs};
 
 #[tokio::test(start_paused = true)]
 async fn another_method_is_405_and_allow_names_the_right_ones() {
@@ -91,30 +91,6 @@ async fn the_open_routes_need_no_token_and_count_against_no_limit() {
         .send()
         .await
         .assert_error(404, "Not found");
-}
-
-#[tokio::test(start_paused = true)]
-async fn metrics_count_what_was_answered_once_they_are_switched_on() {
-    let app = TestApp::with(|options| options.http.metrics = true).await;
-    app.connected("shop", SHOP).await;
-    app.show("typing", 5).await;
-    let metrics = app.get("/metrics").no_token().send().await;
-    assert_eq!(
-        metrics.header("content-type"),
-        Some("text/plain; version=0.0.4; charset=utf-8")
-    );
-    for line in [
-        "presence_http_requests_total{route=\"chat_presence\",status=\"2xx\"} 1",
-        "presence_instances{state=\"connected\"} 1",
-        "presence_instances{state=\"loggedout\"} 0",
-    ] {
-        assert!(
-            metrics.text.lines().any(|found| found == line),
-            "{line} is not in\n{}",
-            metrics.text
-        );
-    }
-    assert!(!metrics.text.contains(SHOP) && !metrics.text.contains(CUSTOMER));
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ mod instances;
 mod lids;
 mod limits;
 mod lookups;
+mod metrics;
 mod pairing;
 mod presence;
 mod proxies;

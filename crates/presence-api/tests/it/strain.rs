@@ -87,7 +87,7 @@ async fn probes_have_a_listener_of_their_own() {
             assert!(get(path).await.starts_with("HTTP/1.1 200 "), "{path}");
         }
         // Though it is not switched on beside the API.
-        assert!(get("/metrics").await.contains("presence_uptime_seconds "));
+        assert!(get("/metrics").await.contains("presence_build_info{"));
         for path in ["/api/instance/list", "/openapi.json"] {
             assert!(get(path).await.starts_with("HTTP/1.1 404 "), "{path}");
         }

@@ -2,6 +2,7 @@
 
 mod crash;
 mod mcp;
+mod metrics;
 mod program;
 mod readme;
 mod restore;

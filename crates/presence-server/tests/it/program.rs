@@ -201,6 +201,26 @@ impl Server {
         token: &str,
         body: Value,
     ) -> anyhow::Result<(u16, Value)> {
+        let (status, body) = self.exchange(method, path, token, body).await?;
+        Ok((status, serde_json::from_slice(&body)?))
+    }
+
+    /// The answer to a `GET` that is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        let (_, body) = self
+            .exchange("GET", path, &self.token, Value::Null)
+            .await
+            .unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        body: Value,
+    ) -> anyhow::Result<(u16, Bytes)> {
         let stream = TcpStream::connect(self.address).await?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -217,7 +237,7 @@ impl Server {
         let response = timeout(TEST_TIMEOUT, sender.send_request(request)).await??;
         let status = response.status().as_u16();
         let body = response.into_body().collect().await?.to_bytes();
-        Ok((status, serde_json::from_slice(&body)?))
+        Ok((status, body))
     }
 
     /// Waits until the server knows an account's token: another process may just have written it.

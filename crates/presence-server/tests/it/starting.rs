@@ -96,7 +96,7 @@ async fn it_listens_before_its_stores_are_open_and_says_that_it_starts() {
     assert!(
         get(addresses[1], "/metrics")
             .await
-            .contains("presence_uptime_seconds")
+            .contains("presence_build_info{")
     );
     assert!(get(addresses[0], "/metrics").await.starts_with("HTTP/1.1 404 "));
     stop.send(()).unwrap();
