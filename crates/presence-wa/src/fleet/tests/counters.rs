@@ -198,7 +198,8 @@ async fn a_task_that_panics_has_no_active_indicators() {
     );
 }
 
-/// Whatever is shown with a hold is ended by one thing: its deadline, or something before.
+/// Whatever is shown with a hold is ended by one thing, whatever happens to its session: its deadline, or something
+/// before.
 #[tokio::test(start_paused = true)]
 async fn the_ends_of_indicators_are_as_many_as_the_indicators() {
     for seed in 0..60 {
@@ -223,12 +224,13 @@ async fn the_ends_of_indicators_are_as_many_as_the_indicators() {
             let chat = format!("49151123456{:02}", rng.random_range(0..6));
             match rng.random_range(0..12) {
                 0..7 => {
-                    let state = ["typing", "recording", "pause"][rng.random_range(0..3)];
+                    let word = ["typing", "recording", "pause"][rng.random_range(0..3)];
                     asked += 1;
-                    let body = presence(&chat, state, rng.random_range(1..=60));
+                    let body = presence(&chat, word, rng.random_range(1..=60));
                     drop(fleet.show(DEVICE, &body).await);
                 }
-                7 => {
+                // A session that is down is told of nothing.
+                7 if state(&fleet, DEVICE) == InstanceState::Connected => {
                     let session = world.session(DEVICE);
                     session.send_elsewhere(&format!("{chat}@s.whatsapp.net"), None);
                 }
@@ -238,7 +240,16 @@ async fn the_ends_of_indicators_are_as_many_as_the_indicators() {
                 _ => sleep(Duration::from_millis(rng.random_range(0..20_000))).await,
             }
         }
+        // What a session that is down shows is forgotten with it, and ends by nothing. A stall may still have to be
+        // noticed.
         world.lock().stalled.clear();
+        sleep(Duration::from_secs(45)).await;
+        until(&fleet, DEVICE, InstanceState::Connected).await;
+        for chat in 0..3 {
+            asked += 1;
+            let body = presence(&format!("49151123456{chat:02}"), "typing", 20 * (chat + 1));
+            fleet.show(DEVICE, &body).await.unwrap();
+        }
         sleep(Duration::from_secs(rng.random_range(0..60))).await;
         fleet.shutdown(GRACE).await;
 
