@@ -74,7 +74,7 @@ async fn metrics_count_what_was_answered_and_shown_once_they_are_switched_on() {
         "presence_task_panics_total 0",
         "presence_http_requests_total{route=\"chat_presence\",status=\"2xx\"} 4",
         "presence_http_requests_total{route=\"none\",status=\"4xx\"} 1",
-        "presence_http_request_duration_seconds_bucket{route=\"chat_presence\",le=\"60.0\"} 4",
+        "presence_http_request_duration_seconds_bucket{route=\"chat_presence\",le=\"60\"} 4",
         "presence_http_request_duration_seconds_count{route=\"chat_presence\"} 4",
     ];
     assert_lines(&metrics, &expected);

@@ -12,7 +12,8 @@ const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 async fn the_log_names_a_request_by_its_id_and_an_instance_by_its_name() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let server = Data::new().serve_with_shop(&sandbox).await;
-    let line = r#"instance.name="shop"}: presence_wa::instance::task::told: instance state changed state=connected"#;
+    let line =
+        r#"instance.name="shop"}: presence_wa::instance::task::told: instance state changed state=connected"#;
     server.wait_for_log(line).await;
 
     let named = [
