@@ -375,6 +375,16 @@ impl Indicators {
         self.chats.get(chat).is_some_and(|schedule| schedule.is_shown())
     }
 
+    /// Whether an indicator in `chat`, by any of its names, has yet to end: one that is up, or one that is not
+    /// brought up again for its last second.
+    #[must_use]
+    pub fn has_yet_to_end(&self, chat: &ChatJid) -> bool {
+        let schedule = self.chats.get(self.aliases.resolve(chat));
+        schedule
+            .zip(self.now)
+            .is_some_and(|(schedule, now)| schedule.has_yet_to_end(now))
+    }
+
     /// What is up at `now`, in no order: what [`shown`](Self::shown) counts, less what is over by its time and
     /// has yet to be ended. O(n).
     pub fn shown_at(&self, now: Instant) -> impl Iterator<Item = (&ChatJid, Shown)> {

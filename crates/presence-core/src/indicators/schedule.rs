@@ -145,6 +145,12 @@ impl Schedule {
         !matches!(self.timer, Timer::Forget | Timer::Pause(_))
     }
 
+    /// Whether an indicator has yet to end.
+    pub(super) fn has_yet_to_end(&self, now: Instant) -> bool {
+        let in_last_second = self.timer == Timer::Pause(PauseCause::Deadline) && now < self.end;
+        self.is_shown() || in_last_second
+    }
+
     /// The account has sent a message in this chat: what its phone may show is over.
     pub(super) fn end_by_message(&mut self, now: Instant) {
         let shows = match self.timer {

@@ -44,6 +44,8 @@ fn an_indicator_does_not_come_back_for_its_last_second() {
     session.show(0.0, "7", TYPING, 10);
     session.down(2.0);
     session.up(9.5);
+    let chat = jid("7");
+    assert!(!session.indicators.is_shown(&chat) && session.indicators.has_yet_to_end(&chat));
     assert_eq!(
         session.rest(),
         ["0 Available", "0 7 Composing", "9.5 Unavailable", "10 7 Paused"]

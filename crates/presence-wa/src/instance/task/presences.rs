@@ -21,7 +21,7 @@ use crate::session::SendError;
 pub(super) struct BegunRequest {
     request: PresenceRequest,
     address: Address,
-    /// Something was shown in the chat before.
+    /// An indicator in the chat had yet to end.
     replaces: bool,
 }
 
@@ -100,7 +100,7 @@ impl InstanceTask {
             return request.answer(Err(ShowError::NotConnected));
         }
         let address = self.numbers.address(&request.recipient, self.is_moved_to_lids());
-        let replaces = self.indicators.is_shown(&address.to);
+        let replaces = self.indicators.has_yet_to_end(&address.to);
         let given = self
             .indicators
             .handle_command(now(), address.to.clone(), request.command);
