@@ -1,5 +1,5 @@
 //! What a change of the registry costs in memory when it holds 10,000 instances, and what a question costs:
-//! `cargo run --release --package presence-store --example cost`.
+//! `cargo run --release --package presence-store --example registry_cost`.
 
 use std::error::Error;
 use std::io::Write as _;
