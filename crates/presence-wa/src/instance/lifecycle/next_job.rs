@@ -70,16 +70,11 @@ impl Lifecycle {
 
     pub(super) fn begin(&mut self, job: Job) {
         self.job = Some(job);
-        match job {
-            Job::Open => {
-                self.budget.note_open(self.now);
-                if self.keys == Keys::Nothing {
-                    self.keys = Keys::Unpaired;
-                }
+        if job == Job::Open {
+            self.budget.note_open(self.now);
+            if self.keys == Keys::Nothing {
+                self.keys = Keys::Unpaired;
             }
-            // From here on they are of no use, whether that succeeds or not.
-            Job::WipeKeys => self.keys = Keys::Useless,
-            _ => {}
         }
     }
 

@@ -3,6 +3,7 @@
 mod commands;
 mod events;
 mod properties;
+mod view;
 
 use std::time::Duration;
 
