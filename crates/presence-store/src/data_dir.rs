@@ -77,6 +77,10 @@ impl DataDir {
         self.path.join("presence.db")
     }
 
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.path.join("keys.db")
+    }
+
     pub(crate) fn token_key(&self) -> PathBuf {
         self.path.join("token.key")
     }

@@ -76,6 +76,24 @@ pub enum StoreError {
     /// The store was opened without a token key.
     #[error("the store was opened without a token key")]
     NoKey,
+    /// The device keys are sealed with another key than the data directory's.
+    #[error(
+        "keys.db is sealed with another key: it belongs to another data directory or an older back-up, or a \
+         `presence-server key rotate` was cut off, which has to be run again"
+    )]
+    WrongSeal,
+    /// Somebody who took the device over has written to it.
+    #[error("the device belongs to another node by now")]
+    Fenced,
+    /// Too much waits for a disk that cannot be written.
+    #[error("too many changes wait for the disk")]
+    Overloaded,
+    /// The store was closed.
+    #[error("the store was closed")]
+    Closed,
+    /// One failure of several who waited together.
+    #[error(transparent)]
+    Shared(std::sync::Arc<StoreError>),
     /// All 2 147 483 647 numbers of instances were used.
     #[error("no number for another instance is left")]
     Exhausted,

@@ -1,4 +1,5 @@
-//! The key under which instances' tokens are kept, so that their owner can list them again, and their proxies.
+//! The key under which instances' tokens are kept, so that their owner can list them again, their proxies, and the
+//! keys of their devices.
 
 use std::fmt;
 
@@ -87,6 +88,29 @@ impl TokenKey {
             .ok_or(StoreError::Corrupt { what: "sealed proxy" })
     }
 
+    /// Seals a device key, for its row alone: neither another device nor another name takes it.
+    pub(crate) fn seal_row(
+        &self,
+        device: InstanceId,
+        kind: u8,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<Box<[u8]>, StoreError> {
+        self.seal(&row_context(device, kind, name), value)
+    }
+
+    /// `None` when it was sealed with another key or for another row, or damaged.
+    pub(crate) fn open_row(
+        &self,
+        device: InstanceId,
+        kind: u8,
+        name: &[u8],
+        sealed: &[u8],
+    ) -> Option<Vec<u8>> {
+        let mut value = self.open(&row_context(device, kind, name), sealed)?;
+        Some(std::mem::take(&mut *value))
+    }
+
     /// A value by which [`matches`](Self::matches) knows this key again.
     pub(crate) fn check_value(&self) -> Result<Vec<u8>, StoreError> {
         self.seal(CHECK_CONTEXT, b"").map(Into::into)
@@ -109,7 +133,7 @@ impl TokenKey {
                     aad: context,
                 },
             )
-            .expect("a token or a proxy is far shorter than what the cipher takes at most");
+            .expect("whatever is sealed is far shorter than what the cipher takes at most");
         Ok([nonce.as_slice(), &sealed].concat().into())
     }
 
@@ -152,6 +176,11 @@ fn proxy_context(instance: InstanceId) -> Vec<u8> {
 
 fn token_context(instance: InstanceId) -> Vec<u8> {
     format!("presence instance token {instance}").into_bytes()
+}
+
+fn row_context(device: InstanceId, kind: u8, name: &[u8]) -> Vec<u8> {
+    let fixed = format!("presence device key {device} {kind} ");
+    [fixed.as_bytes(), name].concat()
 }
 
 const CHECK_CONTEXT: &[u8] = b"presence token key check";

@@ -50,13 +50,18 @@ impl KeyFile {
         }
     }
 
+    /// The key that is to come, if one was written down.
+    pub(crate) fn next(&self) -> Result<Option<TokenKey>, StoreError> {
+        read(&self.next)
+    }
+
     /// Writes `key` down as the one that is to come.
     pub(crate) fn write_next(&self, key: &TokenKey) -> Result<(), StoreError> {
         let failed = |source| StoreError::File {
             doing: "write token.key.new",
             source,
         };
-        // One that is there was never used, or it would have been promoted by now.
+        // Nothing is sealed with one that is there, see `key_rotation`.
         match fs::remove_file(&self.next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}

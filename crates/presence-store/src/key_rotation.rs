@@ -1,10 +1,12 @@
-//! Another token key for the tokens and proxies that are there.
+//! Another token key for the tokens, proxies and device keys that are there.
 
 use crate::data_dir::{DataDir, DataLock};
 use crate::error::StoreError;
 use crate::key::TokenKey;
 use crate::key_file::KeyFile;
+use crate::key_store::{SealedKeys, SqliteKeyStore};
 use crate::sqlite::{Reseal, Resealed, SqliteBackend};
+use crate::store::Store;
 
 /// Which key takes which one's place.
 #[derive(Debug)]
@@ -13,20 +15,22 @@ pub enum KeyChange {
     File,
     /// One that the caller keeps elsewhere another.
     Given {
-        /// Which one the tokens are sealed with.
+        /// Which one everything is sealed with.
         old: TokenKey,
-        /// Which one they are to be sealed with.
+        /// Which one it is to be sealed with.
         new: TokenKey,
     },
 }
 
 impl DataDir {
-    /// Seals every instance's token and proxy with another key, all of them or none. They themselves stay.
+    /// Seals every instance's token and proxy, and every device key, with another key. They themselves stay.
     ///
-    /// Of a key in `token.key`, a crash at any moment leaves either the old or the new one in force, and the
-    /// next opening finds which: the new one is written to `token.key.new` first, and renamed when the tokens
-    /// are sealed with it. Of keys that are kept elsewhere, the one that [`Store::open`](crate::Store::open)
-    /// takes is in force.
+    /// The registry decides which key is in force, and each of the two databases is sealed anew as a whole or not
+    /// at all, the device keys first. Of a key in `token.key`, a crash at any moment leaves either the old or the
+    /// new one in force, and the next opening finds which: the new one is written to `token.key.new` first, and
+    /// renamed when everything is sealed with it. Device keys that are ahead are brought back. Of keys that are
+    /// kept elsewhere, the one that [`Store::open`] takes is in force; that the device keys are ahead is an error
+    /// then, until the same change is made again.
     ///
     /// It takes the lock, because a running server would go on with the old key.
     ///
@@ -44,9 +48,10 @@ impl DataDir {
             KeyChange::File => {
                 let file = KeyFile::new(self.token_key());
                 let old = file.open(check_value.as_deref())?;
+                self.settle_seal(&old).await?;
                 let new = TokenKey::generate()?;
                 file.write_next(&new)?;
-                let resealed = backend.reseal(&Reseal { old, new }).await?;
+                let resealed = self.reseal(&mut backend, Reseal { old, new }).await?;
                 file.promote_next()?;
                 resealed
             }
@@ -54,11 +59,68 @@ impl DataDir {
                 if check_value.is_some_and(|value| !old.matches(&value)) {
                     return Err(StoreError::WrongKey);
                 }
-                backend.reseal(&Reseal { old, new }).await?
+                self.reseal(&mut backend, Reseal { old, new }).await?
             }
         };
         backend.close().await?;
         Ok(resealed)
+    }
+
+    /// Opens the device keys, sealed with the key of `registry`. It takes the lock, because two servers that write
+    /// them would undo each other's changes.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongSeal`] when they are sealed with another key; otherwise as [`SqliteKeyStore::open`].
+    pub async fn open_keys(&self, _lock: &DataLock, registry: &Store) -> Result<SqliteKeyStore, StoreError> {
+        let key = registry.token_key();
+        if let Some(key) = key {
+            self.settle_seal(key).await?;
+        }
+        SqliteKeyStore::open(&self.keys(), key.cloned()).await
+    }
+
+    async fn reseal(&self, backend: &mut SqliteBackend, reseal: Reseal) -> Result<Resealed, StoreError> {
+        let keys = self.reseal_keys(&reseal).await?;
+        let registry = backend.reseal(&reseal).await?;
+        Ok(Resealed {
+            keys: keys.keys,
+            unreadable: keys.unreadable + registry.unreadable,
+            ..registry
+        })
+    }
+
+    async fn reseal_keys(&self, reseal: &Reseal) -> Result<Resealed, StoreError> {
+        let Some(mut keys) = SealedKeys::open(&self.keys()).await? else {
+            return Ok(Resealed::default());
+        };
+        let resealed = if keys.is_sealed_with(&reseal.old).await? {
+            keys.reseal(reseal).await?
+        } else if keys.is_sealed_with(&reseal.new).await? {
+            Resealed::default()
+        } else {
+            return Err(StoreError::WrongSeal);
+        };
+        keys.close().await?;
+        Ok(resealed)
+    }
+
+    /// Brings device keys back that a change, which was cut off before the registry took part in it, has sealed
+    /// with the key to come.
+    async fn settle_seal(&self, in_force: &TokenKey) -> Result<(), StoreError> {
+        let Some(next) = KeyFile::new(self.token_key()).next()? else {
+            return Ok(());
+        };
+        let Some(mut keys) = SealedKeys::open(&self.keys()).await? else {
+            return Ok(());
+        };
+        if !keys.is_sealed_with(in_force).await? && keys.is_sealed_with(&next).await? {
+            let back = Reseal {
+                old: next,
+                new: in_force.clone(),
+            };
+            keys.reseal(&back).await?;
+        }
+        keys.close().await
     }
 }
 
@@ -66,11 +128,13 @@ impl DataDir {
 mod tests {
     //! A key that is changed, cut off after each step.
 
+    use bytes::Bytes;
     use chrono::DateTime;
 
     use super::*;
     use crate::instance::NewInstance;
     use crate::key::KeySource;
+    use crate::key_store::{Durability, Epoch, KeyStore as _, Kind, RowChange};
     use crate::proxy::ProxySecret;
     use crate::registry::Registry as _;
     use crate::store::Store;
@@ -80,6 +144,7 @@ mod tests {
     enum Step {
         Nothing,
         NextWritten,
+        KeysResealed,
         Resealed,
         Promoted,
     }
@@ -92,8 +157,12 @@ mod tests {
         if step >= Step::NextWritten {
             file.write_next(&new).unwrap();
         }
+        let reseal = Reseal { old, new };
+        if step >= Step::KeysResealed {
+            assert_eq!(dir.reseal_keys(&reseal).await.unwrap().keys, 2);
+        }
         if step >= Step::Resealed {
-            let resealed = backend.reseal(&Reseal { old, new }).await.unwrap();
+            let resealed = backend.reseal(&reseal).await.unwrap();
             let counts = (resealed.tokens, resealed.proxies, resealed.unreadable);
             assert_eq!(counts, (2, 1, 0));
         }
@@ -106,10 +175,31 @@ mod tests {
         Store::open(dir, KeySource::File).await.unwrap()
     }
 
+    /// The device keys are what they were, under whatever key is in force.
+    async fn check_keys(dir: &DataDir, store: &Store) {
+        let lock = dir.lock().unwrap();
+        let keys = dir.open_keys(&lock, store).await.unwrap();
+        for row in ROWS {
+            let (device, kind, name) = (store.all_instances()[0].id, row.kind, &row.name);
+            assert_eq!(keys.get(device, kind, name).await.unwrap(), row.value);
+        }
+        keys.close().await;
+    }
+
+    const ROWS: [RowChange; 2] = [row(b"one"), row(b"")];
+
+    const fn row(name: &'static [u8]) -> RowChange {
+        RowChange {
+            kind: Kind(1),
+            name: Bytes::from_static(name),
+            value: Some(Bytes::from_static(b"a key")),
+        }
+    }
+
     #[tokio::test]
     async fn a_change_of_the_key_may_be_cut_off_anywhere() {
-        use Step::{NextWritten, Nothing, Promoted, Resealed};
-        for step in [Nothing, NextWritten, Resealed, Promoted] {
+        use Step::{KeysResealed, NextWritten, Nothing, Promoted, Resealed};
+        for step in [Nothing, NextWritten, KeysResealed, Resealed, Promoted] {
             let temporary = tempfile::tempdir().unwrap();
             let dir = DataDir::open(temporary.path().join("data")).unwrap();
             let store = open(&dir).await;
@@ -129,6 +219,14 @@ mod tests {
                 };
                 tokens.push(store.create_instance(account.id, new).await.unwrap().1);
             }
+            let lock = dir.lock().unwrap();
+            let keys = dir.open_keys(&lock, &store).await.unwrap();
+            let device = store.all_instances()[0].id;
+            keys.append(device, Epoch::default(), ROWS.to_vec(), Durability::Durable)
+                .await
+                .unwrap();
+            keys.close().await;
+            drop(lock);
             store.close().await.unwrap();
             let before = std::fs::read(dir.token_key()).unwrap();
 
@@ -149,6 +247,7 @@ mod tests {
                     .collect();
                 let proxy = ProxySecret::new("a proxy".to_owned());
                 assert_eq!(proxies, [None, Some(proxy)], "after {step:?}, opening {opening}");
+                check_keys(&dir, &store).await;
                 store.close().await.unwrap();
             }
             let changed = std::fs::read(dir.token_key()).unwrap() != before;
@@ -160,6 +259,7 @@ mod tests {
                 tokens[0]
             );
             assert!(!dir.path().join("token.key.new").exists());
+            check_keys(&dir, &store).await;
         }
     }
 }

@@ -19,9 +19,10 @@ use crate::directory::Change;
 use crate::error::StoreError;
 use crate::files;
 use crate::key::{SealedProxy, SealedToken, TokenKey};
-use connection::{data_version, failed};
+use connection::data_version;
 
-pub(crate) use connection::{connect, is_busy, is_full};
+pub(crate) use connection::{connect, failed, is_busy, is_full};
+pub(crate) use schema::migrate;
 
 /// One connection: writers take turns anyway, and `PRAGMA data_version` on it tells exactly whether *another*
 /// connection wrote.
@@ -54,7 +55,7 @@ impl SqliteBackend {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let mut connection = connect(&options).await.map_err(failed("open presence.db"))?;
-        schema::migrate(&mut connection).await?;
+        migrate(&mut connection, &schema::MIGRATIONS).await?;
         Ok(Self {
             connection,
             told: None,
@@ -145,7 +146,9 @@ pub struct Resealed {
     pub tokens: usize,
     /// How many proxies the new key opens now.
     pub proxies: usize,
-    /// How many of both could not be opened before, and were left as they are.
+    /// How many device keys the new key opens now.
+    pub keys: usize,
+    /// How many of all could not be opened before, and were left as they are.
     pub unreadable: usize,
 }
 

@@ -213,6 +213,11 @@ impl Store {
             })
     }
 
+    /// The key that everything is sealed with, unless it was opened without one.
+    pub(crate) fn token_key(&self) -> Option<&TokenKey> {
+        self.key.as_ref()
+    }
+
     fn key(&self) -> Result<&TokenKey, StoreError> {
         self.key.as_ref().ok_or(StoreError::NoKey)
     }

@@ -27,7 +27,7 @@ pub(super) async fn data_version(connection: &mut SqliteConnection) -> sqlx::Res
         .await
 }
 
-pub(super) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+pub(crate) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| {
         let (busy, full) = (is_busy(&error), is_full(&error));
         let source = Box::new(error);

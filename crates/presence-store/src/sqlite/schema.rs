@@ -1,16 +1,19 @@
-//! The format of `presence.db`, and the way to it from older ones.
+//! The formats of our files, and the way to them from older ones.
 
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 use super::connection::failed;
 use crate::error::StoreError;
 
-/// Brings the schema up to date.
+/// Makes those of `migrations` that the file has not seen yet.
 ///
 /// # Errors
 /// [`StoreError::Newer`] when a newer version of the service made it; then nothing is changed.
-pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
-    let doing = "bring the registry's schema up to date";
+pub(crate) async fn migrate(
+    connection: &mut SqliteConnection,
+    migrations: &[&'static str],
+) -> Result<(), StoreError> {
+    let doing = "bring the schema up to date";
     // Whoever comes second finds nothing left to do.
     let mut transaction = connection
         .begin_with("BEGIN IMMEDIATE")
@@ -22,11 +25,11 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
         .map_err(failed(doing))?;
     let missing = usize::try_from(found)
         .ok()
-        .and_then(|seen| MIGRATIONS.get(seen..));
+        .and_then(|seen| migrations.get(seen..));
     let Some(missing) = missing else {
         return Err(StoreError::Newer {
             found,
-            known: MIGRATIONS.len() as i64,
+            known: migrations.len() as i64,
         });
     };
     if missing.is_empty() {
@@ -39,7 +42,7 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
             .map_err(failed(doing))?;
     }
     // A pragma takes no parameters.
-    let count = format!("PRAGMA user_version = {}", MIGRATIONS.len());
+    let count = format!("PRAGMA user_version = {}", migrations.len());
     sqlx::query(AssertSqlSafe(count))
         .execute(&mut *transaction)
         .await
@@ -47,9 +50,9 @@ pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), Sto
     transaction.commit().await.map_err(failed(doing))
 }
 
-/// Changes of the schema in the order in which they were made. `PRAGMA user_version` counts those that a file
+/// Changes of the schema of `presence.db` in the order in which they were made. `PRAGMA user_version` counts those that a file
 /// has seen.
-const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 3] = [
     include_str!("../../migrations/0001_registry.sql"),
     include_str!("../../migrations/0002_remembered.sql"),
     include_str!("../../migrations/0003_proxy.sql"),

@@ -4,6 +4,7 @@ mod concurrency;
 mod data_dir;
 mod device_keys;
 mod files;
+mod key_store;
 mod model;
 mod registry;
 mod restore;

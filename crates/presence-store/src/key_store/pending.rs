@@ -1,0 +1,268 @@
+//! What was appended and is not on the disk yet. Without IO: the writer takes work from here, and says what became
+//! of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use presence_core::InstanceId;
+use tokio::sync::oneshot;
+
+use super::{Epoch, Kind, Row, RowChange};
+use crate::error::StoreError;
+
+/// How much may wait for a disk that cannot be written, in bytes of names and values. Sessions that change nothing
+/// go on; whoever would change a key is refused, so that WhatsApp delivers again what brought the change.
+const MOST: usize = 64 << 20;
+
+/// Rows that wait for the disk, the newest of each alone, and those who wait with them.
+///
+/// A commit takes everything that waits at one moment, so the disk always has all of an append or nothing, and no
+/// append without those before it.
+#[derive(Default)]
+pub(super) struct Pending {
+    rows: BTreeMap<(InstanceId, Kind), BTreeMap<Bytes, Entry>>,
+    /// Devices whose rows on the disk are to go, before what is in `rows` comes.
+    wipes: BTreeMap<InstanceId, u64>,
+    /// The highest epoch in which each device was written, on the disk or here.
+    epochs: BTreeMap<InstanceId, Epoch>,
+    waiters: Vec<Waiter>,
+    /// Counts what was changed.
+    seq: u64,
+    bytes: usize,
+}
+
+struct Entry {
+    value: Option<Bytes>,
+    seq: u64,
+}
+
+/// Somebody who waits for what is pending now.
+struct Waiter {
+    task: Task,
+    told: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// What somebody waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Task {
+    /// That everything before it was given to the system.
+    Flush,
+    /// That it is on the disk.
+    Sync,
+    /// The same, and something was written for the sake of writing.
+    Check,
+    /// The same, and this instance's keys belong to its pairing `number` from now on.
+    Pairing { instance: InstanceId, number: u32 },
+}
+
+/// What one commit writes: everything that was pending at one moment.
+#[derive(Default)]
+pub(super) struct Work {
+    pub(super) wipes: Vec<InstanceId>,
+    pub(super) devices: Vec<(InstanceId, Epoch)>,
+    pub(super) rows: Vec<(InstanceId, RowChange)>,
+    pub(super) tasks: Vec<Task>,
+    waiters: Vec<Waiter>,
+    seq: u64,
+}
+
+/// What is pending of one row or range, for whoever reads the disk next.
+pub(super) enum Seen<T> {
+    /// The disk has what was not changed here.
+    Over(T),
+    /// What the disk has is to be wiped: this is all.
+    Instead(T),
+}
+
+impl Pending {
+    /// With what the disk says of epochs.
+    pub(super) fn new(epochs: BTreeMap<InstanceId, Epoch>) -> Self {
+        Self {
+            epochs,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn append(
+        &mut self,
+        device: InstanceId,
+        epoch: Epoch,
+        changes: Vec<RowChange>,
+    ) -> Result<(), StoreError> {
+        if self.epochs.get(&device).is_some_and(|newest| epoch < *newest) {
+            return Err(StoreError::Fenced);
+        }
+        if self.bytes > MOST {
+            return Err(StoreError::Overloaded);
+        }
+        self.epochs.insert(device, epoch);
+        self.seq += 1;
+        for RowChange { kind, name, value } in changes {
+            self.bytes += size(&name, value.as_ref());
+            let rows = self.rows.entry((device, kind)).or_default();
+            let entry = Entry { value, seq: self.seq };
+            // The names are equal, and the map keeps its own.
+            if let Some(replaced) = rows.insert(name.clone(), entry) {
+                self.bytes -= size(&name, replaced.value.as_ref());
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn wipe(&mut self, device: InstanceId) {
+        self.seq += 1;
+        let kinds: Vec<_> = self
+            .rows
+            .range((device, Kind(0))..=(device, Kind(u8::MAX)))
+            .map(|(key, _)| *key)
+            .collect();
+        for kind in kinds {
+            for (name, entry) in self.rows.remove(&kind).unwrap_or_default() {
+                self.bytes -= size(&name, entry.value.as_ref());
+            }
+        }
+        self.epochs.remove(&device);
+        self.wipes.insert(device, self.seq);
+    }
+
+    /// Has somebody told when what is pending now was committed, and `task` with it.
+    pub(super) fn wait(&mut self, task: Task) -> oneshot::Receiver<Result<(), StoreError>> {
+        let (told, answer) = oneshot::channel();
+        self.waiters.push(Waiter { task, told });
+        answer
+    }
+
+    pub(super) fn get(&self, device: InstanceId, kind: Kind, name: &[u8]) -> Option<Option<Bytes>> {
+        let entry = self.rows.get(&(device, kind)).and_then(|rows| rows.get(name));
+        match entry {
+            Some(entry) => Some(entry.value.clone()),
+            None => self.wipes.contains_key(&device).then_some(None),
+        }
+    }
+
+    /// The rows of `kind` that changed, whose names begin with `prefix`.
+    pub(super) fn range(
+        &self,
+        device: InstanceId,
+        kind: Kind,
+        prefix: &[u8],
+    ) -> Seen<BTreeMap<Bytes, Option<Bytes>>> {
+        let rows = self.rows.get(&(device, kind)).into_iter().flatten();
+        let changed = rows
+            .filter(|(name, _)| name.starts_with(prefix))
+            .map(|(name, entry)| (name.clone(), entry.value.clone()))
+            .collect();
+        if self.wipes.contains_key(&device) {
+            Seen::Instead(changed)
+        } else {
+            Seen::Over(changed)
+        }
+    }
+
+    /// The row of `kind` without a name, of each device that changed it or is to be wiped.
+    pub(super) fn of_all(&self, kind: Kind) -> BTreeMap<InstanceId, Option<Bytes>> {
+        let mut changed: BTreeMap<_, _> = self.wipes.keys().map(|device| (*device, None)).collect();
+        for ((device, found), rows) in &self.rows {
+            if *found == kind
+                && let Some(entry) = rows.get(&b""[..])
+            {
+                changed.insert(*device, entry.value.clone());
+            }
+        }
+        changed
+    }
+
+    /// The devices of `on_disk`, and what is pending of them.
+    pub(super) fn devices(&self, on_disk: BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
+        let mut devices = on_disk;
+        devices.retain(|device| !self.wipes.contains_key(device));
+        devices.extend(self.rows.keys().map(|(device, _)| *device));
+        devices
+    }
+
+    /// Everything that waits; `None` when nothing does. It goes on waiting until it is
+    /// [committed](Self::committed).
+    pub(super) fn take(&mut self) -> Option<Work> {
+        if self.rows.is_empty() && self.wipes.is_empty() && self.waiters.is_empty() {
+            return None;
+        }
+        let waiters = std::mem::take(&mut self.waiters);
+        let mut work = Work {
+            wipes: self.wipes.keys().copied().collect(),
+            tasks: waiters.iter().map(|waiter| waiter.task).collect(),
+            waiters,
+            seq: self.seq,
+            ..Work::default()
+        };
+        for ((device, kind), rows) in &self.rows {
+            if work.devices.last().is_none_or(|(last, _)| last != device) {
+                let epoch = self.epochs.get(device).copied().unwrap_or_default();
+                work.devices.push((*device, epoch));
+            }
+            work.rows.extend(rows.iter().map(|(name, entry)| {
+                let change = RowChange {
+                    kind: *kind,
+                    name: name.clone(),
+                    value: entry.value.clone(),
+                };
+                (*device, change)
+            }));
+        }
+        Some(work)
+    }
+
+    /// `work` is on the disk. What changed since it was taken goes on waiting.
+    pub(super) fn committed(&mut self, work: Work) {
+        for (device, RowChange { kind, name, .. }) in &work.rows {
+            let Some(rows) = self.rows.get_mut(&(*device, *kind)) else {
+                continue;
+            };
+            if rows.get(name).is_some_and(|entry| entry.seq <= work.seq)
+                && let Some(entry) = rows.remove(name)
+            {
+                self.bytes -= size(name, entry.value.as_ref());
+            }
+            if rows.is_empty() {
+                self.rows.remove(&(*device, *kind));
+            }
+        }
+        self.wipes.retain(|_, seq| *seq > work.seq);
+        for waiter in work.waiters {
+            // Nobody may be waiting any more.
+            let _ = waiter.told.send(Ok(()));
+        }
+    }
+}
+
+impl Work {
+    /// Whether it must survive a power cut.
+    pub(super) fn is_durable(&self) -> bool {
+        !self.wipes.is_empty() || self.tasks.iter().any(|task| *task != Task::Flush)
+    }
+
+    /// It could not be committed, for a reason that `error` tells each time anew. Its rows still wait.
+    pub(super) fn failed(self, error: impl Fn() -> StoreError) {
+        for waiter in self.waiters {
+            let _ = waiter.told.send(Err(error()));
+        }
+    }
+}
+
+/// What the disk has, with what is pending over it.
+pub(super) fn merged(on_disk: Vec<Row>, changed: BTreeMap<Bytes, Option<Bytes>>) -> Vec<Row> {
+    if changed.is_empty() {
+        return on_disk;
+    }
+    let mut rows: BTreeMap<_, _> = on_disk.into_iter().collect();
+    for (name, value) in changed {
+        match value {
+            Some(value) => rows.insert(name, value),
+            None => rows.remove(&name),
+        };
+    }
+    rows.into_iter().collect()
+}
+
+fn size(name: &Bytes, value: Option<&Bytes>) -> usize {
+    name.len() + value.map_or(0, Bytes::len)
+}
