@@ -37,7 +37,7 @@ const STORM: Duration = Duration::from_secs(30);
 /// sent, and than the registry waits before a write fails.
 const LOCKED: Duration = Duration::from_secs(7);
 /// What is locked in a storm.
-const DATABASES: [&str; 2] = ["devices.db", "presence.db"];
+const DATABASES: [&str; 2] = ["keys.db", "presence.db"];
 /// How many threads send presences. Each has its own instances, so that the last command is known.
 const WORKERS: usize = 4;
 

@@ -40,7 +40,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
         &["presence-api", "presence-core", "presence-store", "presence-wa"],
     ),
     ("presence-store", &["presence-core"]),
-    ("presence-wa", &["presence-core", "presence-metrics"]),
+    ("presence-wa", &["presence-core", "presence-metrics", "presence-store"]),
     ("xtask", &[]),
 ];
 
@@ -54,11 +54,16 @@ const NOT_IN_CORE: [&str; 6] = [
     "sqlx",
 ];
 
+/// What must never be in the service's tree: a second SQLite stack beside sqlx, which the client library's own store
+/// would bring along.
+const NOT_IN_SERVER: [&str; 3] = ["diesel", "r2d2", "whatsapp-rust-sqlite-storage"];
+
 /// Runs every rule; the first that is broken is the error.
 pub(crate) fn run() -> anyhow::Result<()> {
     nothing_else_lies_at_the_top()?;
     arrows_point_one_way()?;
     core_stays_pure()?;
+    there_is_one_sqlite_stack()?;
     no_danger_feature_is_enabled()?;
     files_say_what_they_are()?;
     vendor::check()?;
@@ -115,17 +120,23 @@ fn arrows_point_one_way() -> anyhow::Result<()> {
 }
 
 fn core_stays_pure() -> anyhow::Result<()> {
+    is_free_of("presence-core", &NOT_IN_CORE)
+}
+
+fn there_is_one_sqlite_stack() -> anyhow::Result<()> {
+    is_free_of("presence-server", &NOT_IN_SERVER)
+}
+
+/// None of `packages` is in the tree of `package`, tests apart.
+fn is_free_of(package: &str, packages: &[&str]) -> anyhow::Result<()> {
     let shell = shell()?;
     let tree = cmd!(
         shell,
-        "cargo tree --locked --package presence-core --edges normal --prefix none"
+        "cargo tree --locked --package {package} --edges normal --prefix none"
     )
     .read()?;
-    for package in tree.lines().filter_map(|line| line.split(' ').next()) {
-        ensure!(
-            !NOT_IN_CORE.contains(&package),
-            "presence-core must not depend on {package}"
-        );
+    for found in tree.lines().filter_map(|line| line.split(' ').next()) {
+        ensure!(!packages.contains(&found), "{package} must not depend on {found}");
     }
     Ok(())
 }
@@ -217,6 +228,11 @@ mod tests {
     #[test]
     fn core_stays_pure() {
         super::core_stays_pure().unwrap();
+    }
+
+    #[test]
+    fn there_is_one_sqlite_stack() {
+        super::there_is_one_sqlite_stack().unwrap();
     }
 
     #[test]

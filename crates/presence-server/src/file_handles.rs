@@ -20,7 +20,7 @@ pub(crate) struct FileHandles {
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 impl FileHandles {
-    /// Raises the limit as far as the system lets us: shells commonly give 1024, and a session takes three.
+    /// Raises the limit as far as the system lets us: shells commonly give 1024, and each session takes one.
     pub(crate) fn raise() -> Self {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let raised = Rlimit {

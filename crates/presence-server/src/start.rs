@@ -3,13 +3,16 @@
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
 use presence_api::{Finding, HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
 use presence_core::InstanceId;
-use presence_store::{DataLock, DeviceKeys, Edge as PinnedEdge, KeySource, Registry, Store};
-use presence_wa::{Edge, Keys, LinkedDevice, WhatsApp, WhatsAppConfig};
+use presence_store::{
+    DataLock, Edge as PinnedEdge, KeySource, KeyStore, Registry, SqliteKeyStore, Store,
+};
+use presence_wa::{Edge, WhatsApp, WhatsAppConfig, import_client_store};
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -122,8 +125,10 @@ impl Service {
         server.stop(config.stop_grace).await;
         watching.abort();
         accepting.await.context("accepting connections failed")?;
-        // Until the last session was closed, no other server may use the directory.
-        opened.map(drop)
+        if let Some(opened) = opened? {
+            opened.close().await;
+        }
+        Ok(())
     }
 }
 
@@ -137,8 +142,21 @@ async fn listen(address: &Listen) -> anyhow::Result<TcpListener> {
 struct Opened {
     /// It ends with the service, at the latest; the next one goes on where it ended.
     _wiping: AbortOnDropHandle<()>,
-    /// No other server may use the directory before the last session is closed.
+    keys: SqliteKeyStore,
+    /// No other server may use the directory before the last key is saved.
     _lock: DataLock,
+}
+
+/// How long the last changes of device keys may take to be saved. A disk that works takes milliseconds.
+const LAST_SAVE: Duration = Duration::from_secs(2);
+
+impl Opened {
+    /// Saves what the sessions, all of them closed, have left to be saved.
+    async fn close(self) {
+        if tokio::time::timeout(LAST_SAVE, self.keys.close()).await.is_err() {
+            tracing::error!("the last changes of device keys could not be saved in time");
+        }
+    }
 }
 
 /// Locks the data directory, and gives the server what is in it.
@@ -147,23 +165,27 @@ async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
     let lock = dir.lock()?;
     let key = config.token_key.clone().map_or(KeySource::File, KeySource::Given);
     let store = Store::open(&dir, key).await.context("cannot open the registry")?;
-    let keys = dir.device_keys();
-    keys.prepare().context("cannot open the device keys")?;
-    if let Err(unfit) = store.check_keys(&keys).await {
-        // Whoever restores presence.db now must not find a log of this one beside it.
+    let keys = dir
+        .open_keys(&lock, &store)
+        .await
+        .context("cannot open the device keys")?;
+    let checked = async {
+        take_over_old_keys(&dir, &keys).await?;
+        store.check_keys(&keys).await?;
+        Ok::<_, anyhow::Error>(())
+    };
+    if let Err(unfit) = checked.await {
+        // Whoever restores a file now must not find a log of this one beside it.
+        keys.close().await;
         let _ = store.close().await;
-        return Err(unfit.into());
+        return Err(unfit);
     }
     let store = Arc::new(store);
     let edge = pinned(&config.edge);
     edge.check(store.edge())?;
 
     let registry: Arc<dyn Registry> = store.clone();
-    let file = KeyFile {
-        keys: keys.clone(),
-        registry: registry.clone(),
-    };
-    let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Keys::File(Arc::new(file)));
+    let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Arc::new(keys.clone()));
     whatsapp.device_name.clone_from(&config.device_name);
     whatsapp.proxy_networks.clone_from(&config.proxy_networks);
     let proxies = Arc::new(RegistryProxies::new(registry.clone()));
@@ -174,7 +196,7 @@ async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
         registry.clone(),
         registry.deleted_unwiped(),
     ));
-    server.watch(Arc::new(DevicesCheck(keys)));
+    server.watch(Arc::new(DevicesCheck(keys.clone())));
     let instances = Instances::open(registry, edge, whatsapp, config.fleet.clone()).await;
     let panics = instances.clone();
     server.watch(Arc::new(TaskPanics::new(move || panics.task_panics())));
@@ -183,6 +205,7 @@ async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
     store.follow();
     Ok(Opened {
         _wiping: AbortOnDropHandle::new(wiping),
+        keys,
         _lock: lock,
     })
 }
@@ -194,8 +217,22 @@ fn pinned(edge: &Edge) -> PinnedEdge {
     }
 }
 
+/// Takes over the keys that an earlier version left in devices.db, the first time that this one starts.
+async fn take_over_old_keys(dir: &DataDir, keys: &SqliteKeyStore) -> anyhow::Result<()> {
+    let Some(old) = dir.old_keys(keys).await? else {
+        return Ok(());
+    };
+    let devices = import_client_store(old.path(), keys).await?;
+    old.retire(keys).await?;
+    tracing::info!(
+        devices,
+        "took the device keys over from devices.db, which is devices.db.imported now"
+    );
+    Ok(())
+}
+
 /// Wipes what is left of instances that were deleted while no server ran, or by one that was killed halfway.
-async fn wipe_deleted(keys: DeviceKeys, registry: Arc<dyn Registry>, deleted: Vec<InstanceId>) {
+async fn wipe_deleted(keys: SqliteKeyStore, registry: Arc<dyn Registry>, deleted: Vec<InstanceId>) {
     if let Err(error) = try_to_wipe_deleted(&keys, &*registry, deleted).await {
         tracing::warn!(
             error = &*error as &dyn Error,
@@ -204,8 +241,8 @@ async fn wipe_deleted(keys: DeviceKeys, registry: Arc<dyn Registry>, deleted: Ve
     }
 }
 
-/// The check `devices`: the file with the keys of all sessions.
-struct DevicesCheck(DeviceKeys);
+/// The check `devices`: the keys of all sessions.
+struct DevicesCheck(SqliteKeyStore);
 
 #[async_trait]
 impl HealthCheck for DevicesCheck {
@@ -219,7 +256,7 @@ impl HealthCheck for DevicesCheck {
 }
 
 async fn try_to_wipe_deleted(
-    keys: &DeviceKeys,
+    keys: &SqliteKeyStore,
     registry: &dyn Registry,
     deleted: Vec<InstanceId>,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -235,33 +272,4 @@ async fn try_to_wipe_deleted(
         tracing::info!(instance.id = %id, "wiped the keys of a deleted instance");
     }
     Ok(())
-}
-
-/// The store's key file, as the client's adapter asks for it.
-struct KeyFile {
-    keys: DeviceKeys,
-    registry: Arc<dyn Registry>,
-}
-
-#[async_trait]
-impl presence_wa::DeviceKeys for KeyFile {
-    fn url(&self) -> String {
-        self.keys.path().display().to_string()
-    }
-
-    async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>> {
-        let linked = self.keys.linked().await?.into_iter();
-        let linked = linked.map(|device| LinkedDevice {
-            instance: device.instance,
-            pn: device.pn,
-            push_name: device.push_name,
-        });
-        Ok(linked.collect())
-    }
-
-    async fn wipe(&self, instance: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>> {
-        self.keys.wipe(instance).await?;
-        // If it was deleted, nothing is left to be done about it.
-        Ok(self.registry.mark_wiped(&[instance]).await?)
-    }
 }

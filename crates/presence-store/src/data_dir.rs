@@ -4,13 +4,12 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::device_keys::DeviceKeys;
 use crate::files;
 
 /// A data directory.
 ///
-/// It holds `presence.db` (accounts and instances), `devices.db` (the keys of all sessions), `token.key`
-/// (what instances' tokens are sealed with) and `lock`; all readable by their owner only.
+/// It holds `presence.db` (accounts and instances), `keys.db` (the keys of all sessions), `token.key` (what those
+/// and instances' tokens are sealed with) and `lock`; all readable by their owner only.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -32,12 +31,6 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// The file with the keys of all sessions.
-    #[must_use]
-    pub fn device_keys(&self) -> DeviceKeys {
-        DeviceKeys::new(self.path.join("devices.db"))
     }
 
     /// Makes this process the only server on the directory, until the lock is dropped or the process ends in

@@ -82,6 +82,13 @@ pub enum StoreError {
          `presence-server key rotate` was cut off, which has to be run again"
     )]
     WrongSeal,
+    /// The device keys of an earlier version lie beside those that have taken their place.
+    #[error(
+        "devices.db, which an earlier version made, lies beside keys.db, which has taken its place. Which of them \
+         has the newer keys is for you to say: move devices.db away, or, if it was restored together with the \
+         presence.db of the same back-up, move keys.db away (and keys.db-wal and keys.db-shm with it)"
+    )]
+    TwoKeyFiles,
     /// Somebody who took the device over has written to it.
     #[error("the device belongs to another node by now")]
     Fenced,

@@ -38,7 +38,7 @@ pub struct Instance {
     pub last_used: Option<DateTime<Utc>>,
     /// When it was created, in whole milliseconds.
     pub created_at: DateTime<Utc>,
-    /// Counts, from 0, how often a pairing ended that it was logged out. `devices.db` counts along: where it
+    /// Counts, from 0, how often a pairing ended that it was logged out. `keys.db` counts along: where it
     /// is ahead, the registry was restored from a time before the keys that are there now.
     pub(crate) pairing_number: u32,
     /// What its token is found by.

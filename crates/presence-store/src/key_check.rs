@@ -6,13 +6,12 @@ use std::path::PathBuf;
 
 use presence_core::InstanceId;
 
-use crate::device_keys::DeviceKeysError;
 use crate::error::StoreError;
 use crate::instance::Instance;
 
 /// What a start has to do about the keys that it finds.
 ///
-/// `presence.db` and `devices.db` are two files, and either may have been restored from a back-up, or be gone.
+/// `presence.db` and `keys.db` are two files, and either may have been restored from a back-up, or be gone.
 /// Each device with keys is one of these rows; nothing else is ever wiped:
 ///
 /// | presence.db says of the device | how that comes | what is done |
@@ -20,12 +19,12 @@ use crate::instance::Instance;
 /// | an instance, not logged out | they are of one moment, or either is older | the session is resumed; keys that WhatsApp no longer takes are its to refuse |
 /// | an instance, logged out, same pairing number | a crash between a logout and its wipe | the keys are wiped |
 /// | an instance, logged out, lower pairing number | presence.db is older: it was paired again since | the keys are good: it is no longer logged out |
-/// | an instance, logged out, higher pairing number | devices.db is older | the keys are wiped: they are of a pairing that was logged out |
+/// | an instance, logged out, higher pairing number | keys.db is older | the keys are wiped: they are of a pairing that was logged out |
 /// | deleted, keys to be wiped | a crash, or it was deleted while no server ran | the keys are wiped |
-/// | deleted, keys were wiped | devices.db is older | the keys are wiped again |
+/// | deleted, keys were wiped | keys.db is older | the keys are wiped again |
 /// | nothing | presence.db is older, missing, or of another directory | **the start is refused**, whatever the others are |
 ///
-/// An instance without keys must be paired again, whether devices.db is older or missing or presence.db is
+/// An instance without keys must be paired again, whether keys.db is older or missing or presence.db is
 /// older: it is no reason to refuse. A presence.db of another directory whose numbers happen to fit cannot be
 /// told from the right one.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -98,7 +97,7 @@ impl fmt::Display for UnknownKeys {
         let (dir, unknown) = (self.dir.display(), self.devices.len());
         write!(
             f,
-            "devices.db in {dir} holds the WhatsApp keys of {unknown} devices ("
+            "keys.db in {dir} holds the WhatsApp keys of {unknown} devices ("
         )?;
         for (at, device) in self.devices.iter().take(NAMED).enumerate() {
             write!(f, "{}{device}", if at > 0 { ", " } else { "" })?;
@@ -125,10 +124,7 @@ pub enum CheckKeysError {
     /// The registry knows nothing of some of them.
     #[error(transparent)]
     Unknown(#[from] UnknownKeys),
-    /// They could not be read.
-    #[error(transparent)]
-    Keys(#[from] DeviceKeysError),
-    /// The registry failed.
+    /// Either of the files failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -150,7 +146,7 @@ mod tests {
             };
             unknown.to_string()
         };
-        assert!(words(1).starts_with("devices.db in data holds the WhatsApp keys of 1 devices (1) of which"));
+        assert!(words(1).starts_with("keys.db in data holds the WhatsApp keys of 1 devices (1) of which"));
         assert!(words(10).contains("(1, 2, 3, 4, 5, 6, 7, 8, 9, 10) of which"));
         assert!(words(11).contains("8, 9, 10, …) of which"));
     }

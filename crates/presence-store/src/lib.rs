@@ -2,8 +2,8 @@
 //!
 //! The server and its command line call it. A [`Registry`] holds accounts, instances and their tokens. Every
 //! question a request asks is answered from memory; a change is durable before anyone sees it. [`Store`] is
-//! the one implementation, over a SQLite file in a [`DataDir`] or, for tests, over nothing. [`DeviceKeys`] is
-//! the file in which the WhatsApp client keeps the keys of all sessions.
+//! the one implementation, over a SQLite file in a [`DataDir`] or, for tests, over nothing. A [`KeyStore`] holds the
+//! keys of all sessions, as rows whose meaning is the adapter's over the WhatsApp client.
 //!
 //! ```
 //! use chrono::DateTime;
@@ -28,7 +28,6 @@ mod account;
 mod backend;
 mod caller;
 mod data_dir;
-mod device_keys;
 mod directory;
 mod edge;
 mod error;
@@ -41,6 +40,7 @@ mod key_file;
 mod key_rotation;
 mod key_store;
 mod name;
+mod old_keys;
 mod proxy;
 mod random;
 mod recent;
@@ -52,7 +52,6 @@ mod token;
 pub use account::{Account, AccountId, AccountName};
 pub use caller::Caller;
 pub use data_dir::{DataDir, DataLock, LockError};
-pub use device_keys::{DeviceKeys, DeviceKeysError, LinkedRow};
 pub use edge::{Edge, EdgeMismatch, PinEdgeError};
 pub use error::{CreateAccountError, CreateInstanceError, InvalidKey, StoreError};
 pub use follow::FOLLOWED_WITHIN;
@@ -62,6 +61,7 @@ pub use key_check::{CheckKeysError, UnknownKeys};
 pub use key_rotation::KeyChange;
 pub use key_store::{Durability, Epoch, KeyStore, Kind, MemoryKeyStore, Row, RowChange, SqliteKeyStore};
 pub use name::{InvalidName, MAX_NAME_LENGTH};
+pub use old_keys::OldKeys;
 pub use presence_core::InstanceId;
 pub use proxy::ProxySecret;
 pub use registry::Registry;

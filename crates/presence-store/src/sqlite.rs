@@ -21,7 +21,7 @@ use crate::files;
 use crate::key::{SealedProxy, SealedToken, TokenKey};
 use connection::data_version;
 
-pub(crate) use connection::{connect, failed, is_busy, is_full};
+pub(crate) use connection::{connect, failed};
 pub(crate) use schema::migrate;
 
 /// One connection: writers take turns anyway, and `PRAGMA data_version` on it tells exactly whether *another*

@@ -3,7 +3,7 @@
 mod keys;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use crate::follow;
 use crate::instance::{Instance, NewInstance};
 use crate::key::{KeySource, TokenKey};
 use crate::key_file::KeyFile;
+use crate::key_store::SqliteKeyStore;
 use crate::proxy::ProxySecret;
 use crate::recent::RecentChanges;
 use crate::registry::Registry;
@@ -39,6 +40,8 @@ pub struct Store {
     changes: watch::Sender<u64>,
     recent: StdMutex<RecentChanges>,
     key: Option<TokenKey>,
+    /// The device keys beside it, once they are checked.
+    keys: OnceLock<SqliteKeyStore>,
     /// Where it is; `None` in memory.
     dir: Option<DataDir>,
 }
@@ -101,6 +104,7 @@ impl Store {
             changes: watch::Sender::new(0),
             recent: StdMutex::default(),
             key,
+            keys: OnceLock::new(),
             dir,
         }
     }
@@ -197,20 +201,14 @@ impl Store {
     /// that were logged out. The key file is written first: were it the other way round, a crash in between
     /// would leave keys that look as old as the registry.
     async fn note_new_pairing(&self, id: InstanceId) -> Result<(), StoreError> {
-        let (Some(dir), Some(instance)) = (&self.dir, self.instance_by_id(id)) else {
+        let (Some(keys), Some(instance)) = (self.keys.get(), self.instance_by_id(id)) else {
             return Ok(());
         };
         if !instance.logged_out {
             return Ok(());
         }
         let number = instance.pairing_number.saturating_add(1);
-        dir.device_keys()
-            .set_pairing_number(id, number)
-            .await
-            .map_err(|error| StoreError::Database {
-                doing: "note a new pairing beside the device keys",
-                source: Box::new(error),
-            })
+        keys.set_pairing_number(id, number).await
     }
 
     /// The key that everything is sealed with, unless it was opened without one.

@@ -4,12 +4,13 @@
 //! decides nothing about what follows from an end. It decides what the client leaves open: how far a session
 //! truly is (`progress`), when a peer has gone mute (`liveness`), when a session is over and nothing of it
 //! runs any more (`monitor`, `runtime`), what is on disk before WhatsApp hears of it (`transport`), what is
-//! kept where (`keys`, `storage`), what the client must not know (`push_name`), and which version it names
-//! (`version`). What it says of the account's own messages is read from
+//! kept where (`keys`, `storage`, `import`), what the client must not know (`push_name`), and which version it
+//! names (`version`). What it says of the account's own messages is read from
 //! their stanzas (`own_message`).
 
 mod connection;
 mod device;
+mod import;
 mod jid;
 mod keys;
 mod liveness;
@@ -35,13 +36,14 @@ use async_trait::async_trait;
 use http::Uri;
 use ipnet::IpNet;
 use presence_core::InstanceId;
+use presence_store::KeyStore;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use self::connection::Connection;
+pub use self::import::{ImportError, import_client_store};
 use self::keys::Devices;
-pub use self::keys::{DeviceKeys, Keys, LinkedDevice};
 use self::monitor::SessionMonitor;
 use self::progress::{Limits, Progress};
 use self::runtime::SessionRuntime;
@@ -71,7 +73,7 @@ const PRE_KEYS: usize = 30;
 pub enum Edge {
     /// The real one.
     WhatsApp,
-    /// A sandbox. Its keys and those of real pairings must not share a key file.
+    /// A sandbox. Its keys and those of real pairings must not share a store.
     Sandbox {
         /// A `ws://` URL.
         url: Uri,
@@ -81,13 +83,13 @@ pub enum Edge {
 }
 
 /// How sessions connect.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct WhatsAppConfig {
     /// Where to.
     pub edge: Edge,
     /// Where device keys live.
-    pub keys: Keys,
+    pub keys: Arc<dyn KeyStore>,
     /// What the phone's list of linked devices shows. Default: `Presence`.
     pub device_name: String,
     /// For DNS, TCP, TLS and the WebSocket upgrade together. Default: 10 s.
@@ -100,12 +102,24 @@ pub struct WhatsAppConfig {
     /// Networks in which proxies may be, besides at public addresses. Default: none, so that whoever may name a
     /// proxy cannot reach with it what only this machine reaches.
     pub proxy_networks: Vec<IpNet>,
+    /// How long a peer who is never met is remembered: its keys, devices and names. When it writes after that, its
+    /// first message is asked for once more. Default: 180 days.
+    pub forget_peers_after: Duration,
+}
+
+impl fmt::Debug for WhatsAppConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WhatsAppConfig")
+            .field("edge", &self.edge)
+            .field("device_name", &self.device_name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WhatsAppConfig {
     /// The defaults for `edge`, with device keys in `keys`.
     #[must_use]
-    pub fn new(edge: Edge, keys: Keys) -> Self {
+    pub fn new(edge: Edge, keys: Arc<dyn KeyStore>) -> Self {
         Self {
             edge,
             keys,
@@ -114,6 +128,7 @@ impl WhatsAppConfig {
             login_timeout: Duration::from_secs(10),
             ready_timeout: Duration::from_secs(2),
             proxy_networks: Vec::new(),
+            forget_peers_after: Duration::from_secs(180 * 24 * 60 * 60),
         }
     }
 }
@@ -161,7 +176,7 @@ impl WhatsApp {
             .as_ref()
             .map(|web| Arc::new(Versions::new(Arc::clone(web), page)));
         let dial = Arc::new(EdgeDial::new(connectors.direct(), &url)?);
-        let devices = Devices::new(config.keys.clone(), config.device_name.clone());
+        let devices = Devices::new(Arc::clone(&config.keys), config.device_name.clone());
         Ok(Self {
             config,
             url,
@@ -294,7 +309,7 @@ impl Connector for WhatsApp {
         let client = client.into_client();
         unfinished.disarm();
         if paired {
-            runtime.start(device.clone().keep_saved());
+            runtime.start(device.clone().keep(self.config.forget_peers_after));
         }
 
         let limits = Limits {

@@ -9,11 +9,12 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //! use presence_core::{ChatPresence, Hold, InstanceId};
+//! use presence_store::KeyStore;
 //! use presence_wa::{
-//!     Connected, Edge, Fleet, FleetSettings, InstanceOptions, Keys, PairWith, WhatsApp, WhatsAppConfig,
+//!     Connected, Edge, Fleet, FleetSettings, InstanceOptions, PairWith, WhatsApp, WhatsAppConfig,
 //! };
 //!
-//! # async fn example(keys: Keys) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(keys: Arc<dyn KeyStore>) -> Result<(), Box<dyn std::error::Error>> {
 //! let whatsapp = Arc::new(WhatsApp::new(WhatsAppConfig::new(Edge::WhatsApp, keys))?);
 //! // `()`: nothing outlives the process.
 //! let fleet = Fleet::new(whatsapp, Arc::new(()), FleetSettings::default());
@@ -53,7 +54,7 @@ mod status;
 mod watch;
 
 pub use backoff::Backoff;
-pub use client::{DeviceKeys, Edge, Keys, LinkedDevice, QUIET_CLIENT, WhatsApp, WhatsAppConfig};
+pub use client::{Edge, ImportError, QUIET_CLIENT, WhatsApp, WhatsAppConfig, import_client_store};
 pub use counters::{ByState, EarlyEnd, FleetCounters, LookUpResult, PresenceOutcome, SessionEnd};
 pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use error::{ConnectError, ReconnectError, ShowError};

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use presence_core::{Availability, ChatState, InstanceId};
 use presence_sandbox::Sandbox;
-use presence_wa::{
-    Connector, Edge, Keys, PairingUpdate, QUIET_CLIENT, SessionState, WhatsApp, WhatsAppConfig,
-};
+use presence_store::MemoryKeyStore;
+use presence_wa::{Connector, Edge, PairingUpdate, QUIET_CLIENT, SessionState, WhatsApp, WhatsAppConfig};
 use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -52,7 +51,7 @@ async fn no_number_and_no_code_reaches_the_log() {
         url: sandbox.edge_url().unwrap().parse().unwrap(),
         key: sandbox.edge_key(),
     };
-    let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
+    let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Arc::<MemoryKeyStore>::default())).unwrap();
 
     let session = whatsapp.open(ME).await.unwrap();
     let number = "5511988887777";

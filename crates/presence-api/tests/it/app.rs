@@ -14,10 +14,8 @@ use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use presence_api::{HttpSettings, Instances, Limits, RegistryProxies, Server};
 use presence_sandbox::{Builder, Number, Sandbox, Spell, State, Why, World};
-use presence_store::{Edge as PinnedEdge, Registry, Store};
-use presence_wa::{
-    Backoff, ByteStream, Dial, Edge, FleetSettings, Keys, RetrySettings, WhatsApp, WhatsAppConfig,
-};
+use presence_store::{Edge as PinnedEdge, MemoryKeyStore, Registry, Store};
+use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, RetrySettings, WhatsApp, WhatsAppConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinHandle;
@@ -132,7 +130,7 @@ impl TestApp {
             url,
             key: sandbox.edge_key(),
         };
-        let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Keys::Memory)).unwrap();
+        let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Arc::<MemoryKeyStore>::default())).unwrap();
         let dials = Arc::new(AtomicUsize::new(0));
         let pipe = Pipe {
             sandbox: Arc::clone(&sandbox),

@@ -1,7 +1,7 @@
 //! `presence-server devices …`: the device keys of WhatsApp sessions.
 
 use clap::{Args, Subcommand};
-use presence_store::{DataDir, KeySource, Registry, Store};
+use presence_store::{DataDir, KeySource, KeyStore as _, Registry, Store};
 
 use super::data_dir::DataDirArgs;
 use super::output::{block_on, say};
@@ -31,9 +31,12 @@ pub(super) fn run(args: DevicesArgs) -> anyhow::Result<()> {
 }
 
 async fn wipe_unknown(dir: DataDir) -> anyhow::Result<()> {
-    let _lock = dir.lock()?;
+    let lock = dir.lock()?;
     let store = Store::open(&dir, KeySource::Absent).await?;
-    let keys = dir.device_keys();
+    let keys = dir.open_keys(&lock, &store).await?;
+    if dir.old_keys(&keys).await?.is_some() {
+        bail!("the device keys are still in devices.db: start the server once, which takes them over");
+    }
     // Remembered as deleted first: cut off from here on, the next start wipes the rest.
     let unknown = store.give_up_unknown_keys(&keys).await?;
     for id in &unknown {
@@ -42,6 +45,7 @@ async fn wipe_unknown(dir: DataDir) -> anyhow::Result<()> {
         say(format_args!("wiped the keys of device {id}"))?;
     }
     say(format_args!("{} devices were unknown", unknown.len()))?;
+    keys.close().await;
     store.close().await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! `presence-server key …`: the key that instance tokens are sealed with.
+//! `presence-server key …`: the key that tokens, proxies and device keys are sealed with.
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -18,14 +18,14 @@ pub(super) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Seal the tokens of all instances with another key. The tokens stay the same.
+    /// Seal the tokens, proxies and device keys of all instances with another key. They stay the same.
     ///
     /// Without options, a new key is made and takes the place of the one in token.key; cut off at any moment,
     /// one of the two stays in force. It works only while no server runs on the data directory.
     ///
     /// A key that is kept elsewhere (--token-key) is changed for another one that is (--new-token-key): then
     /// start the server with the new one. Whether a command that was cut off got so far shows when it starts:
-    /// it refuses the key that is not in force.
+    /// it refuses the key that is not in force. If it says that keys.db has another key, run the command again.
     Rotate {
         /// The key that the tokens are sealed with now, if it is kept elsewhere than in token.key.
         #[arg(long, env = settings::TOKEN_KEY.variable, value_name = "BASE64", hide_env_values = true,
@@ -59,12 +59,12 @@ pub(super) fn run(args: KeyArgs) -> anyhow::Result<()> {
     let lock = dir.lock()?;
     let resealed = block_on(async { Ok(dir.rotate_token_key(&lock, change).await?) })?;
     say(format_args!(
-        "sealed the tokens of {} instances anew, and {} proxies",
-        resealed.tokens, resealed.proxies
+        "sealed the tokens of {} instances anew, {} proxies and {} device keys",
+        resealed.tokens, resealed.proxies, resealed.keys
     ))?;
     if resealed.unreadable > 0 {
         say(format_args!(
-            "{} tokens or proxies could not be opened before either, and are left as they are",
+            "{} others could not be opened before either, and are left as they are",
             resealed.unreadable
         ))?;
     }

@@ -1,6 +1,7 @@
 //! The program itself: its files, signals and exit codes, on real sockets and a real disk.
 
 mod crash;
+mod earlier;
 mod logs;
 mod mcp;
 mod metrics;

@@ -51,6 +51,8 @@ pub(super) enum Task {
     Sync,
     /// The same, and something was written for the sake of writing.
     Check,
+    /// The same, and an older file's keys were taken over.
+    Successor,
     /// The same, and this instance's keys belong to its pairing `number` from now on.
     Pairing { instance: InstanceId, number: u32 },
 }
@@ -265,4 +267,101 @@ pub(super) fn merged(on_disk: Vec<Row>, changed: BTreeMap<Bytes, Option<Bytes>>)
 
 fn size(name: &Bytes, value: Option<&Bytes>) -> usize {
     name.len() + value.map_or(0, Bytes::len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIND: Kind = Kind(1);
+
+    fn device(number: i32) -> InstanceId {
+        InstanceId::new(number).unwrap()
+    }
+
+    fn put(pending: &mut Pending, number: i32, name: &'static str, value: &'static str) {
+        let change = RowChange {
+            kind: KIND,
+            name: name.into(),
+            value: Some(value.into()),
+        };
+        pending
+            .append(device(number), Epoch::default(), vec![change])
+            .unwrap();
+    }
+
+    fn get(pending: &Pending, number: i32, name: &str) -> Option<Option<Bytes>> {
+        pending.get(device(number), KIND, name.as_bytes())
+    }
+
+    fn taken(work: &Work) -> Vec<(i32, &[u8])> {
+        let rows = work.rows.iter();
+        rows.map(|(device, change)| (device.get(), change.value.as_deref().unwrap_or_default()))
+            .collect()
+    }
+
+    #[test]
+    fn what_changes_while_a_commit_is_on_its_way_waits_for_the_next() {
+        let mut pending = Pending::default();
+        put(&mut pending, 1, "a", "old");
+        put(&mut pending, 1, "b", "x");
+        let work = pending.take().unwrap();
+        put(&mut pending, 1, "a", "new");
+        put(&mut pending, 2, "a", "other");
+        assert_eq!(taken(&work), [(1, &b"old"[..]), (1, b"x")]);
+        pending.committed(work);
+        assert_eq!(get(&pending, 1, "b"), None, "the disk has it");
+        assert_eq!(get(&pending, 1, "a"), Some(Some("new".into())));
+        let work = pending.take().unwrap();
+        assert_eq!(taken(&work), [(1, &b"new"[..]), (2, b"other")]);
+        pending.committed(work);
+        assert!(pending.take().is_none());
+        assert_eq!(pending.bytes, 0);
+    }
+
+    #[test]
+    fn what_could_not_be_committed_is_taken_again_and_told() {
+        let mut pending = Pending::default();
+        put(&mut pending, 1, "a", "x");
+        let mut waiting = pending.wait(Task::Sync);
+        let work = pending.take().unwrap();
+        assert!(work.is_durable());
+        work.failed(|| StoreError::Closed);
+        assert!(matches!(waiting.try_recv(), Ok(Err(StoreError::Closed))));
+        let work = pending.take().unwrap();
+        assert_eq!(taken(&work), [(1, &b"x"[..])]);
+        assert!(!work.is_durable(), "nobody waits any more");
+    }
+
+    #[test]
+    fn a_wipe_takes_what_was_pending_and_what_is_on_its_way_to_the_disk() {
+        let mut pending = Pending::default();
+        put(&mut pending, 1, "a", "x");
+        put(&mut pending, 2, "a", "x");
+        let on_its_way = pending.take().unwrap();
+        pending.wipe(device(1));
+        put(&mut pending, 1, "b", "new");
+        pending.committed(on_its_way);
+        assert_eq!(
+            get(&pending, 1, "a"),
+            Some(None),
+            "the disk has it, but not for long"
+        );
+        assert_eq!(get(&pending, 2, "a"), None);
+        let work = pending.take().unwrap();
+        assert_eq!(work.wipes, [device(1)]);
+        assert_eq!(taken(&work), [(1, &b"new"[..])]);
+        assert!(work.is_durable());
+        pending.committed(work);
+        assert!(pending.take().is_none());
+    }
+
+    #[test]
+    fn a_wiped_device_may_begin_at_any_epoch() {
+        let mut pending = Pending::new([(device(1), Epoch(5))].into());
+        let append = |pending: &mut Pending, epoch| pending.append(device(1), Epoch(epoch), Vec::new());
+        assert!(matches!(append(&mut pending, 4), Err(StoreError::Fenced)));
+        pending.wipe(device(1));
+        append(&mut pending, 0).unwrap();
+    }
 }

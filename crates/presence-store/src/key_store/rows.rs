@@ -133,6 +133,7 @@ impl Seal {
             let done = match task {
                 Task::Flush | Task::Sync => Ok(()),
                 Task::Check => touch(transaction).await,
+                Task::Successor => set_successor(transaction).await,
                 Task::Pairing { instance, number } => {
                     set_pairing_number(transaction, *instance, *number).await
                 }
@@ -188,6 +189,20 @@ async fn touch(connection: &mut SqliteConnection) -> sqlx::Result<()> {
     .execute(connection)
     .await?;
     Ok(())
+}
+
+async fn set_successor(connection: &mut SqliteConnection) -> sqlx::Result<()> {
+    sqlx::query("INSERT INTO meta (key, value) VALUES ('successor', x'01') ON CONFLICT DO NOTHING")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn is_successor(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM meta WHERE key = 'successor')")
+        .fetch_one(connection)
+        .await
+        .map_err(failed(READ))
 }
 
 async fn set_pairing_number(

@@ -131,6 +131,16 @@ impl SqliteKeyStore {
         rows::pairing_numbers(&mut *self.reader().await?).await
     }
 
+    /// Whether it has taken the place of an older file, or was the first one.
+    pub(crate) async fn is_successor(&self) -> Result<bool, StoreError> {
+        rows::is_successor(&mut *self.reader().await?).await
+    }
+
+    /// Notes that it has, durably.
+    pub(crate) async fn set_successor(&self) -> Result<(), StoreError> {
+        self.wait(Task::Successor).await
+    }
+
     async fn wait(&self, task: Task) -> Result<(), StoreError> {
         let answer = self.inner.shared.change(|pending| Ok(pending.wait(task)))?;
         // The writer drops nobody who waits, unless it is dropped itself with its runtime.

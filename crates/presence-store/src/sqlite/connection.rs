@@ -42,12 +42,12 @@ pub(crate) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreEr
 }
 
 /// Whether SQLite failed because another connection holds a lock: `SQLITE_BUSY` and `SQLITE_LOCKED`.
-pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
+fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(5 | 6))
 }
 
 /// Whether SQLite failed because there is no room on the disk: `SQLITE_FULL`.
-pub(crate) fn is_full(error: &sqlx::Error) -> bool {
+fn is_full(error: &sqlx::Error) -> bool {
     code(error) == Some(13)
 }
 

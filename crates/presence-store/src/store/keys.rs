@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use presence_core::InstanceId;
 
 use super::Store;
-use crate::device_keys::DeviceKeys;
 use crate::directory::Change;
 use crate::error::StoreError;
 use crate::key_check::{CheckKeysError, KeyCheck, UnknownKeys};
+use crate::key_store::{KeyStore as _, SqliteKeyStore};
 
 impl Store {
     /// Compares the registry with the device keys beside it, as a server must before it opens any. Instances
@@ -19,7 +19,7 @@ impl Store {
     /// # Errors
     /// [`CheckKeysError::Unknown`] when there are keys of which the registry knows nothing: it was lost, or
     /// restored from an older back-up. Then nothing was changed, and no server may start.
-    pub async fn check_keys(&self, keys: &DeviceKeys) -> Result<(), CheckKeysError> {
+    pub async fn check_keys(&self, keys: &SqliteKeyStore) -> Result<(), CheckKeysError> {
         let check = self.compare_keys(keys).await?;
         if !check.unknown.is_empty() {
             return Err(CheckKeysError::Unknown(UnknownKeys {
@@ -41,6 +41,8 @@ impl Store {
             .await?;
         }
         self.remember_deleted(&check.to_wipe).await?;
+        // From here on, pairings are noted there.
+        let _ = self.keys.set(keys.clone());
         if let Some(highest) = check.highest {
             self.change(|directory| {
                 let lower = directory.last_instance() < highest.get();
@@ -59,14 +61,14 @@ impl Store {
     /// When either file fails.
     pub async fn give_up_unknown_keys(
         &self,
-        keys: &DeviceKeys,
+        keys: &SqliteKeyStore,
     ) -> Result<BTreeSet<InstanceId>, CheckKeysError> {
         let check = self.compare_keys(keys).await?;
         self.remember_deleted(&check.unknown).await?;
         Ok(check.unknown)
     }
 
-    async fn compare_keys(&self, keys: &DeviceKeys) -> Result<KeyCheck, CheckKeysError> {
+    async fn compare_keys(&self, keys: &SqliteKeyStore) -> Result<KeyCheck, CheckKeysError> {
         let devices = keys.devices().await?;
         let pairing_numbers = keys.pairing_numbers().await?;
         let mut backend = self.backend.lock().await;

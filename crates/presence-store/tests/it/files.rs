@@ -30,8 +30,8 @@ async fn nobody_else_may_read_anything() {
     let (_temporary, dir) = data_dir();
     let store = open(&dir).await;
     account(&store, "acme", None).await;
-    let _lock = dir.lock().unwrap();
-    dir.device_keys().prepare().unwrap();
+    let lock = dir.lock().unwrap();
+    let _keys = dir.open_keys(&lock, &store).await.unwrap();
     assert_eq!(mode(dir.path()), 0o700);
     let files: Vec<_> = fs::read_dir(dir.path())
         .unwrap()
@@ -45,7 +45,9 @@ async fn nobody_else_may_read_anything() {
     assert_eq!(
         names,
         [
-            "devices.db",
+            "keys.db",
+            "keys.db-shm",
+            "keys.db-wal",
             "lock",
             "presence.db",
             "presence.db-shm",

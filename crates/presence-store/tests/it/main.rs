@@ -2,10 +2,10 @@
 
 mod concurrency;
 mod data_dir;
-mod device_keys;
 mod files;
 mod key_store;
 mod model;
+mod old_keys;
 mod registry;
 mod restore;
 mod support;

@@ -6,11 +6,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use presence_store::{
-    Account, DataDir, DeviceKeys, Instance, InstanceId, KeySource, NewInstance, ProxySecret, Registry, Store,
-    Token,
+    Account, DataDir, Durability, Epoch, Instance, InstanceId, KeySource, KeyStore as _, Kind, NewInstance,
+    ProxySecret, Registry, RowChange, SqliteKeyStore, Store, Token,
 };
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 /// A moment with a fraction of a millisecond, which no store keeps.
 pub(crate) fn now() -> DateTime<Utc> {
@@ -89,56 +87,26 @@ pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
     view
 }
 
-/// Tables as the client makes them: keys of a device under `device_id`, alone or as part of a key, one with a
-/// reference; the device itself under `id`; its own bookkeeping without either. And one with an odd name.
-const SCHEMA: &str = r#"
-    CREATE TABLE device (id INTEGER PRIMARY KEY NOT NULL, noise_key BLOB NOT NULL);
-    CREATE TABLE sessions (
-        address TEXT NOT NULL, record BLOB NOT NULL, device_id INTEGER NOT NULL DEFAULT 1,
-        PRIMARY KEY (address, device_id));
-    CREATE TABLE prekeys (
-        id INTEGER NOT NULL, key BLOB NOT NULL, device_id INTEGER NOT NULL, PRIMARY KEY (id, device_id));
-    CREATE TABLE lid_pn_mapping (
-        lid TEXT NOT NULL, device_id INTEGER NOT NULL, PRIMARY KEY (lid, device_id),
-        FOREIGN KEY (device_id) REFERENCES device (id));
-    CREATE TABLE "a ""quoted"" table" (device_id INTEGER);
-    CREATE TABLE __diesel_schema_migrations (version TEXT PRIMARY KEY NOT NULL);
-    INSERT INTO __diesel_schema_migrations VALUES ('1');
-"#;
-
-/// Opens the file as the client does, and keeps it open.
-pub(crate) async fn client(keys: &DeviceKeys) -> SqliteConnection {
-    keys.prepare().unwrap();
-    let options = SqliteConnectOptions::new()
-        .filename(keys.path())
-        .journal_mode(SqliteJournalMode::Wal);
-    let mut client = options.connect().await.unwrap();
-    sqlx::raw_sql(SCHEMA).execute(&mut client).await.unwrap();
-    client
+/// The device keys beside `store`.
+pub(crate) async fn keys(dir: &DataDir, store: &Store) -> SqliteKeyStore {
+    let lock = dir.lock().expect("no server");
+    dir.open_keys(&lock, store).await.expect("device keys")
 }
 
-pub(crate) async fn pair(client: &mut SqliteConnection, device: i32, secret: &[u8]) {
-    let mut transaction = client.begin().await.unwrap();
-    for sql in [
-        "INSERT INTO device (id, noise_key) VALUES (?1, ?2)",
-        "INSERT INTO sessions (device_id, address, record) VALUES (?1, 'a', ?2)",
-        "INSERT INTO sessions (device_id, address, record) VALUES (?1, 'b', ?2)",
-        "INSERT INTO prekeys (device_id, id, key) VALUES (?1, 1, ?2)",
-        "INSERT INTO lid_pn_mapping (device_id, lid) VALUES (?1, ?2)",
-        "INSERT INTO \"a \"\"quoted\"\" table\" (device_id) VALUES (?1)",
-    ] {
-        sqlx::query(sql)
-            .bind(device)
-            .bind(secret)
-            .execute(&mut *transaction)
-            .await
-            .unwrap();
-    }
-    transaction.commit().await.unwrap();
+/// Gives `device` keys.
+pub(crate) async fn pair(keys: &SqliteKeyStore, device: i32) {
+    let changes = ["", "a", "b"].map(|name| RowChange {
+        kind: Kind(1),
+        name: name.into(),
+        value: Some("a key".into()),
+    });
+    keys.append(id(device), Epoch::default(), changes.into(), Durability::Durable)
+        .await
+        .expect("keys are written");
 }
 
 /// The numbers of all devices that have keys.
-pub(crate) async fn device_numbers(keys: &DeviceKeys) -> Vec<i32> {
-    let devices = keys.devices().await.unwrap();
+pub(crate) async fn device_numbers(keys: &SqliteKeyStore) -> Vec<i32> {
+    let devices = keys.devices().await.expect("keys are read");
     devices.into_iter().map(InstanceId::get).collect()
 }

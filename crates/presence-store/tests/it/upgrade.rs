@@ -3,7 +3,7 @@
 use presence_store::{DataDir, Registry};
 use sqlx::{Connection as _, SqliteConnection};
 
-use crate::support::{account, client, data_dir, id, instance, now, open, pair, view};
+use crate::support::{account, data_dir, id, instance, keys, now, open, pair, view};
 
 /// The first format, as version 0.1 made it, with what it kept: instances 1 to 4, of which 2 and 4 were
 /// deleted, in account 1 of 2.
@@ -94,14 +94,13 @@ async fn everything_that_an_older_version_kept_is_there() {
 async fn what_an_older_version_deleted_is_remembered_and_what_it_never_had_is_not() {
     let (_temporary, dir) = data_dir();
     execute(&dir, FORMAT_1).await;
-    let keys = dir.device_keys();
-    let mut client = client(&keys).await;
-    for number in [1, 2, 3, 4] {
-        pair(&mut client, number, b"secret").await;
-    }
     let store = open(&dir).await;
+    let keys = keys(&dir, &store).await;
+    for number in [1, 2, 3, 4] {
+        pair(&keys, number).await;
+    }
     store.check_keys(&keys).await.expect("all of them are known");
-    pair(&mut client, 5, b"secret").await;
+    pair(&keys, 5).await;
     let refused = store.check_keys(&keys).await.unwrap_err().to_string();
     assert!(refused.contains("1 devices (5)"), "{refused}");
 }

@@ -1,7 +1,7 @@
 //! One device: its keys as the client holds them, and what is read from them.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ::whatsapp_rust::Jid;
@@ -10,6 +10,7 @@ use ::whatsapp_rust::store::error::StoreError;
 use ::whatsapp_rust::store::persistence_manager::PersistenceManager;
 use ::whatsapp_rust::wacore::store::Device as DeviceData;
 use ::whatsapp_rust::wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
+use tokio::time::Instant;
 
 use super::storage::Storage;
 use super::version::Version;
@@ -21,12 +22,16 @@ const PLACEHOLDER: &str = "1000000000";
 /// How often changes of a paired device are saved. What WhatsApp must not hear of before, the client saves
 /// itself.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How often peers are forgotten that were not met for long.
+const FORGET_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A device that was loaded. Its clones are the same device.
 #[derive(Clone)]
 pub(super) struct Device {
     pub(super) manager: Arc<PersistenceManager>,
     storage: Arc<Storage>,
+    /// When peers are forgotten next.
+    forget_at: Arc<Mutex<Instant>>,
 }
 
 impl Device {
@@ -37,6 +42,8 @@ impl Device {
         Ok(Self {
             manager: Arc::new(manager),
             storage,
+            // Devices that are loaded together, at a start, are not busy together.
+            forget_at: Arc::new(Mutex::new(Instant::now() + FORGET_EVERY.mul_f64(rand::random()))),
         })
     }
 
@@ -116,14 +123,22 @@ impl Device {
             .await;
     }
 
-    /// Saves what changes, until it is dropped.
+    /// Saves what changes and forgets peers that were not met for `forget_after`, until it is dropped.
     ///
     /// The client has a saver of its own, which saves each step of a login, and gives up for good when ten
     /// saves in a row fail.
-    pub(super) async fn keep_saved(self) {
+    pub(super) async fn keep(self, forget_after: Duration) {
         let mut failing = false;
         loop {
             tokio::time::sleep(SAVE_EVERY).await;
+            if self.is_time_to_forget()
+                && let Err(error) = self.storage.forget_peers(forget_after).await
+            {
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "old peers cannot be forgotten; tomorrow again"
+                );
+            }
             match self.manager.flush().await {
                 Ok(()) if failing => {
                     tracing::info!("the device is saved again");
@@ -141,11 +156,21 @@ impl Device {
         }
     }
 
-    /// Saves it, and returns only when every write before is over too.
+    /// Saves it.
     pub(super) async fn save(&self) -> Result<(), StoreError> {
         self.manager.modify_device(|_| ()).await;
-        self.manager.flush().await?;
-        self.storage.finish_writes().await
+        self.manager.flush().await
+    }
+
+    /// Once a day, in whatever session of the device.
+    fn is_time_to_forget(&self) -> bool {
+        let mut at = self.forget_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let is_time = *at <= now;
+        if is_time {
+            *at = now + FORGET_EVERY;
+        }
+        is_time
     }
 }
 

@@ -2,90 +2,28 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ::whatsapp_rust::Jid;
 use ::whatsapp_rust::wacore::store::device::DevicePropsOverride;
 use ::whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
-use async_trait::async_trait;
 use presence_core::InstanceId;
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use presence_store::KeyStore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::device::{self, Device};
-use super::storage::{DeviceRows, Storage};
+use super::storage::{Storage, rows};
 use super::version::Version;
 use crate::session::{Identity, KeysError};
 
 /// How long opening or wiping a device waits for its last session to let go.
 const LAST_SESSION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where device keys live.
-#[derive(Clone)]
-pub enum Keys {
-    /// In memory, for tests: they last as long as the connector.
-    Memory,
-    /// In a SQLite file that all devices share.
-    File(Arc<dyn DeviceKeys>),
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Memory => "Memory",
-            Self::File(_) => "File(..)",
-        })
-    }
-}
-
-/// A SQLite file of device keys. The WhatsApp client creates its tables; every row names its device.
-#[async_trait]
-pub trait DeviceKeys: Send + Sync + 'static {
-    /// The file, as a path or a `sqlite://` URL.
-    fn url(&self) -> String;
-
-    /// Every row of the client's table `device` with an `account`: the devices that a phone has linked. None
-    /// before the file exists.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>>;
-
-    /// Deletes every row of the device of `instance`. No session of it is open, and none is opened
-    /// meanwhile. Doing it again, or before the file exists, is no error.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    async fn wipe(&self, instance: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>>;
-}
-
-/// What the row of a linked device says of its account.
-#[derive(Clone, PartialEq, Eq)]
-pub struct LinkedDevice {
-    /// The column `id`.
-    pub instance: InstanceId,
-    /// The column `pn`: the account's number as a JID of this device, `<digits>:<device>@s.whatsapp.net`.
-    pub pn: String,
-    /// The column `push_name`; empty while it is not known.
-    pub push_name: String,
-}
-
-impl fmt::Debug for LinkedDevice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LinkedDevice")
-            .field("instance", &self.instance)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Every device that was opened since the start, and its keys.
 pub(super) struct Devices {
-    keys: Keys,
+    keys: Arc<dyn KeyStore>,
     /// What the phone's list of linked devices shows.
     name: String,
-    /// The key file, once it has its tables. Two openings that create them at the same time fail each other.
-    rows: OnceCell<Arc<DeviceRows>>,
     slots: Mutex<HashMap<InstanceId, Arc<Slot>>>,
 }
 
@@ -102,11 +40,10 @@ pub(super) struct OpenDevice {
 }
 
 impl Devices {
-    pub(super) fn new(keys: Keys, name: String) -> Self {
+    pub(super) fn new(keys: Arc<dyn KeyStore>, name: String) -> Self {
         Self {
             keys,
             name,
-            rows: OnceCell::new(),
             slots: Mutex::default(),
         }
     }
@@ -119,7 +56,7 @@ impl Devices {
         let opened = match &*device {
             Some(device) => device.clone(),
             None => {
-                let loaded = Device::load(self.storage(instance).await?).await;
+                let loaded = Device::load(self.storage(instance)).await;
                 device
                     .insert(loaded.map_err(failed(instance, "loading"))?)
                     .clone()
@@ -133,33 +70,20 @@ impl Devices {
 
     /// Every device that is paired, and with whom. Creates nothing.
     pub(super) async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError> {
-        match &self.keys {
-            Keys::Memory => {
-                let slots: Vec<_> = {
-                    let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-                    slots.iter().map(|(id, slot)| (*id, Arc::clone(slot))).collect()
-                };
-                let mut paired = Vec::new();
-                for (instance, slot) in slots {
-                    let device = slot.device.lock().await;
-                    paired.extend(
-                        device
-                            .as_ref()
-                            .and_then(Device::identity)
-                            .map(|me| (instance, me)),
-                    );
-                }
-                Ok(paired)
-            }
-            Keys::File(file) => {
-                let linked = file.linked().await.map_err(|source| KeysError {
-                    instance: None,
-                    doing: "listing the linked ones",
-                    source,
-                })?;
-                Ok(linked.into_iter().filter_map(linked_identity).collect())
-            }
-        }
+        let listed = self.keys.of_all(rows::DEVICE).await;
+        let listed = listed.map_err(|source| KeysError {
+            instance: None,
+            doing: "listing them",
+            source: Box::new(source),
+        })?;
+        let paired = listed.into_iter().filter_map(|(instance, row)| {
+            let row = rows::device(row).inspect_err(|error| {
+                let error = error as &dyn Error;
+                tracing::warn!(%instance, error, "a device cannot be read; not resuming it");
+            });
+            Some((instance, device::identity(&row.ok()?)?))
+        });
+        Ok(paired.collect())
     }
 
     /// Who `instance` is paired with. Creates nothing.
@@ -169,12 +93,12 @@ impl Devices {
         if let Some(device) = &*opened {
             return Ok(device.identity());
         }
-        let Some(rows) = self.rows(instance).await? else {
+        let row = self.keys.get(instance, rows::DEVICE, b"").await;
+        let Some(row) = row.map_err(failed(instance, "loading"))? else {
             return Ok(None);
         };
-        let row = rows.load(instance.get()).await;
-        let row = row.map_err(failed(instance, "loading"))?;
-        Ok(row.as_ref().and_then(device::identity))
+        let row = rows::device(row).map_err(failed(instance, "loading"))?;
+        Ok(device::identity(&row))
     }
 
     /// The client version that the last session of `instance` named; `None` when there was none since the start.
@@ -190,13 +114,10 @@ impl Devices {
         let _permit = slot.acquire(instance).await?;
         let mut device = slot.device.lock().await;
         *device = None;
-        if let Keys::File(file) = &self.keys {
-            file.wipe(instance).await.map_err(|source| KeysError {
-                instance: Some(instance),
-                doing: "wiping",
-                source,
-            })?;
-        }
+        self.keys
+            .wipe(instance)
+            .await
+            .map_err(failed(instance, "wiping"))?;
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody else can have the slot, nor get it while the map is locked: it may go.
         if Arc::strong_count(&slot) == 2 {
@@ -215,27 +136,11 @@ impl Devices {
         }))
     }
 
-    async fn storage(&self, instance: InstanceId) -> Result<Storage, KeysError> {
+    fn storage(&self, instance: InstanceId) -> Storage {
         let props = DevicePropsOverride::new()
             .with_os(&self.name)
             .with_platform_type(PlatformType::CHROME);
-        Ok(match self.rows(instance).await? {
-            Some(rows) => Storage::file(rows, instance.get(), props),
-            None => Storage::memory(props),
-        })
-    }
-
-    /// The key file; `None` when keys live in memory.
-    async fn rows(&self, instance: InstanceId) -> Result<Option<Arc<DeviceRows>>, KeysError> {
-        let Keys::File(file) = &self.keys else {
-            return Ok(None);
-        };
-        let rows = self
-            .rows
-            .get_or_try_init(async || DeviceRows::open(file.url()).await.map(Arc::new))
-            .await
-            .map_err(failed(instance, "opening their file"))?;
-        Ok(Some(Arc::clone(rows)))
+        Storage::new(Arc::clone(&self.keys), instance, props)
     }
 }
 
@@ -247,18 +152,6 @@ impl Slot {
             Err(late) => Err(failed(instance, "waiting for its last session to end")(late)),
         }
     }
-}
-
-fn linked_identity(linked: LinkedDevice) -> Option<(InstanceId, Identity)> {
-    let Ok(pn) = linked.pn.parse::<Jid>() else {
-        tracing::warn!(instance = %linked.instance, "a linked device has no readable number; not resuming it");
-        return None;
-    };
-    let identity = Identity {
-        jid: format!("{}@s.whatsapp.net", pn.user),
-        push_name: (!linked.push_name.is_empty()).then_some(linked.push_name),
-    };
-    Some((linked.instance, identity))
 }
 
 fn failed<E: Error + Send + Sync + 'static>(
@@ -274,65 +167,61 @@ fn failed<E: Error + Send + Sync + 'static>(
 
 #[cfg(test)]
 mod tests {
-    //! Devices on one file.
+    //! Devices over rows that are there already.
 
-    use futures_util::future::try_join_all;
-    use tempfile::TempDir;
+    use ::whatsapp_rust::wacore::store::Device as DeviceData;
+    use ::whatsapp_rust::waproto::whatsapp::ADVSignedDeviceIdentity;
+    use presence_store::{Durability, Epoch, MemoryKeyStore, RowChange};
 
     use super::*;
 
-    struct File(TempDir);
-
-    #[async_trait]
-    impl DeviceKeys for File {
-        fn url(&self) -> String {
-            self.0.path().join("devices.db").display().to_string()
-        }
-
-        async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>> {
-            let linked = |id, pn: &str, push_name: &str| LinkedDevice {
-                instance: InstanceId::new(id).unwrap(),
-                pn: pn.to_owned(),
-                push_name: push_name.to_owned(),
-            };
-            Ok(vec![
-                linked(1, "5511999990000:7@s.whatsapp.net", "Ana"),
-                linked(2, "5511999991111@s.whatsapp.net", ""),
-                linked(3, "", "Bia"),
-            ])
-        }
-
-        async fn wipe(&self, _: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>> {
-            Ok(())
-        }
-    }
-
-    fn devices() -> Devices {
-        let file = File(tempfile::tempdir().unwrap());
-        Devices::new(Keys::File(Arc::new(file)), "Presence".to_owned())
+    fn linked(pn: &str, push_name: &str) -> RowChange {
+        let device = DeviceData {
+            pn: Some(pn.parse().unwrap()),
+            account: Some(Arc::new(ADVSignedDeviceIdentity::default())),
+            push_name: push_name.to_owned(),
+            ..DeviceData::new()
+        };
+        rows::put_device(&device).unwrap()
     }
 
     #[tokio::test]
-    async fn devices_that_are_opened_together_create_one_file() {
-        let devices = devices();
-        let ids = (1..=16).map(|id| InstanceId::new(id).unwrap());
-        let opened = try_join_all(ids.map(|id| devices.open(id))).await.unwrap();
-        assert_eq!(opened.len(), 16);
-    }
-
-    #[tokio::test]
-    async fn the_linked_devices_are_told_without_opening_any() {
-        let paired = devices().paired().await.unwrap();
-        let rows: Vec<_> = paired
+    async fn the_linked_devices_are_told_without_opening_any_and_a_damaged_one_hides_no_other() {
+        let keys = Arc::<MemoryKeyStore>::default();
+        let damaged = RowChange {
+            value: Some("not a device".into()),
+            ..linked("5511999992222@s.whatsapp.net", "Cid")
+        };
+        let stored = [
+            linked("5511999990000:7@s.whatsapp.net", "Ana"),
+            damaged,
+            linked("5511999991111@s.whatsapp.net", ""),
+            rows::put_device(&DeviceData::new()).unwrap(),
+        ];
+        for (number, row) in (1..).zip(stored) {
+            let instance = InstanceId::new(number).unwrap();
+            keys.append(instance, Epoch::default(), vec![row], Durability::Behind)
+                .await
+                .unwrap();
+        }
+        let devices = Devices::new(keys, "Presence".to_owned());
+        let paired = devices.paired().await.unwrap();
+        let told: Vec<_> = paired
             .iter()
             .map(|(id, me)| (id.get(), me.jid.as_str(), me.push_name.as_deref()))
             .collect();
         assert_eq!(
-            rows,
+            told,
             [
                 (1, "5511999990000@s.whatsapp.net", Some("Ana")),
-                (2, "5511999991111@s.whatsapp.net", None),
+                (3, "5511999991111@s.whatsapp.net", None),
             ]
+        );
+        let damaged = InstanceId::new(2).unwrap();
+        assert!(devices.saved(damaged).await.is_err());
+        assert!(
+            devices.open(damaged).await.is_err(),
+            "no new device takes its place"
         );
     }
 }

@@ -1,167 +1,169 @@
-//! What the client keeps of one device, and where.
+//! What the client keeps of one device: its store, over the rows of ours.
 //!
-//! The client asks a store for everything by itself. This one stands between the two for what the client's
-//! own stores leave open: the row of the device, which every login reads and writes, goes through connections
-//! that all devices share; everything else through one of the device's own, opened when it is first needed. A
-//! name that is hidden from the client is saved all the same.
+//! Nothing of it stays in memory here. What is not on the disk yet, the [`KeyStore`] holds; what is used often,
+//! the client caches itself. So an idle session costs nothing, a call that writes waits for no disk, and there is
+//! nothing that a session's end would have to save.
+//!
+//! One row is worth waiting for: that of the device, when it says something new that WhatsApp is about to believe
+//! in. Everything that was written before it is on the disk with it.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+mod app_sync;
+#[cfg(test)]
+mod conformance;
+mod protocol;
+pub(super) mod rows;
+mod secrets;
+mod signal;
 
-use ::whatsapp_rust::store::{Backend, SqliteStore, SqliteStoreConfig, Synchronous};
-use ::whatsapp_rust::wacore::appstate::hash::HashState;
-use ::whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
-use ::whatsapp_rust::wacore::stats::StorageResourceReport;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::time::Duration;
+
 use ::whatsapp_rust::wacore::store::error::{Result, StoreError};
-use ::whatsapp_rust::wacore::store::traits::{
-    AppStateSyncKey, AppSyncStore, DeviceListRecord, DeviceStore, LidPnMappingEntry, MessageSecret,
-    MsgSecretEntry, MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore,
-    TcTokenEntry,
-};
+use ::whatsapp_rust::wacore::store::traits::DeviceStore;
 use ::whatsapp_rust::wacore::store::{
-    Device as DeviceData, DeviceCommand, DevicePropsOverride, InMemoryBackend, apply_command_to_device,
+    Device as DeviceData, DeviceCommand, DevicePropsOverride, apply_command_to_device,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{Mutex, OnceCell, Semaphore};
+use presence_core::InstanceId;
+use presence_store::{Durability, Epoch, KeyStore, Kind, Row, RowChange};
+use tokio::sync::Mutex;
 
+use self::rows::Name;
 use super::push_name::PushName;
-
-/// Of each device's connection to the key file, in KiB. A session reads a handful of rows.
-const PAGE_CACHE: u32 = 128;
-/// How many connections to the key file are opened at a time. Each occupies a thread for a millisecond.
-const OPENINGS: usize = 8;
-
-/// The rows of all devices in one key file.
-pub(super) struct DeviceRows {
-    url: String,
-    /// Reading and writing have a connection each, so that no read waits behind a write.
-    reader: SqliteStore,
-    writer: SqliteStore,
-    /// Writes what must outlive a power cut.
-    durable_writer: SqliteStore,
-    /// Readers wait here, and not each in a thread.
-    turn: Mutex<()>,
-    /// So do those who open a connection of their own: at a start, that is every device.
-    openings: Semaphore,
-}
-
-impl DeviceRows {
-    /// Opens the key file at `url`, and creates its tables where there are none.
-    pub(super) async fn open(url: String) -> Result<Self> {
-        // The number of a device is needed to open a store; these two are asked by number.
-        let writer = open(&url, 0, Synchronous::Normal).await?;
-        let reader = open(&url, 0, Synchronous::Normal).await?;
-        let durable_writer = open(&url, 0, Synchronous::Full).await?;
-        Ok(Self {
-            url,
-            reader,
-            writer,
-            durable_writer,
-            turn: Mutex::default(),
-            openings: Semaphore::new(OPENINGS),
-        })
-    }
-
-    /// The row of `device`, if it has one.
-    pub(super) async fn load(&self, device: i32) -> Result<Option<DeviceData>> {
-        let _turn = self.turn.lock().await;
-        self.reader.load_device_data_for_device(device).await
-    }
-
-    async fn open_own(&self, device: i32) -> Result<SqliteStore> {
-        // An error means that it was closed, which it never is.
-        let _turn = self.openings.acquire().await;
-        open(&self.url, device, Synchronous::Normal).await
-    }
-
-    async fn save(&self, device: i32, row: &DeviceData, durable: bool) -> Result<()> {
-        let writer = if durable {
-            &self.durable_writer
-        } else {
-            &self.writer
-        };
-        writer.save_device_data_for_device(device, row).await
-    }
-}
-
-async fn open(url: &str, device: i32, synchronous: Synchronous) -> Result<SqliteStore> {
-    let config = SqliteStoreConfig {
-        cache_size_kib: PAGE_CACHE,
-        synchronous,
-        ..SqliteStoreConfig::default()
-    };
-    SqliteStore::with_config_for_device(url, device, config).await
-}
 
 /// What the client keeps of one device.
 pub(super) struct Storage {
-    place: Place,
+    keys: Arc<dyn KeyStore>,
+    device: InstanceId,
     /// The account's name, while it is kept from the client.
     pub(super) name: PushName,
     /// What the phone's list of linked devices shows. No store keeps it.
     props: DevicePropsOverride,
+    /// What the disk surely has of it.
+    believed: StdMutex<Option<Believed>>,
+    /// Those who write what they have read take turns. Nobody waits for a disk's write in his.
+    turn: Mutex<()>,
 }
 
-enum Place {
-    Memory(Box<InMemoryBackend>),
-    File {
-        rows: Arc<DeviceRows>,
-        device: i32,
-        /// Whether the row says that a phone has linked the device. What makes it say so is worth waiting for
-        /// the disk itself: it is saved right before WhatsApp is told that the keys are safe.
-        linked: AtomicBool,
-        own: OnceCell<SqliteStore>,
-    },
+/// What WhatsApp believes of a linked device. It must never be told of more than the disk knows: a link that the
+/// device forgets, or a number of a key that the device would give to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Believed {
+    next_pre_key_id: u32,
+    signed_pre_key_id: u32,
+}
+
+impl Believed {
+    /// `None` of a device that no phone has linked: nobody believes in it.
+    fn of(device: &DeviceData) -> Option<Self> {
+        device.account.as_ref()?;
+        Some(Self {
+            next_pre_key_id: device.next_pre_key_id,
+            signed_pre_key_id: device.signed_pre_key_id,
+        })
+    }
 }
 
 impl Storage {
-    /// In memory; it lasts as long as this value.
-    pub(super) fn memory(props: DevicePropsOverride) -> Self {
+    /// That of `device`, in `keys`.
+    pub(super) fn new(keys: Arc<dyn KeyStore>, device: InstanceId, props: DevicePropsOverride) -> Self {
         Self {
-            place: Place::Memory(Box::default()),
+            keys,
+            device,
             name: PushName::default(),
             props,
+            believed: StdMutex::default(),
+            turn: Mutex::default(),
         }
     }
 
-    /// In the key file of `rows`.
-    pub(super) fn file(rows: Arc<DeviceRows>, device: i32, props: DevicePropsOverride) -> Self {
-        Self {
-            place: Place::File {
-                rows,
-                device,
-                linked: AtomicBool::new(false),
-                own: OnceCell::new(),
-            },
-            name: PushName::default(),
-            props,
+    /// Forgets peers of whom nothing was written for `age`. When they write again, they are asked to begin anew,
+    /// as those who write for the first time do.
+    pub(super) async fn forget_peers(&self, age: Duration) -> Result<()> {
+        let mut changes = Vec::new();
+        for kind in rows::OF_PEERS {
+            let names = self.keys.unwritten_for(self.device, kind, age).await;
+            changes.extend(
+                names
+                    .map_err(failed)?
+                    .into_iter()
+                    .map(|name| rows::delete(kind, name)),
+            );
         }
+        self.append(changes).await?;
+        // An identity is written once; it goes with its session.
+        let sessions = self.range(rows::SESSION, b"").await?;
+        let sessions: BTreeSet<_> = sessions.into_iter().map(|(address, _)| address).collect();
+        let identities = self
+            .keys
+            .unwritten_for(self.device, rows::IDENTITY, age)
+            .await
+            .map_err(failed)?;
+        let lonely = identities
+            .into_iter()
+            .filter(|address| !sessions.contains(address));
+        self.append(
+            lonely
+                .map(|address| rows::delete(rows::IDENTITY, address))
+                .collect(),
+        )
+        .await
     }
 
-    /// Waits until every write that was begun is over, also of tasks that are gone. The row of the device is
-    /// not among them: saving it once more waits for those before it.
-    pub(super) async fn finish_writes(&self) -> Result<()> {
-        if let Place::File { own, .. } = &self.place
-            && let Some(own) = own.get()
-        {
-            // The store takes its calls one at a time, this one among them.
-            own.has_session("").await?;
-        }
-        Ok(())
+    async fn get(&self, kind: Kind, name: impl Into<Name>) -> Result<Option<Bytes>> {
+        let Name(name) = name.into();
+        self.keys.get(self.device, kind, &name).await.map_err(failed)
     }
 
-    async fn keys(&self) -> Result<&dyn Backend> {
-        match &self.place {
-            Place::Memory(memory) => Ok(&**memory),
-            Place::File {
-                rows, device, own, ..
-            } => {
-                let own = own.get_or_try_init(|| rows.open_own(*device));
-                Ok(own.await?)
+    async fn range(&self, kind: Kind, prefix: &[u8]) -> Result<Vec<Row>> {
+        self.keys.range(self.device, kind, prefix).await.map_err(failed)
+    }
+
+    /// Makes `changes`; they are on the disk soon.
+    async fn append(&self, changes: Vec<RowChange>) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.write(changes, Durability::Behind).await
+    }
+
+    async fn delete_range(&self, kind: Kind, prefix: &[u8]) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let rows = self.range(kind, prefix).await?;
+        let changes = rows.into_iter().map(|(name, _)| rows::delete(kind, name));
+        self.append(changes.collect()).await
+    }
+
+    /// Deletes the rows of a kind whose value `is_over` says is, and counts them.
+    async fn delete_where(&self, kind: Kind, is_over: impl Fn(Bytes) -> Result<bool> + Send) -> Result<u32> {
+        let _turn = self.turn.lock().await;
+        let mut changes = Vec::new();
+        for (name, value) in self.range(kind, b"").await? {
+            if is_over(value)? {
+                changes.push(rows::delete(kind, name));
             }
         }
+        let count = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+        self.append(changes).await?;
+        Ok(count)
+    }
+
+    async fn write(&self, changes: Vec<RowChange>, durability: Durability) -> Result<()> {
+        // One node alone: no device ever changes hands.
+        let written = self
+            .keys
+            .append(self.device, Epoch::default(), changes, durability);
+        written.await.map_err(failed)
+    }
+
+    fn set_believed(&self, believed: Option<Believed>) {
+        *self.believed.lock().unwrap_or_else(PoisonError::into_inner) = believed;
+    }
+
+    fn believed(&self) -> Option<Believed> {
+        *self.believed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -179,35 +181,22 @@ impl DeviceStore for Storage {
             }
             _ => device,
         };
-        match &self.place {
-            Place::Memory(memory) => memory.save(device).await,
-            Place::File {
-                rows,
-                device: id,
-                linked,
-                ..
-            } => {
-                let links = device.account.is_some() && !linked.load(Ordering::Relaxed);
-                rows.save(*id, device, links).await?;
-                linked.store(device.account.is_some(), Ordering::Relaxed);
-                Ok(())
-            }
+        let changes = vec![rows::put_device(device)?];
+        let believed = Believed::of(device);
+        if believed.is_some() && believed != self.believed() {
+            self.write(changes, Durability::Durable).await?;
+            self.set_believed(believed);
+            Ok(())
+        } else {
+            self.append(changes).await
         }
     }
 
     /// A device that has no row yet is a new one. It is saved when something of it is worth it.
     async fn load(&self) -> Result<Option<DeviceData>> {
-        let saved = match &self.place {
-            Place::Memory(memory) => memory.load().await?,
-            Place::File {
-                rows, device, linked, ..
-            } => {
-                let row = rows.load(*device).await?;
-                let is_linked = row.as_ref().is_some_and(|row| row.account.is_some());
-                linked.store(is_linked, Ordering::Relaxed);
-                row
-            }
-        };
+        let saved = self.get(rows::DEVICE, b"").await?;
+        let saved = saved.map(rows::device).transpose()?;
+        self.set_believed(saved.as_ref().and_then(Believed::of));
         let mut device = saved.unwrap_or_else(DeviceData::new);
         apply_command_to_device(&mut device, DeviceCommand::SetDeviceProps(self.props.clone()));
         Ok(Some(device))
@@ -222,117 +211,8 @@ impl DeviceStore for Storage {
             "no device is created before it is saved".to_owned(),
         ))
     }
-
-    async fn snapshot_db(&self, name: &str, extra_content: Option<&[u8]>) -> Result<()> {
-        self.keys().await?.snapshot_db(name, extra_content).await
-    }
-
-    async fn resource_report(&self) -> StorageResourceReport {
-        match self.keys().await {
-            Ok(keys) => keys.resource_report().await,
-            Err(_) => StorageResourceReport::default(),
-        }
-    }
 }
 
-/// Passes every call on to the device's own keys.
-macro_rules! pass_on {
-    ($store:ident { $($call:ident($($name:ident: $type:ty),*) -> $answer:ty;)+ }) => {
-        #[async_trait]
-        impl $store for Storage {
-            $(
-                async fn $call(&self, $($name: $type),*) -> Result<$answer> {
-                    self.keys().await?.$call($($name),*).await
-                }
-            )+
-        }
-    };
+fn failed(error: presence_store::StoreError) -> StoreError {
+    StoreError::Database(Box::new(error))
 }
-
-pass_on!(SignalStore {
-    put_identity(address: &str, key: [u8; 32]) -> ();
-    put_identities_batch(identities: &[(Arc<str>, [u8; 32])]) -> ();
-    load_identity(address: &str) -> Option<[u8; 32]>;
-    delete_identity(address: &str) -> ();
-    get_session(address: &str) -> Option<Bytes>;
-    put_session(address: &str, session: &[u8]) -> ();
-    put_sessions_batch(sessions: &[(Arc<str>, Bytes)]) -> ();
-    delete_session(address: &str) -> ();
-    has_session(address: &str) -> bool;
-    has_signal_state_for_user(user: &str) -> bool;
-    store_prekey(id: u32, record: &[u8], uploaded: bool) -> ();
-    store_prekeys_batch(keys: &[(u32, Bytes)], uploaded: bool) -> ();
-    load_prekey(id: u32) -> Option<Bytes>;
-    load_prekeys_batch(ids: &[u32]) -> Vec<(u32, Bytes)>;
-    mark_prekeys_uploaded(ids: &[u32]) -> ();
-    remove_prekey(id: u32) -> ();
-    get_max_prekey_id() -> u32;
-    store_signed_prekey(id: u32, record: &[u8]) -> ();
-    load_signed_prekey(id: u32) -> Option<Vec<u8>>;
-    load_all_signed_prekeys() -> Vec<(u32, Vec<u8>)>;
-    remove_signed_prekey(id: u32) -> ();
-    put_sender_key(address: &str, record: &[u8]) -> ();
-    put_sender_keys_batch(keys: &[(Arc<str>, Bytes)]) -> ();
-    get_sender_key(address: &str) -> Option<Vec<u8>>;
-    delete_sender_key(address: &str) -> ();
-});
-
-pass_on!(AppSyncStore {
-    get_sync_key(id: &[u8]) -> Option<AppStateSyncKey>;
-    set_sync_key(id: &[u8], key: AppStateSyncKey) -> ();
-    get_version(name: &str) -> HashState;
-    set_version(name: &str, state: HashState) -> ();
-    put_mutation_macs(name: &str, version: u64, mutations: &[AppStateMutationMAC]) -> ();
-    get_mutation_mac(name: &str, index: &[u8]) -> Option<Vec<u8>>;
-    get_mutation_macs(name: &str, indices: &[[u8; 32]]) -> HashMap<[u8; 32], Vec<u8>>;
-    delete_mutation_macs(name: &str, indices: &[Vec<u8>]) -> ();
-    clear_mutation_macs(name: &str) -> ();
-    get_latest_sync_key_id() -> Option<Vec<u8>>;
-});
-
-pass_on!(ProtocolStore {
-    get_sender_key_devices(group: &str) -> Vec<(String, bool)>;
-    set_sender_key_status(group: &str, entries: &[(&str, bool)]) -> ();
-    clear_sender_key_devices(group: &str) -> ();
-    delete_sender_key_device_rows(devices: &[&str]) -> ();
-    clear_all_sender_key_devices() -> ();
-    get_lid_mapping(lid: &str) -> Option<LidPnMappingEntry>;
-    get_pn_mapping(phone: &str) -> Option<LidPnMappingEntry>;
-    put_lid_mapping(entry: &LidPnMappingEntry) -> ();
-    put_lid_mappings(entries: &[LidPnMappingEntry]) -> ();
-    get_all_lid_mappings() -> Vec<LidPnMappingEntry>;
-    save_base_key(address: &str, message: &str, key: &[u8]) -> ();
-    has_same_base_key(address: &str, message: &str, key: &[u8]) -> bool;
-    delete_base_key(address: &str, message: &str) -> ();
-    update_device_list(record: DeviceListRecord) -> ();
-    update_device_lists(records: Vec<DeviceListRecord>) -> ();
-    get_devices(user: &str) -> Option<DeviceListRecord>;
-    delete_devices(user: &str) -> ();
-    get_group_metadata(group: &str) -> Option<Vec<u8>>;
-    put_group_metadata(group: &str, blob: &[u8]) -> ();
-    delete_group_metadata(group: &str) -> ();
-    get_tc_token(jid: &str) -> Option<TcTokenEntry>;
-    put_tc_token(jid: &str, entry: &TcTokenEntry) -> ();
-    delete_tc_token(jid: &str) -> ();
-    get_all_tc_token_jids() -> Vec<String>;
-    delete_expired_tc_tokens(token_cutoff: i64, sender_cutoff: i64) -> u32;
-    touch_tc_token_sender_timestamp(jid: &str, sender_timestamp: i64) -> ();
-    store_received_tc_token(jid: &str, token: &[u8], token_timestamp: i64) -> ();
-    store_sent_message(chat: &str, message: &str, payload: &[u8]) -> ();
-    take_sent_message(chat: &str, message: &str) -> Option<Vec<u8>>;
-    delete_expired_sent_messages(cutoff: i64) -> u32;
-    store_pending_inbound(chat: &str, sender: &str, id: &str, message: &[u8]) -> ();
-    get_pending_inbound(chat: &str, sender: &str, id: &str) -> Option<Vec<u8>>;
-    delete_pending_inbound(chat: &str, sender: &str, id: &str) -> ();
-    delete_expired_pending_inbound(cutoff: i64) -> u32;
-    store_pending_inbound_batch(rows: &[PendingInboundRow<'_>]) -> ();
-    delete_pending_inbound_batch(keys: &[PendingInboundKey<'_>]) -> ();
-});
-
-pass_on!(MsgSecretStore {
-    put_msg_secret(chat: &str, sender: &str, message: &str, secret: &MessageSecret) -> ();
-    put_msg_secrets(entries: Vec<MsgSecretEntry>) -> usize;
-    get_msg_secret(chat: &str, sender: &str, message: &str) -> Option<Vec<u8>>;
-    get_msg_secret_with_ts(chat: &str, sender: &str, message: &str) -> Option<(Vec<u8>, i64)>;
-    delete_expired_msg_secrets(cutoff: i64) -> u32;
-});

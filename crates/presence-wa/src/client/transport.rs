@@ -246,6 +246,8 @@ impl AsyncWrite for Severable {
 mod tests {
     use ::whatsapp_rust::store::commands::DeviceCommand;
     use ::whatsapp_rust::wacore::store::device::DevicePropsOverride;
+    use presence_core::InstanceId;
+    use presence_store::MemoryKeyStore;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::super::storage::Storage;
@@ -274,7 +276,8 @@ mod tests {
     }
 
     async fn peer(before: BeforeFrame) -> (Device, Arc<Peer>, Frames) {
-        let storage = Storage::memory(DevicePropsOverride::new());
+        let keys = Arc::<MemoryKeyStore>::default();
+        let storage = Storage::new(keys, InstanceId::new(1).unwrap(), DevicePropsOverride::new());
         let device = Device::load(storage).await.unwrap();
         let peer = Arc::new(Peer {
             device: device.clone(),

@@ -103,7 +103,7 @@ pub(super) fn begin(job: Job, context: JobContext) -> BoxFuture<'static, JobEnd>
     })
 }
 
-/// The longest that keys may take to be wiped. It is done in small pieces, in the background.
+/// The longest that keys may take to be wiped.
 const WIPE_TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn close(session: &dyn Session, limit: Duration) {

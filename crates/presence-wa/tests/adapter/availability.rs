@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use presence_core::Availability;
 use presence_sandbox::Sandbox;
+use presence_store::MemoryKeyStore;
 use presence_wa::{Connector, Identity, SendError, Session, SessionState};
 
 use crate::support::{
-    ME, MINUTE, ana, keys_in, online, online_session, pair, sandbox, sent, until, until_available, whatsapp,
+    ME, MINUTE, ana, online, online_session, pair, sandbox, sent, until, until_available, whatsapp,
     whatsapp_with,
 };
 
@@ -50,9 +51,9 @@ async fn nothing_is_told_by_a_login() {
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_told_when_the_account_gets_another_name() {
-    let directory = tempfile::tempdir().unwrap();
+    let keys = Arc::<MemoryKeyStore>::default();
     let sandbox = sandbox();
-    let whatsapp = whatsapp_with(&sandbox, keys_in(&directory));
+    let whatsapp = whatsapp_with(&sandbox, keys.clone());
     pair(&whatsapp, &sandbox).await;
     let session = whatsapp.open(ME).await.unwrap();
     online(&*session).await;
@@ -74,10 +75,10 @@ async fn nothing_is_told_when_the_account_gets_another_name() {
         push_name: Some("Bia".to_owned()),
     });
     // What a crash now would leave.
-    let crashed = whatsapp_with(&sandbox, keys_in(&directory));
+    let crashed = whatsapp_with(&sandbox, keys.clone());
     assert_eq!(crashed.saved(ME).await.unwrap(), me);
     session.close().await;
-    let restarted = whatsapp_with(&sandbox, keys_in(&directory));
+    let restarted = whatsapp_with(&sandbox, keys);
     assert_eq!(restarted.saved(ME).await.unwrap(), me);
     let session = restarted.open(ME).await.unwrap();
     assert_eq!(Some(online(&*session).await.identity), me);

@@ -14,8 +14,9 @@ const SOON: Duration = Duration::from_secs(5);
 #[tokio::test]
 async fn while_no_key_can_be_written_everything_is_sent_and_the_session_stays() {
     let directory = tempfile::tempdir().unwrap();
+    let keys = keys_in(&directory).await;
     let sandbox = sandbox();
-    let whatsapp = whatsapp_with(&sandbox, keys_in(&directory));
+    let whatsapp = whatsapp_with(&sandbox, keys.clone());
     pair(&whatsapp, &sandbox).await;
     let session = whatsapp.open(ME).await.unwrap();
     online(&*session).await;
@@ -43,6 +44,12 @@ async fn while_no_key_can_be_written_everything_is_sent_and_the_session_stays() 
         assert_eq!(whatsapp.saved(instance(8)).await.unwrap(), None);
     };
     timeout(SOON, busy).await.expect("something waited for the disk");
-    drop(lock);
     session.close().await;
+    drop(lock);
+
+    // Everything that was to be saved meanwhile is.
+    keys.close().await;
+    let after = whatsapp_with(&sandbox, keys_in(&directory).await);
+    let me = after.saved(ME).await.unwrap().unwrap();
+    assert_eq!(me.push_name.as_deref(), Some("Ana"));
 }

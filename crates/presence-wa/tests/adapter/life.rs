@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use presence_sandbox::{Answer, Fault, Sandbox};
-use presence_wa::{Connector, End, Keys, WhatsApp};
+use presence_store::MemoryKeyStore;
+use presence_wa::{Connector, End, WhatsApp};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -85,11 +86,11 @@ async fn a_logout_that_whatsapp_does_not_answer_is_bounded() {
     assert_eq!(end(&*session).await, End::Closed);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_pairing_is_on_disk_before_the_phone_believes_in_it() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = sandbox();
-    let whatsapp = whatsapp_with(&sandbox, keys_in(&directory));
+    let whatsapp = whatsapp_with(&sandbox, keys_in(&directory).await);
     let session = whatsapp.open(ME).await.unwrap();
     let qr = qr(&*session).await;
     sandbox.scan(ana(), &qr).await.unwrap();
@@ -99,38 +100,38 @@ async fn a_pairing_is_on_disk_before_the_phone_believes_in_it() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), crashed.path().join(entry.file_name())).unwrap();
     }
-    let survivor = whatsapp_with(&sandbox, keys_in(&crashed));
+    let survivor = whatsapp_with(&sandbox, keys_in(&crashed).await);
     assert!(survivor.saved(ME).await.unwrap().is_some());
     assert_eq!(end(&*session).await, End::Paired);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_pairing_survives_a_restart_but_not_another_sandbox() {
-    let directory = tempfile::tempdir().unwrap();
+    let keys = Arc::<MemoryKeyStore>::default();
     let sandbox = sandbox();
-    pair(&whatsapp_with(&sandbox, keys_in(&directory)), &sandbox).await;
-    let whatsapp = whatsapp_with(&sandbox, keys_in(&directory));
+    pair(&whatsapp_with(&sandbox, keys.clone()), &sandbox).await;
+    let whatsapp = whatsapp_with(&sandbox, keys.clone());
     let session = whatsapp.open(ME).await.unwrap();
     online(&*session).await;
     session.close().await;
 
     // Another one has another key, and does not know the device.
-    let whatsapp = whatsapp_with(&crate::support::sandbox(), keys_in(&directory));
+    let whatsapp = whatsapp_with(&crate::support::sandbox(), keys);
     let session = whatsapp.open(ME).await.unwrap();
     assert_eq!(end(&*session).await, End::LoggedOut { at_login: false });
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_paired_instances_are_read_at_once_after_a_restart() {
-    let directory = tempfile::tempdir().unwrap();
+    let keys = Arc::<MemoryKeyStore>::default();
     let sandbox = sandbox();
-    let before = whatsapp_with(&sandbox, keys_in(&directory));
+    let before = whatsapp_with(&sandbox, keys.clone());
     assert_eq!(before.paired().await.unwrap(), []);
     pair(&before, &sandbox).await;
     let unpaired = before.open(instance(8)).await.unwrap();
     qr(&*unpaired).await;
 
-    let after = whatsapp_with(&sandbox, keys_in(&directory));
+    let after = whatsapp_with(&sandbox, keys);
     let me = after.saved(ME).await.unwrap().unwrap();
     assert_eq!(me.jid, format!("{}@s.whatsapp.net", ana()));
     assert_eq!(after.paired().await.unwrap(), [(ME, me.clone())]);
@@ -145,7 +146,7 @@ async fn the_paired_instances_are_read_at_once_after_a_restart() {
 #[tokio::test]
 async fn the_same_over_tcp() {
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let whatsapp = WhatsApp::new(config(&sandbox, Keys::Memory)).unwrap();
+    let whatsapp = WhatsApp::new(config(&sandbox, Arc::<MemoryKeyStore>::default())).unwrap();
     pair(&whatsapp, &sandbox).await;
     let session = whatsapp.open(ME).await.unwrap();
     online(&*session).await;
@@ -163,7 +164,8 @@ async fn the_same_over_tcp() {
 async fn many_devices_on_one_file_live_side_by_side() {
     let directory = tempfile::tempdir().unwrap();
     let sandbox = sandbox();
-    let whatsapp = Arc::new(whatsapp_with(&sandbox, keys_in(&directory)));
+    let keys = keys_in(&directory).await;
+    let whatsapp = Arc::new(whatsapp_with(&sandbox, keys.clone()));
     let mut lives = tokio::task::JoinSet::new();
     for nth in 1..=40 {
         let (sandbox, whatsapp) = (Arc::clone(&sandbox), Arc::clone(&whatsapp));
@@ -190,4 +192,8 @@ async fn many_devices_on_one_file_live_side_by_side() {
     }
     // On several threads too, the client finds no moment to tell something by itself.
     assert_eq!(sent(&sandbox, "presence", 0).await, [""; 0]);
+
+    keys.close().await;
+    let after = whatsapp_with(&sandbox, keys_in(&directory).await);
+    assert_eq!(after.paired().await.unwrap().len(), 40, "nobody wiped any");
 }

@@ -1,19 +1,17 @@
 //! A sandbox, a connector that dials it through pipes, and what tests say about sessions.
 
-use std::error::Error;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use presence_core::InstanceId;
 use presence_sandbox::{Number, Sandbox, World};
+use presence_store::{KeyStore, MemoryKeyStore, SqliteKeyStore, TokenKey};
 use presence_wa::{
-    ByteStream, Connector, DeviceKeys, Dial, Edge, End, Keys, LinkedDevice, Online, PairingUpdate, Session,
-    SessionState, WhatsApp, WhatsAppConfig,
+    ByteStream, Connector, Dial, Edge, End, Online, PairingUpdate, Session, SessionState, WhatsApp,
+    WhatsAppConfig,
 };
-use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -46,7 +44,7 @@ impl Dial for Pipes {
     }
 }
 
-pub(crate) fn config(sandbox: &Sandbox, keys: Keys) -> WhatsAppConfig {
+pub(crate) fn config(sandbox: &Sandbox, keys: Arc<dyn KeyStore>) -> WhatsAppConfig {
     let url = sandbox
         .edge_url()
         .unwrap_or_else(|| "ws://sandbox/ws/chat".to_owned());
@@ -60,60 +58,27 @@ pub(crate) fn config(sandbox: &Sandbox, keys: Keys) -> WhatsAppConfig {
 }
 
 pub(crate) fn whatsapp(sandbox: &Arc<Sandbox>) -> WhatsApp {
-    whatsapp_with(sandbox, Keys::Memory)
+    whatsapp_with(sandbox, Arc::<MemoryKeyStore>::default())
 }
 
-pub(crate) fn whatsapp_with(sandbox: &Arc<Sandbox>, keys: Keys) -> WhatsApp {
+pub(crate) fn whatsapp_with(sandbox: &Arc<Sandbox>, keys: Arc<dyn KeyStore>) -> WhatsApp {
     WhatsApp::new(config(sandbox, keys))
         .unwrap()
         .with_dial(Arc::new(Pipes(Arc::clone(sandbox))))
 }
 
-/// The key file of a service, as its store would give it.
-struct KeyFile(PathBuf);
-
-impl KeyFile {
-    async fn connect(&self) -> sqlx::Result<SqliteConnection> {
-        SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(&self.0)).await
-    }
-}
-
-#[async_trait]
-impl DeviceKeys for KeyFile {
-    fn url(&self) -> String {
-        self.0.display().to_string()
-    }
-
-    async fn linked(&self) -> Result<Vec<LinkedDevice>, Box<dyn Error + Send + Sync>> {
-        if !self.0.exists() {
-            return Ok(Vec::new());
-        }
-        let query = "SELECT id, pn, push_name FROM device WHERE account IS NOT NULL";
-        let rows: Vec<(i32, String, String)> = sqlx::query_as(query)
-            .fetch_all(&mut self.connect().await?)
-            .await?;
-        let linked = rows.into_iter().map(|(id, pn, push_name)| LinkedDevice {
-            instance: instance(id),
-            pn,
-            push_name,
-        });
-        Ok(linked.collect())
-    }
-
-    async fn wipe(&self, _: InstanceId) -> Result<(), Box<dyn Error + Send + Sync>> {
-        Ok(())
-    }
-}
-
-/// Device keys in a file in `directory`.
-pub(crate) fn keys_in(directory: &TempDir) -> Keys {
-    Keys::File(Arc::new(KeyFile(directory.path().join("devices.db"))))
+/// Device keys in a file in `directory`. Tests that use them run on the real clock: a paused one would leap ahead
+/// while the disk is waited for.
+pub(crate) async fn keys_in(directory: &TempDir) -> Arc<SqliteKeyStore> {
+    let key = TokenKey::from_base64("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+    let opened = SqliteKeyStore::open(&directory.path().join("keys.db"), Some(key)).await;
+    Arc::new(opened.unwrap())
 }
 
 /// Keeps everybody else from writing device keys in `directory`, until it is dropped.
 pub(crate) async fn lock_keys_in(directory: &TempDir) -> SqliteConnection {
-    let file = KeyFile(directory.path().join("devices.db"));
-    let mut connection = file.connect().await.unwrap();
+    let url = format!("sqlite://{}", directory.path().join("keys.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
     sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut connection)
         .await

@@ -14,12 +14,13 @@ use hyper_util::rt::TokioExecutor;
 use ipnet::IpNet;
 use presence_core::InstanceId;
 use presence_sandbox::Sandbox;
+use presence_store::MemoryKeyStore;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use self::double::{Listening, Rules, TestProxy};
 use super::*;
-use crate::client::{Edge, Keys, WhatsApp, WhatsAppConfig};
+use crate::client::{Edge, WhatsApp, WhatsAppConfig};
 use crate::dial::{ByteStream, Connectors, Dial as _, EdgeDial};
 use crate::pairing::PairingUpdate;
 use crate::proxy::{Proxies, ProxyProtocol, UnreadableProxy};
@@ -303,7 +304,7 @@ async fn a_session_pairs_and_comes_online_through_its_proxy_and_in_no_other_way(
         url: sandbox.edge_url().unwrap().parse().unwrap(),
         key: sandbox.edge_key(),
     };
-    let mut config = WhatsAppConfig::new(edge, Keys::Memory);
+    let mut config = WhatsAppConfig::new(edge, std::sync::Arc::<MemoryKeyStore>::default());
     config.proxy_networks = loopback();
     config.dial_timeout = Duration::from_secs(2);
     let mut proxy = TestProxy::start(
