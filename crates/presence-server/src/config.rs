@@ -41,6 +41,8 @@ pub struct Config {
     pub edge: Edge,
     /// What phones call this device.
     pub device_name: String,
+    /// How long people who are never met are remembered.
+    pub forget_peers_after: Duration,
     /// Networks in which proxies of instances may be, besides at public addresses.
     pub proxy_networks: Vec<IpNet>,
     /// How sessions behave. Its timing is the contract's and no setting; tests shorten it.
@@ -54,6 +56,8 @@ pub struct Config {
     /// How to log.
     pub log_format: LogFormat,
 }
+
+const SECONDS_A_DAY: u64 = 24 * 60 * 60;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,9 @@ impl Config {
                 1..=50 => Ok(name.trim().to_owned()),
                 count => Err(format!("it has {count} characters, not 1 to 50")),
             }),
+            forget_peers_after: Duration::from_secs(
+                from.number(&settings::FORGET_PEERS_AFTER, 1, 36_500) * SECONDS_A_DAY,
+            ),
             proxy_networks: from
                 .read_optional(&settings::PROXY_NETWORKS, networks)
                 .unwrap_or_default(),

@@ -188,6 +188,7 @@ async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
     let mut whatsapp = WhatsAppConfig::new(config.edge.clone(), Arc::new(keys.clone()));
     whatsapp.device_name.clone_from(&config.device_name);
     whatsapp.proxy_networks.clone_from(&config.proxy_networks);
+    whatsapp.forget_peers_after = config.forget_peers_after;
     let proxies = Arc::new(RegistryProxies::new(registry.clone()));
     let whatsapp = Arc::new(WhatsApp::new(whatsapp)?.with_proxies(proxies));
     // Of these no session is opened any more. What is deleted from now on, its session wipes.

@@ -74,6 +74,14 @@ pub(crate) const DEVICE_NAME: Setting = Setting {
     help: "What a phone's list of linked devices shows, 1 to 50 characters. Takes effect when a phone is linked",
     secret: false,
 };
+pub(crate) const FORGET_PEERS_AFTER: Setting = Setting {
+    flag: "forget-peers-after",
+    variable: "PRESENCE_FORGET_PEERS_AFTER",
+    value: "DAYS",
+    default: Some("180"),
+    help: "How long the keys of people are kept who write to an account, after they did so last",
+    secret: false,
+};
 pub(crate) const RAISE_AVAILABILITY: Setting = Setting {
     flag: "raise-availability",
     variable: "PRESENCE_RAISE_AVAILABILITY",
@@ -303,6 +311,7 @@ pub(crate) const ALL: [&Setting; 33] = [
     &EDGE_URL,
     &EDGE_KEY,
     &DEVICE_NAME,
+    &FORGET_PEERS_AFTER,
     &RAISE_AVAILABILITY,
     &END_ON_MESSAGE,
     &RESOLVE_NUMBERS,

@@ -57,6 +57,15 @@ fn the_console_is_on_by_itself_on_loopback_only() {
 }
 
 #[test]
+fn people_are_remembered_for_whole_days() {
+    let days = |days| read(&[("PRESENCE_FORGET_PEERS_AFTER", days)]).map(|config| config.forget_peers_after);
+    let of = |days: u64| Duration::from_secs(days * 24 * 60 * 60);
+    assert_eq!(read(&[]).unwrap().forget_peers_after, of(180));
+    assert_eq!((days("1").unwrap(), days("36500").unwrap()), (of(1), of(36_500)));
+    assert!(days("0").is_err() && days("36501").is_err() && days("1.5").is_err());
+}
+
+#[test]
 fn blank_is_unset() {
     assert_eq!(
         read(&[("PRESENCE_LISTEN", " "), ("PRESENCE_EDGE_URL", "")])
