@@ -9,6 +9,7 @@ mod book;
 mod chaos;
 mod dashboard;
 mod file_lock;
+mod kills;
 mod leaks;
 mod pairings;
 mod restarts;
@@ -56,6 +57,10 @@ pub(crate) struct Soak {
     /// lost. 1000 take about two minutes.
     #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "seed"])]
     pairings: Option<usize>,
+    /// Instead of that, kills a server N times at random moments while its sessions receive messages. 100 take about
+    /// two minutes.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "pairings"])]
+    kills: Option<usize>,
     /// Builds the programs optimised: more happens in the same time.
     #[arg(long)]
     release: bool,
@@ -67,6 +72,10 @@ impl Soak {
             return pairings::run(&self.programs(&[])?, count);
         }
         let seed = self.seed.unwrap_or_else(|| rand::rng().random());
+        if let Some(count) = self.kills {
+            let killed = kills::run(&self.programs(&[])?, count, &mut StdRng::seed_from_u64(seed));
+            return killed.with_context(|| format!("a kill did harm; `--seed {seed}` repeats the moments"));
+        }
         self.soak(seed)
             .with_context(|| format!("the soak failed; `--seed {seed}` repeats it"))
     }
