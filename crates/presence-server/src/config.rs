@@ -35,7 +35,7 @@ pub struct Config {
     pub probe_listen: Option<Listen>,
     /// Where everything is kept.
     pub data_dir: PathBuf,
-    /// What instance tokens are sealed with; `None`: the key file in the data directory.
+    /// What tokens and device keys are sealed with; `None`: the key file in the data directory.
     pub token_key: Option<TokenKey>,
     /// Which WhatsApp.
     pub edge: Edge,

@@ -4,8 +4,8 @@ ALTER TABLE instance ADD COLUMN banned_until INTEGER;
 ALTER TABLE instance ADD COLUMN last_used INTEGER;
 ALTER TABLE instance ADD COLUMN pairing_number INTEGER NOT NULL DEFAULT 0 CHECK (pairing_number >= 0);
 
--- Instances that were deleted. Only what is in here is ever wiped from devices.db. The rows stay when it is
--- done: an older devices.db that is restored may bring the keys back.
+-- Instances that were deleted. Only what is in here is ever wiped from keys.db. The rows stay when it is
+-- done: an older keys.db that is restored may bring the keys back.
 CREATE TABLE deleted (
     instance_id INTEGER PRIMARY KEY CHECK (instance_id BETWEEN 1 AND 2147483647),
     deleted_at  INTEGER NOT NULL,

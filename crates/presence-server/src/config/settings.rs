@@ -46,7 +46,7 @@ pub(crate) const TOKEN_KEY: Setting = Setting {
     variable: "PRESENCE_TOKEN_KEY",
     value: "BASE64",
     default: None,
-    help: "32 bytes that instance tokens are sealed with; the variable keeps them out of the process list. \
+    help: "32 bytes that tokens and device keys are sealed with; the variable keeps them out of the process list. \
            Unset: the file token.key in the data directory, created on first use",
     secret: true,
 };
