@@ -92,8 +92,10 @@ async fn device(client: &mut SqliteConnection, instance: InstanceId) -> Result<V
 
 type Converted = Result<Vec<RowChange>, Box<dyn Error + Send + Sync>>;
 
+type Convert = fn(&SqliteRow) -> Converted;
+
 /// What is read of each table, and how a row of it is written now.
-const TABLES: [(&str, fn(&SqliteRow) -> Converted); 12] = [
+const TABLES: [(&str, Convert); 12] = [
     ("SELECT * FROM device WHERE id = ?", |row| {
         Ok(vec![rows::put_device(&device_data(row)?)?])
     }),
