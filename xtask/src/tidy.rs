@@ -40,7 +40,10 @@ const ARROWS: [(&str, &[&str]); 8] = [
         &["presence-api", "presence-core", "presence-store", "presence-wa"],
     ),
     ("presence-store", &["presence-core"]),
-    ("presence-wa", &["presence-core", "presence-metrics", "presence-store"]),
+    (
+        "presence-wa",
+        &["presence-core", "presence-metrics", "presence-store"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use presence_api::{Finding, HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
 use presence_core::InstanceId;
 use presence_store::{
-    DataLock, Edge as PinnedEdge, KeySource, KeyStore, Registry, SqliteKeyStore, Store,
+    DataDir, DataLock, Edge as PinnedEdge, KeySource, KeyStore, Registry, SqliteKeyStore, Store,
 };
 use presence_wa::{Edge, WhatsApp, WhatsAppConfig, import_client_store};
 use tokio::net::TcpListener;

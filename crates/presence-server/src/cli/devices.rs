@@ -1,5 +1,6 @@
 //! `presence-server devices …`: the device keys of WhatsApp sessions.
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use presence_store::{DataDir, KeySource, KeyStore as _, Registry, Store};
 

@@ -303,7 +303,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 33] = [
+pub(crate) const ALL: [&Setting; 34] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
