@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_trait::async_trait;
-use presence_api::{Finding, HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
+use presence_api::{CheckCounter, Finding, HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
 use presence_core::InstanceId;
 use presence_store::{
     DataDir, DataLock, Edge as PinnedEdge, KeySource, KeyStore, Registry, SqliteKeyStore, Store,
@@ -253,6 +253,14 @@ impl HealthCheck for DevicesCheck {
 
     async fn check(&self) -> Finding {
         Finding::of(self.0.check().await)
+    }
+
+    fn counters(&self) -> Vec<CheckCounter> {
+        vec![CheckCounter {
+            name: "presence_key_flushes",
+            help: "Commits of device keys to the disk, each of all sessions together",
+            value: self.0.flushes(),
+        }]
     }
 }
 

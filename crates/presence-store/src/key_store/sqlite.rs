@@ -96,6 +96,12 @@ impl SqliteKeyStore {
         self.wait(Task::Check).await
     }
 
+    /// How often the disk was written since the store was opened. One flush takes what all devices have gathered.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        self.inner.shared.flushes()
+    }
+
     /// Writes what is pending and lets go of the file. Once; what is asked of any clone afterwards fails.
     pub async fn close(&self) {
         self.inner.shared.close();

@@ -25,6 +25,7 @@ pub(super) struct Shared {
 struct State {
     pending: Pending,
     stage: Stage,
+    flushes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,7 @@ impl Shared {
             state: Mutex::new(State {
                 pending,
                 stage: Stage::Open,
+                flushes: 0,
             }),
             wake: Notify::new(),
         }
@@ -93,7 +95,14 @@ impl Shared {
     }
 
     fn committed(&self, work: Work) {
-        self.state().pending.committed(work);
+        let mut state = self.state();
+        state.pending.committed(work);
+        state.flushes += 1;
+    }
+
+    /// How many commits there have been.
+    pub(super) fn flushes(&self) -> u64 {
+        self.state().flushes
     }
 
     /// Whether the writer ends over it.

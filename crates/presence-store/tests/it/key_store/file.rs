@@ -53,6 +53,7 @@ async fn what_was_flushed_outlives_the_process_and_what_was_closed_does() {
     let keys = open(&dir).await;
     append(&keys, 1, vec![put(ONE, "a", "flushed")]).await;
     keys.flush().await.unwrap();
+    assert!(keys.flushes() > 0);
     // What a killed process would leave.
     let killed = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(dir.path()).unwrap() {
