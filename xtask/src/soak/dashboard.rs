@@ -13,7 +13,7 @@ use crate::root;
 /// What has happened in any round.
 const MOVED: [&str; 10] = [
     "presence_auto_pause_lateness_seconds_count",
-    "presence_http_request_duration_seconds_count",
+    "presence_http_request_duration_seconds_bucket",
     "presence_http_requests_total",
     "presence_indicators_ended_early_total",
     "presence_instances",
