@@ -275,22 +275,34 @@ impl Trial<'_> {
         }
     }
 
-    /// The recipient's phone shows what the instance does.
+    /// The recipient's phone shows what the instance does, and that it is over. What is under way when a session is
+    /// closed may be lost with it, so nothing goes on before the phone has seen the end.
     fn shows(&self) -> anyhow::Result<()> {
         let presence = format!("/api/chat/presence/{}", self.instance);
-        let phone = format!("/v1/phones/{RECIPIENT}/shown");
-        let spells = || -> anyhow::Result<usize> {
-            let screen = self.sandbox.control.get(&phone)?;
-            Ok(screen["timeline"].as_array().map_or(0, Vec::len))
+        let post = |state: &str| {
+            let body = json!({ "number": RECIPIENT, "state": state, "duration": 5 });
+            self.api.post(&presence, &body)
         };
-        let before = spells()?;
-        let body = |state: &str| json!({ "number": RECIPIENT, "state": state, "duration": 5 });
-        self.api.post(&presence, &body("typing"))?;
+        post("typing")?;
+        self.until_the_phone_shows(1)?;
+        post("pause")?;
+        self.until_the_phone_shows(0)
+    }
+
+    fn until_the_phone_shows(&self, count: usize) -> anyhow::Result<()> {
+        let phone = format!("/v1/phones/{RECIPIENT}/shown");
         let asked = Instant::now();
-        while spells()? == before {
-            ensure!(asked.elapsed() < LIMIT, "the phone shows nothing");
+        loop {
+            let screen = self.sandbox.control.get(&phone)?;
+            if screen["now"].as_array().map(Vec::len) == Some(count) {
+                return Ok(());
+            }
+            ensure!(
+                asked.elapsed() < LIMIT,
+                "the phone shows {}, not {count}",
+                screen["now"]
+            );
             std::thread::sleep(LOOK);
         }
-        self.api.post(&presence, &body("pause")).map(drop)
     }
 }
