@@ -1,50 +1,46 @@
 //! What people read in the log.
 
+use std::cell::RefCell;
 use std::io;
-use std::sync::Mutex;
+use std::sync::Once;
 
 use super::*;
 use crate::fake::Script;
 use crate::session::End;
-use tracing_subscriber::fmt::MakeWriter;
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+thread_local! {
+    /// What this thread, which is one test's, has logged.
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
-impl Log {
-    /// Takes what this thread logs at info and above, until the guard is dropped.
-    fn capture(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt()
-            .with_writer(self.clone())
+/// Keeps what every thread logs at info and above. One subscriber for the whole process: tracing remembers for all
+/// threads together whether anybody wants a line, and forgets those who want it on one thread alone.
+fn capture() {
+    static SUBSCRIBER: Once = Once::new();
+    SUBSCRIBER.call_once(|| {
+        tracing_subscriber::fmt()
+            .with_writer(|| ThreadLog)
             .with_ansi(false)
             .with_target(false)
             .without_time()
-            .finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn take(&self) -> Vec<String> {
-        let bytes = std::mem::take(&mut *self.0.lock().unwrap());
-        let text = String::from_utf8(bytes).unwrap();
-        text.lines().map(|line| line.trim().to_owned()).collect()
-    }
+            .init();
+    });
 }
 
-impl io::Write for Log {
+fn take() -> Vec<String> {
+    let text = String::from_utf8(LOGGED.take()).unwrap();
+    text.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+struct ThreadLog;
+
+impl io::Write for ThreadLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        LOGGED.with_borrow_mut(|logged| logged.write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
     }
 }
 
@@ -54,8 +50,7 @@ fn line(rest: &str) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn each_change_of_state_is_one_line_with_the_instances_name() {
-    let log = Log::default();
-    let _guard = log.capture();
+    capture();
     let world = World::new();
     let fleet = fleet(&world);
     world.pair(DEVICE);
@@ -66,7 +61,7 @@ async fn each_change_of_state_is_one_line_with_the_instances_name() {
     };
     fleet.add(DEVICE, options);
     until(&fleet, DEVICE, InstanceState::Connected).await;
-    assert_eq!(log.take(), [line("state=connected")]);
+    assert_eq!(take(), [line("state=connected")]);
 
     // However many attempts it takes.
     let refused = || Script::Ends(End::Lost("refused".to_owned()));
@@ -75,7 +70,7 @@ async fn each_change_of_state_is_one_line_with_the_instances_name() {
     settle().await;
     until(&fleet, DEVICE, InstanceState::Connected).await;
     let lost = line(r#"state=connecting reason="connection lost" cause="reset""#);
-    assert_eq!(log.take(), [lost, line("state=connected")]);
+    assert_eq!(take(), [lost, line("state=connected")]);
 
     // A socket that takes nothing: what failed, and what follows, in one line.
     world.lock().stalled.push(DEVICE);
@@ -90,10 +85,10 @@ async fn each_change_of_state_is_one_line_with_the_instances_name() {
     let faulty = line(&format!(
         r#"state=connecting reason="connection lost" cause="{cause}""#
     ));
-    assert_eq!(log.take(), [faulty, line("state=connected")]);
+    assert_eq!(take(), [faulty, line("state=connected")]);
 
     world.session(DEVICE).end(End::Rejected(Some(503)));
     settle().await;
     let rejected = line(r#"state=connecting reason="rejected" cause="code 503""#);
-    assert_eq!(log.take(), [rejected]);
+    assert_eq!(take(), [rejected]);
 }
