@@ -44,8 +44,18 @@ const text = (message) =>
 let socket
 let closing = false
 
+// What is on its way to the disk. Its own store truncates a file and then fills it: a process that ends between the
+// two finds no device in it at its next start.
+const saves = new Set()
+const saving = (save) => {
+  saves.add(save)
+  return save.finally(() => saves.delete(save))
+}
+
 async function connect() {
   const { state: auth, saveCreds } = await useMultiFileAuthState(state)
+  const set = auth.keys.set
+  auth.keys.set = (keys) => saving(set(keys))
   socket = makeWASocket({
     auth,
     logger,
@@ -55,7 +65,7 @@ async function connect() {
     markOnlineOnConnect: false,
     defaultQueryTimeoutMs: 20_000,
   })
-  socket.ev.on('creds.update', saveCreds)
+  socket.ev.on('creds.update', () => saving(saveCreds()))
   socket.ev.on('connection.update', ({ connection, lastDisconnect, qr, isNewLogin }) => {
     if (qr) say({ event: 'qr', qr })
     if (isNewLogin) say({ event: 'paired', jid: socket.authState.creds.me?.id, checks })
@@ -102,7 +112,10 @@ const commands = {
   quit: () => {
     closing = true
     socket?.end(undefined)
-    setTimeout(() => process.exit(0), 200)
+    setTimeout(async () => {
+      while (saves.size) await Promise.allSettled(saves)
+      process.exit(0)
+    }, 200)
   },
 }
 

@@ -98,7 +98,9 @@ impl<'a> Trial<'a> {
 
     /// The client starts anew with what it remembers, and is connected.
     pub(super) fn restart(&mut self) -> anyhow::Result<()> {
-        self.client = None;
+        if let Some(client) = self.client.take() {
+            client.quit()?;
+        }
         let mut client = self.driver(self.state.path().into())?;
         client.tell(&json!({ "do": "connect" }))?;
         client.wait("open", |_| true)?;
