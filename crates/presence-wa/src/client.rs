@@ -20,6 +20,7 @@ mod progress;
 mod push_name;
 mod runtime;
 mod storage;
+mod stream;
 mod tracker;
 mod transport;
 mod version;

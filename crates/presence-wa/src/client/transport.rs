@@ -1,10 +1,7 @@
 //! The WebSocket under one session.
 
-use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::whatsapp_rust::anyhow::{self, Context as _};
@@ -14,14 +11,13 @@ use ::whatsapp_rust::wacore::net::WHATSAPP_WEB_ORIGIN;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderValue, Uri, header};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::sync::CancellationToken;
 use tokio_websockets::{ClientBuilder, Limits};
 
 use super::device::Device;
 use super::runtime::SessionRuntime;
+use super::stream::SessionStream;
 use crate::dial::{ByteStream, Dial};
 use crate::proxy::{ProxyError, ProxyFault};
 use crate::session::End;
@@ -127,12 +123,8 @@ impl EdgeTransport {
     }
 
     async fn upgrade(&self, stream: Box<dyn ByteStream>) -> anyhow::Result<Opened> {
-        let stream = Severable {
-            stream,
-            cut_read: Box::pin(self.cut.clone().cancelled_owned()),
-            cut_write: Box::pin(self.cut.clone().cancelled_owned()),
-            _running: self.runtime.token(),
-        };
+        let closed = CancellationToken::new();
+        let stream = SessionStream::new(stream, self.cut.clone(), closed.clone(), self.runtime.clone());
         let (socket, _) = ClientBuilder::from_uri(self.url.clone())
             .limits(Limits::default().max_payload_len(Some(MAX_MESSAGE)))
             .add_header(header::ORIGIN, HeaderValue::from_static(WHATSAPP_WEB_ORIGIN))?
@@ -144,6 +136,7 @@ impl EdgeTransport {
             transport,
             device: self.device.clone(),
             before: self.before_frame,
+            closed,
         };
         Ok((Arc::new(frames), events))
     }
@@ -169,6 +162,8 @@ struct Frames {
     transport: Arc<dyn Transport>,
     device: Device,
     before: BeforeFrame,
+    /// The stream under it has been closed, on both sides or for good.
+    closed: CancellationToken,
 }
 
 #[async_trait]
@@ -190,55 +185,7 @@ impl Transport for Frames {
 
     async fn disconnect(&self) {
         self.transport.disconnect().await;
-    }
-}
-
-/// A stream that fails as soon as it is cut. A peer that reads nothing can hold a write for ever, and the
-/// client's own way of closing waits behind that write.
-struct Severable {
-    stream: Box<dyn ByteStream>,
-    // Reading and writing are polled by different tasks, and a future wakes only the last one.
-    cut_read: Pin<Box<WaitForCancellationFutureOwned>>,
-    cut_write: Pin<Box<WaitForCancellationFutureOwned>>,
-    // The client reads in a task that is not ours to count.
-    _running: TaskTrackerToken,
-}
-
-fn check(cut: &mut Pin<Box<WaitForCancellationFutureOwned>>, cx: &mut Context<'_>) -> io::Result<()> {
-    match cut.as_mut().poll(cx) {
-        Poll::Ready(()) => Err(io::Error::new(
-            io::ErrorKind::ConnectionAborted,
-            "the session ended",
-        )),
-        Poll::Pending => Ok(()),
-    }
-}
-
-impl AsyncRead for Severable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        check(&mut self.cut_read, cx)?;
-        pin!(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Severable {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        check(&mut self.cut_write, cx)?;
-        pin!(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        check(&mut self.cut_write, cx)?;
-        pin!(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        check(&mut self.cut_write, cx)?;
-        pin!(&mut self.stream).poll_shutdown(cx)
+        self.closed.cancelled().await;
     }
 }
 
@@ -248,7 +195,6 @@ mod tests {
     use ::whatsapp_rust::wacore::store::device::DevicePropsOverride;
     use presence_core::InstanceId;
     use presence_store::MemoryKeyStore;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
     use super::super::storage::Storage;
     use super::*;
@@ -287,6 +233,7 @@ mod tests {
             transport: Arc::clone(&peer) as _,
             device: device.clone(),
             before,
+            closed: CancellationToken::new(),
         };
         (device, peer, frames)
     }
@@ -330,27 +277,5 @@ mod tests {
 
         device.reveal_name().await;
         assert_eq!(device.manager.get_device_snapshot().push_name, "Bia");
-    }
-
-    #[tokio::test]
-    async fn a_cut_frees_a_reader_and_a_writer_that_wait_for_the_peer() {
-        let (near, _far) = tokio::io::duplex(16);
-        let cut = CancellationToken::new();
-        let stream = Severable {
-            stream: Box::new(near),
-            cut_read: Box::pin(cut.clone().cancelled_owned()),
-            cut_write: Box::pin(cut.clone().cancelled_owned()),
-            _running: SessionRuntime::default().token(),
-        };
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let reading = tokio::spawn(async move { reader.read_u8().await.unwrap_err().kind() });
-        let writing = tokio::spawn(async move { writer.write_all(&[0; 64]).await.unwrap_err().kind() });
-        tokio::task::yield_now().await;
-        cut.cancel();
-        let aborted = io::ErrorKind::ConnectionAborted;
-        assert_eq!(
-            (reading.await.unwrap(), writing.await.unwrap()),
-            (aborted, aborted)
-        );
     }
 }
