@@ -43,7 +43,9 @@ async fn a_lost_connection_comes_back_within_its_back_off() {
     assert!(matches!(reason(&fleet, DEVICE), Some(Reason::Retrying(_)) | None));
     until(&fleet, DEVICE, InstanceState::Connected).await;
     let opened = world.opened(DEVICE);
-    assert!(opened[1] - opened[0] <= Duration::from_millis(1100), "{opened:?}");
+    // The longest first wait; the session itself, and timers that round up, take the rest.
+    let longest = Backoff::default().ceiling(0) + Duration::from_millis(200);
+    assert!(opened[1] - opened[0] <= longest, "{opened:?}");
 }
 
 #[tokio::test(start_paused = true)]
