@@ -5,12 +5,14 @@
 )]
 
 mod api;
+mod bench;
 mod ci;
 mod clients;
 mod compat;
 mod console_test;
 mod demo;
 mod generated_clients;
+mod hands;
 mod mutants;
 mod npm;
 mod openapi;
@@ -39,6 +41,8 @@ struct Cli {
 enum Command {
     /// Shows "typing…" on a simulated phone, through the real service, with no phone and no network.
     Demo(demo::Demo),
+    /// Measures what the service costs, beside what is known, and how that grows.
+    Bench(bench::Bench),
     /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
@@ -76,6 +80,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(demo) => demo.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),

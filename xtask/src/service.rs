@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::api::Api;
 use crate::{own_package_variables, root};
@@ -35,6 +35,48 @@ pub(crate) fn until(
     bail!("it did not come about that {what}")
 }
 
+/// Programs of the workspace, built.
+pub(crate) struct Built {
+    /// What cargo told of it: it names the programs there, so that no target directory has to be guessed.
+    messages: Vec<Value>,
+}
+
+impl Built {
+    /// Builds the programs of these packages, with cargo's own progress on the terminal and these arguments for it.
+    pub(crate) fn build(packages: &[&str], arguments: &[&str]) -> anyhow::Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        for name in own_package_variables() {
+            command.env_remove(name);
+        }
+        let packages = packages.iter().flat_map(|package| ["--package", package]);
+        let output = command
+            .args(["build", "--locked"])
+            .args(packages)
+            .args(["--bins", "--message-format", "json-render-diagnostics"])
+            .args(arguments)
+            .current_dir(root())
+            .stderr(Stdio::inherit())
+            .output()
+            .context("cargo cannot be run")?;
+        ensure!(output.status.success(), "the build failed");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let messages = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        Ok(Self {
+            messages: messages.collect(),
+        })
+    }
+
+    /// Where the program of this name is.
+    pub(crate) fn program(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.messages
+            .iter()
+            .filter(|message| message["target"]["name"] == name)
+            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+            .with_context(|| format!("cargo built no program {name}"))
+    }
+}
+
 /// The two programs, built.
 pub(crate) struct Programs {
     /// What they log to the terminal. What a person should see there is what the commands here say.
@@ -51,42 +93,24 @@ impl Programs {
 
     /// As [`build`](Self::build), with these arguments for cargo besides.
     pub(crate) fn build_with(log: &'static str, arguments: &[&str]) -> anyhow::Result<Self> {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        // Cargo names the programs it built in its messages; guessing `target/debug` would miss a target
-        // directory that the user has moved.
-        let mut command = Command::new(cargo);
-        for name in own_package_variables() {
-            command.env_remove(name);
-        }
-        let output = command
-            .args([
-                "build",
-                "--locked",
-                "--package",
-                "presence-server",
-                "--package",
-                "presence-sandbox",
-            ])
-            .args(["--bins", "--message-format", "json-render-diagnostics"])
-            .args(arguments)
-            .current_dir(root())
-            .stderr(Stdio::inherit())
-            .output()
-            .context("cargo cannot be run")?;
-        ensure!(output.status.success(), "the build failed");
-        let program = |name: &str| {
-            String::from_utf8_lossy(&output.stdout)
-                .lines()
-                .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-                .filter(|message| message["target"]["name"] == name)
-                .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-                .with_context(|| format!("cargo built no program {name}"))
-        };
+        Self::of(
+            &Built::build(&["presence-server", "presence-sandbox"], arguments)?,
+            log,
+        )
+    }
+
+    /// Those that are `built`. They will log what `log` lets through.
+    pub(crate) fn of(built: &Built, log: &'static str) -> anyhow::Result<Self> {
         Ok(Self {
             log,
-            server: program("presence-server")?,
-            sandbox: program("presence-sandbox")?,
+            server: built.program("presence-server")?,
+            sandbox: built.program("presence-sandbox")?,
         })
+    }
+
+    /// The server's program.
+    pub(crate) fn server_program(&self) -> &Path {
+        &self.server
     }
 
     /// Starts a sandbox on a free port.
@@ -171,6 +195,18 @@ pub(crate) struct Sandbox {
     pub(crate) control: Api,
 }
 
+impl Sandbox {
+    /// Links the instance `name` of `service` with the phone `number`.
+    pub(crate) fn link(&self, service: &Api, name: &str, number: u64) -> anyhow::Result<()> {
+        let connect = service.get(&format!("/api/instance/connect/{name}"))?;
+        let qr = connect["qrCode"].as_str().context("connect gave no QR code")?;
+        let scan = json!({ "qr": qr });
+        self.control
+            .post(&format!("/v1/phones/{number}/scan"), &scan)
+            .map(drop)
+    }
+}
+
 /// A running server.
 pub(crate) struct Server {
     process: Process,
@@ -196,12 +232,12 @@ impl Server {
 
     /// The number of its process.
     pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
+        self.process.pid()
     }
 }
 
 /// A child process that ends with this value.
-struct Process {
+pub(crate) struct Process {
     name: &'static str,
     child: Child,
 }
@@ -211,7 +247,7 @@ impl Process {
     const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 
     /// Starts `command` and waits for its first line, which tells that it is ready.
-    fn start(name: &'static str, command: &mut Command) -> anyhow::Result<(Self, String)> {
+    pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<(Self, String)> {
         // A group of its own keeps the terminal's Ctrl-C away from it: it is stopped in order, by us.
         let child = command
             .process_group(0)
@@ -228,6 +264,11 @@ impl Process {
             bail!("{name} ended before it was ready ({status})");
         }
         Ok((process, line.trim_end().to_owned()))
+    }
+
+    /// Its number.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     fn stop(&mut self) -> anyhow::Result<()> {

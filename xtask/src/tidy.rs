@@ -22,7 +22,7 @@ const TOP_LEVEL: [&str; 7] = [
 ];
 
 /// Which of our crates a crate may depend on, outside its tests.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     (
         "presence-api",
         &[
@@ -32,6 +32,7 @@ const ARROWS: [(&str, &[&str]); 8] = [
             "presence-wa",
         ],
     ),
+    ("presence-bench", &["presence-core"]),
     ("presence-core", &[]),
     ("presence-metrics", &[]),
     ("presence-sandbox", &[]),

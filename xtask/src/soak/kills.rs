@@ -111,7 +111,8 @@ fn write(sandbox: &Sandbox, nth: usize, kills: usize, stop: &AtomicBool, sent: &
         if stop.load(Ordering::Relaxed) || message >= MOST_A_PEER {
             break;
         }
-        let body = json!({ "to": number(message % INSTANCES), "text": format!("{message} of {kills}") });
+        let body =
+            json!({ "to": number(message % INSTANCES).to_string(), "text": format!("{message} of {kills}") });
         let answer = sandbox.control.post(&path, &body)?;
         let id = answer["id"].as_str().context("a message has an id")?.to_owned();
         sent.0
@@ -216,11 +217,7 @@ fn wait_until_online(server: &Server, token: &str) -> anyhow::Result<()> {
 
 fn pair(api: &Api, sandbox: &Sandbox, instance: usize) -> anyhow::Result<()> {
     api.post("/api/instance/new", &json!({ "name": name(instance) }))?;
-    let connect = api.get(&format!("/api/instance/connect/{}", name(instance)))?;
-    let qr = connect["qrCode"].as_str().context("connect gave no QR code")?;
-    sandbox
-        .control
-        .post(&format!("{}/scan", phone(instance)), &json!({ "qr": qr }))?;
+    sandbox.link(api, &name(instance), number(instance))?;
     let path = format!("/api/instance/list?instanceName={}", name(instance));
     until(ONLINE, "a new session is online", || {
         let list = api.get(&path)?;
@@ -232,8 +229,8 @@ fn name(instance: usize) -> String {
     format!("kill-{instance}")
 }
 
-fn number(instance: usize) -> String {
-    (5_511_600_000_000 + instance as u64).to_string()
+fn number(instance: usize) -> u64 {
+    5_511_600_000_000 + instance as u64
 }
 
 fn phone(instance: usize) -> String {

@@ -13,12 +13,11 @@ use tempfile::TempDir;
 
 use super::book::{Forgot, Page, Screen};
 use crate::api::Api;
+use crate::hands;
 use crate::service::{Programs, Sandbox, Server};
 
 /// How many customers there are; every instance writes to all of them.
 const CUSTOMERS: usize = 12;
-/// How many threads pair instances at first, or bring them back.
-const HANDS: usize = 8;
 /// The number that makes a server panic that was built with the feature `panic-hook`.
 const PANICS: &str = "999000000000";
 /// The longest wait for its next attempt that an instance is left alone with, in seconds.
@@ -363,21 +362,9 @@ impl Town {
         each: impl Fn(usize) -> anyhow::Result<()> + Sync,
     ) -> anyhow::Result<()> {
         let instances: Vec<usize> = instances.into_iter().collect();
-        std::thread::scope(|scope| {
-            let each = &each;
-            let hands: Vec<_> = instances
-                .chunks(instances.len().div_ceil(HANDS).max(1))
-                .map(|part| {
-                    scope.spawn(move || {
-                        part.iter()
-                            .try_for_each(|&instance| each(instance).with_context(|| name(instance)))
-                    })
-                })
-                .collect();
-            hands.into_iter().try_for_each(|hand| {
-                hand.join()
-                    .expect("a hand reports its failures, it does not panic")
-            })
+        hands::for_each(0..instances.len(), |nth| {
+            let instance = instances[nth];
+            each(instance).with_context(|| name(instance))
         })
     }
 }
