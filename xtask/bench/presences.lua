@@ -1,7 +1,8 @@
 -- Presences for wrk: `wrk -t 1 -s presences.lua URL -- INSTANCES CHATS SECONDS [COUNT DELAY_MS]`.
 --
 -- Typing for SECONDS seconds, in one chat after another of one instance after another. With COUNT it stops after so
--- many, each connection resting DELAY_MS before each. What was measured is one line of JSON.
+-- many, each connection resting DELAY_MS before each; those that are under way then go to chats of their own. What was
+-- measured is one line of JSON.
 
 local instances, chats, seconds
 local number, path = 0, {}
@@ -17,6 +18,7 @@ end
 
 -- wrk looks once whether there are these two, and is faster without.
 function stop_after(count, delay_ms)
+  chats = math.huge
   function delay() return delay_ms end
   function response() if number >= count then wrk.thread:stop() end end
 end

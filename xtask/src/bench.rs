@@ -35,6 +35,14 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
 
+    /// How many sessions there are; may be given more than once.
+    #[arg(long, value_name = "N", default_values = ["1", "100", "1000", "5000"])]
+    sessions: Vec<usize>,
+
+    /// How many people have written to each session, and a quarter as many groups.
+    #[arg(long, value_name = "N", default_value = "200")]
+    people: usize,
+
     /// Measure only this; may be given more than once.
     #[arg(long, value_name = "PART")]
     only: Vec<Part>,
@@ -61,6 +69,8 @@ struct Bencher {
     helper: PathBuf,
     rounds: usize,
     smoke: bool,
+    sessions: Vec<usize>,
+    people: usize,
 }
 
 impl Bencher {
@@ -79,6 +89,12 @@ impl Bench {
             helper: Built::build(&["presence-bench"], profile)?.program("presence-bench")?,
             rounds: if self.smoke { 1 } else { self.rounds.into() },
             smoke: self.smoke,
+            sessions: if self.smoke {
+                vec![1, 4]
+            } else {
+                self.sessions.clone()
+            },
+            people: if self.smoke { 4 } else { self.people },
         };
         let began = Instant::now();
         let mut figures = Figures::default();
@@ -89,14 +105,16 @@ impl Bench {
             (Part::Sessions, sessions::measure),
             (Part::Start, start::measure),
         ];
-        for (part, measure) in parts {
-            if self.only.is_empty() || self.only.contains(&part) {
+        let measured = parts
+            .into_iter()
+            .filter(|(part, _)| self.only.is_empty() || self.only.contains(part))
+            .try_for_each(|(part, measure)| {
                 say(format_args!("{part:?} …"));
-                measure(&bencher, &mut figures).with_context(|| format!("{part:?}"))?;
-            }
-        }
-        say("");
-        say(&figures);
+                measure(&bencher, &mut figures).with_context(|| format!("{part:?}"))
+            });
+        // What was measured before something failed is worth reading, too.
+        say(format_args!("\n{figures}"));
+        measured?;
         let directory = root().join("target/bench");
         fs::create_dir_all(&directory)?;
         figures.write(&directory)?;

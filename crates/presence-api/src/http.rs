@@ -186,16 +186,38 @@ impl Call<'_> {
                 return preflight.ok_or(error);
             }
         };
-        let name = &*found.name;
-        let query = parts.uri.query();
         match found.route().endpoint {
-            Endpoint::ChatPresence => {
-                let instance = self.instance(name)?;
-                let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
-                let (instances, pace) = (app.instances()?, app.settings.pace);
-                self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
-                    .await
-            }
+            Endpoint::ChatPresence => self.answer_presence(&found.name, body).await,
+            // On the heap, because the state of the largest would be that of each, and a future is moved several
+            // times before it is polled.
+            endpoint => Box::pin(self.answer_any(endpoint, &found.name, body)).await,
+        }
+    }
+
+    async fn answer_presence<B>(&mut self, name: &str, body: &mut B) -> Result<Response<Body>, ApiError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+    {
+        let instance = self.instance(name)?;
+        let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
+        let (instances, pace) = (self.app.instances()?, self.app.settings.pace);
+        self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
+            .await
+    }
+
+    async fn answer_any<B>(
+        &mut self,
+        endpoint: Endpoint,
+        name: &str,
+        body: &mut B,
+    ) -> Result<Response<Body>, ApiError>
+    where
+        B: hyper::body::Body<Data = Bytes> + Send + Unpin,
+    {
+        let Self { app, parts, .. } = *self;
+        let query = parts.uri.query();
+        match endpoint {
+            Endpoint::ChatPresence => self.answer_presence(name, body).await,
             Endpoint::ShownPresences => {
                 let instance = self.instance(name)?;
                 Ok(presence::shown_presences(app.instances()?, &instance).await)

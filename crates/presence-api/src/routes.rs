@@ -308,17 +308,16 @@ fn name_in<'a>(pattern: &str, path: &'a str) -> Option<Cow<'a, str>> {
         let rest = path.strip_prefix(start)?;
         return (!rest.is_empty()).then_some(Cow::Borrowed(rest));
     }
-    let mut name = Cow::Borrowed("");
-    let mut segments = path.split('/');
-    for expected in pattern.split('/') {
-        let segment = segments.next()?;
-        if expected.starts_with(':') {
-            name = decode(segment)?;
-        } else if expected != segment {
-            return None;
-        }
+    let Some((start, pattern)) = pattern.split_once(':') else {
+        return (pattern == path).then_some(Cow::Borrowed(""));
+    };
+    let end = pattern.find('/').map_or("", |end| &pattern[end..]);
+    let segment = path.strip_prefix(start)?.strip_suffix(end)?;
+    if segment.contains('/') {
+        None
+    } else {
+        decode(segment)
     }
-    segments.next().is_none().then_some(name)
 }
 
 /// The name a path segment spells. `None` for an empty one and for bytes that are no UTF-8: no instance has

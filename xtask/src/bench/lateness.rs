@@ -15,7 +15,7 @@ use crate::service::say;
 /// How long each is shown, in seconds.
 const HOLD: u64 = 20;
 /// A connection rests so long before each presence, in milliseconds: so they end within ten seconds.
-const DELAY_MS: u64 = 6;
+const DELAY_MS: u64 = 2;
 const CONNECTIONS: usize = 64;
 /// How long that takes with room to spare; wrk goes on to its end when there is nothing left to send.
 const SENDING: u64 = 14;

@@ -36,7 +36,7 @@ impl Load {
         let mut command = Command::new("wrk");
         command
             .args(["-t", "1", "-c", &self.connections.to_string()])
-            .args(["-d", &format!("{}s", self.seconds)])
+            .args(["-d", &format!("{}s", self.seconds), "--timeout", "10s"])
             .args(["-H", &format!("token: {token}"), "-s"])
             .arg(root().join("xtask/bench/presences.lua"))
             .args([url, "--"])

@@ -8,22 +8,17 @@ use super::town::Town;
 use super::{Bencher, usage};
 use crate::service::say;
 
-/// How many sessions, and how many people and groups have written to each. Beyond a thousand the sandbox would be
-/// busy with the writing for an hour.
-const SIZES: [(usize, usize, usize); 4] = [(1, 200, 50), (100, 200, 50), (1_000, 200, 50), (5_000, 20, 5)];
-const SMOKE_SIZES: [(usize, usize, usize); 2] = [(1, 3, 1), (4, 3, 1)];
 /// How often each session gets a message while it is idle, in seconds.
 const MESSAGE_EVERY: f64 = 60.0;
 
 pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Result<()> {
-    let sizes: &[_] = if bencher.smoke { &SMOKE_SIZES } else { &SIZES };
     let mut town = Town::build(bencher, 0)?;
     let empty = usage::held(town.server.pid())?;
     let mut before = 0;
-    for &(size, contacts, groups) in sizes {
+    for &size in &bencher.sessions {
         say(format_args!("  {size} sessions"));
         town.grow(size)?;
-        town.write(before, contacts, groups)?;
+        town.write(before, bencher.people, bencher.people / 4)?;
         before = size;
         thread::sleep(Duration::from_secs(bencher.size(5, 0)));
 

@@ -60,7 +60,9 @@ fn required_type<R: Deref<Target = RawValue>, T>(
 }
 
 fn string(json: &str) -> Option<String> {
-    serde_json::from_str(json).ok()
+    // Asked for a text, serde_json composes a whole error of a number.
+    let is_text = json.starts_with('"');
+    is_text.then(|| serde_json::from_str(json).ok())?
 }
 
 fn whole_number(json: &str) -> Option<String> {
