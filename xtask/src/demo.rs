@@ -106,7 +106,9 @@ impl Demo {
         }
         phone.clear();
         say("Stopping: what is still shown is paused first.");
-        server.stop()
+        server.stop()?;
+        while phone.look()?.is_some() {}
+        Ok(())
     }
 }
 
@@ -220,7 +222,7 @@ impl Phone<'_> {
             self.clear();
             let shown = shown_for(entry)?;
             say(format_args!(
-                "   {:<12} for {:.2} s, then nothing ({})",
+                "   {:<WIDTH$} for {:.2} s, then nothing ({})",
                 label(&entry["state"]),
                 shown.as_secs_f32(),
                 entry["why"].as_str().unwrap_or("?"),
@@ -228,7 +230,11 @@ impl Phone<'_> {
         } else if self.live
             && let Some(entry) = timeline.iter().find(|entry| entry["hidden_at_ms"].is_null())
         {
-            let _ = write!(std::io::stdout().lock(), "\r   {:<12}", label(&entry["state"]));
+            let _ = write!(
+                std::io::stdout().lock(),
+                "\r   {:<WIDTH$}",
+                label(&entry["state"])
+            );
             let _ = std::io::stdout().flush();
         }
         Ok(ended.cloned())
@@ -240,6 +246,9 @@ impl Phone<'_> {
         }
     }
 }
+
+/// How wide the longest of these words is.
+const WIDTH: usize = 16;
 
 /// The words that WhatsApp shows.
 fn label(state: &Value) -> &str {

@@ -145,7 +145,7 @@ fn answer_instead(head: &[u8]) -> Option<Bytes> {
 /// The last answer on a connection. `fields` are header lines, each with its end.
 fn close_with(status: &str, fields: &str, message: &str) -> Bytes {
     let id = request_id::new();
-    let body = format!(r#"{{"success":false,"error":{{"message":"{message}"}}}}"#);
+    let body = format!("{{\"success\":false,\"error\":{{\"message\":\"{message}\"}}}}\n");
     let length = body.len();
     Bytes::from(format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nx-request-id: {id}\r\n{fields}connection: close\r\n\r\n{body}"
@@ -185,7 +185,7 @@ mod tests {
     fn only_an_empty_answer_to_a_broken_request_is_replaced() {
         let empty = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
         let answer = answer_instead(empty).unwrap();
-        assert!(answer.ends_with(b"{\"success\":false,\"error\":{\"message\":\"Malformed HTTP request\"}}"));
+        assert!(answer.ends_with(b"{\"success\":false,\"error\":{\"message\":\"Malformed HTTP request\"}}\n"));
         for ours in [
             &b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"a\":400}"[..],
             b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",
@@ -224,6 +224,6 @@ mod tests {
         let mut text = String::new();
         let (_, read) = tokio::join!(writing, theirs.read_to_string(&mut text));
         read.unwrap();
-        assert!(text.ends_with("Request header too large\"}}"), "{text}");
+        assert!(text.ends_with("Request header too large\"}}\n"), "{text}");
     }
 }

@@ -145,10 +145,12 @@ fn not_json(error: &serde_json::Error) -> BodyError {
     BodyError::Invalid(format!("body: it is no JSON at line {line}, column {column}").into())
 }
 
-/// `content` as JSON under `status`.
+/// `content` as JSON under `status`, a line of it.
 pub(crate) fn respond(status: StatusCode, content: &impl Serialize) -> Response<Body> {
-    let text =
+    let mut text =
         serde_json::to_vec(content).expect("our own types are JSON: string keys, no failing Serialize");
+    // So that a shell's prompt begins on a line of its own.
+    text.push(b'\n');
     let mut response = Response::new(Body::from(Bytes::from(text)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, JSON);

@@ -282,7 +282,7 @@ fn refused(refusal: &Refusal) -> Response<Full<Bytes>> {
 }
 
 fn json_response(status: StatusCode, body: &Value) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::from(body.to_string()));
+    let mut response = Response::new(Full::from(format!("{body}\n")));
     *response.status_mut() = status;
     let json = header::HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, json);

@@ -266,7 +266,7 @@ async fn what_is_no_http_gets_the_contracts_json() {
             "{what:?}: {answer}"
         );
         let body = format!(r#"{{"success":false,"error":{{"message":"{message}"}}}}"#);
-        assert!(answer.ends_with(&format!("\r\n\r\n{body}")), "{what:?}: {answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\n{body}\n")), "{what:?}: {answer}");
         assert!(
             answer.contains("content-type: application/json"),
             "{what:?}: {answer}"
@@ -286,7 +286,7 @@ async fn a_slow_request_is_given_up_with_408() {
     let answer = app.raw(head.as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(
-        answer.ends_with(r#"{"success":false,"error":{"message":"Request timeout"}}"#),
+        answer.ends_with("{\"success\":false,\"error\":{\"message\":\"Request timeout\"}}\n"),
         "{answer}"
     );
     assert_near(start.elapsed(), secs(10.0));
@@ -295,7 +295,7 @@ async fn a_slow_request_is_given_up_with_408() {
     let answer = app.raw(b"POST /api/chat/presence/shop HTTP/1.1\r\nhost").await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(
-        answer.ends_with(r#"{"success":false,"error":{"message":"Request timeout"}}"#),
+        answer.ends_with("{\"success\":false,\"error\":{\"message\":\"Request timeout\"}}\n"),
         "{answer}"
     );
     assert_near(in_the_head.elapsed(), secs(10.0));

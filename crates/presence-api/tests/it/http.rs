@@ -47,10 +47,8 @@ async fn head_is_get_without_the_body_and_without_effects() {
     let get = app.get("/api/instance/list").send().await;
     let head = app.call("HEAD", "/api/instance/list").send().await;
     assert_eq!((head.status, head.text.as_str()), (200, ""));
-    assert_eq!(
-        head.header("content-length"),
-        Some(get.text.len().to_string().as_str())
-    );
+    assert_eq!(head.header("content-length"), get.header("content-length"));
+    assert!(get.header("content-length").is_some());
 }
 
 #[tokio::test(start_paused = true)]
