@@ -27,7 +27,7 @@ use self::output::{Exit, finish};
 #[derive(Debug, Parser)]
 #[command(
     name = "presence-server",
-    version,
+    version = env!("PRESENCE_VERSION"),
     arg_required_else_help = true,
     max_term_width = 100
 )]
