@@ -10,6 +10,7 @@ mod clients;
 mod compat;
 mod console_test;
 mod demo;
+mod dist;
 mod generated_clients;
 mod mutants;
 mod npm;
@@ -39,6 +40,8 @@ struct Cli {
 enum Command {
     /// Shows "typing…" on a simulated phone, through the real service, with no phone and no network.
     Demo(demo::Demo),
+    /// Makes the packages in `target/dist`, and tries them: a tarball, a Debian package, licences, bill of materials.
+    Dist(dist::Dist),
     /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
@@ -76,6 +79,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(demo) => demo.run(),
+        Command::Dist(dist) => dist.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),

@@ -89,6 +89,11 @@ impl Programs {
         })
     }
 
+    /// Where the server's program is.
+    pub(crate) fn server_program(&self) -> &Path {
+        &self.server
+    }
+
     /// Starts a sandbox on a free port.
     pub(crate) fn sandbox(&self) -> anyhow::Result<Sandbox> {
         self.sandbox_with(&[])
@@ -164,7 +169,8 @@ pub(crate) struct Sandbox {
     _process: Process,
     /// Where clients connect.
     pub(crate) edge_url: String,
-    edge_key: String,
+    /// The key that they pin, in Base64.
+    pub(crate) edge_key: String,
     /// What its certificates are signed with, in Base64.
     pub(crate) edge_root: String,
     /// Its control API.
