@@ -9,12 +9,13 @@ mod sbom;
 mod trial;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
+use flate2::Compression;
 use sha2::{Digest as _, Sha256};
 
 use self::package::Package;
@@ -47,7 +48,12 @@ impl Dist {
         })?;
         let parts = step("what it is made of", Parts::of_the_server)?;
         let package = step("its licences, bill of materials and manual", || {
-            let mut package = Package::of(&program)?;
+            let compression = match self.profile {
+                Profile::Release => Compression::best(),
+                // A large program, by a slow build of the compressor.
+                Profile::Dev => Compression::none(),
+            };
+            let mut package = Package::of(&program, compression)?;
             package.add("LICENSES.txt", licences::text(&parts)?);
             package.add(sbom::NAME, sbom::json(&parts)?);
             Ok(package)
@@ -79,17 +85,9 @@ const SUMS: &str = "SHA256SUMS";
 
 /// As `sha256sum --check` reads it.
 fn checksums(dist: &Path) -> anyhow::Result<()> {
-    let mut paths: Vec<PathBuf> = fs::read_dir(dist)?
-        .map(|entry| Ok(entry?.path()))
-        .collect::<anyhow::Result<_>>()?;
-    paths.sort();
     let mut sums = String::new();
-    for path in paths {
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .context("a name")?;
-        let digest = Sha256::digest(fs::read(&path)?);
+    for (name, path) in package::files_in(dist)? {
+        let digest = Sha256::digest(fs::read(path)?);
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
         sums.push_str(&format!("{digest}  {name}\n"));
     }

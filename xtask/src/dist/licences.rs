@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use spdx::{Expression, ParseMode};
 
+use super::package::files_in;
 use super::parts::{Part, Parts, SERVER};
 use crate::root;
 
@@ -26,7 +27,7 @@ const ALLOWED: [&str; 12] = [
     "Zlib",
 ];
 
-/// What is in the program without being a crate: libraries of the two pages, and SQLite in C.
+/// Of libraries that are in the program without being crates, for its two pages.
 const IN_THE_TREE: [&str; 3] = [
     "crates/presence-api/console/vendor/LICENSE.htm",
     "crates/presence-api/console/vendor/LICENSE.preact",
@@ -91,23 +92,20 @@ fn texts(parts: &Parts, part: &Part) -> anyhow::Result<Vec<String>> {
 }
 
 fn licence_files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .to_uppercase();
-        let is_licence = ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"]
+    let is_licence = |name: &str| {
+        let name = name.to_uppercase();
+        ["LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE"]
             .iter()
-            .any(|start| name.starts_with(start));
-        if is_licence && path.is_file() {
-            files.push(path);
-        }
+            .any(|start| name.starts_with(start))
+    };
+    let mut files = files_in(dir)?;
+    files.retain(|(name, _)| is_licence(name));
+    // As the REUSE specification has it.
+    let reuse = dir.join("LICENSES");
+    if files.is_empty() && reuse.is_dir() {
+        files = files_in(&reuse)?;
     }
-    files.sort();
-    Ok(files)
+    Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {

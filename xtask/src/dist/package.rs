@@ -23,6 +23,7 @@ pub(super) struct Package {
     files: BTreeMap<String, Vec<u8>>,
     /// Of every file, in Unix time: that of the commit, so that the same commit makes the same package.
     time: u64,
+    compression: Compression,
 }
 
 /// Where a shell looks for completions in a distribution, and what they are called there and here.
@@ -44,27 +45,19 @@ pub(super) const COMPLETIONS: [(&str, &str, &str); 3] = [
     ),
 ];
 
-/// Taken from the work tree as they are.
-const FROM_THE_TREE: [(&str, &str); 8] = [
-    ("CHANGELOG.md", "docs/CHANGELOG.md"),
-    ("LICENSE", "LICENSE"),
-    ("README.md", "docs/deploy/README.md"),
-    ("deploy/presence-alerts.yml", "docs/deploy/presence-alerts.yml"),
-    (
-        "deploy/presence-dashboard.json",
-        "docs/deploy/presence-dashboard.json",
-    ),
-    ("deploy/presence.env", "docs/deploy/presence.env"),
-    ("deploy/presence.service", "docs/deploy/presence.service"),
-    ("docs/operations.md", "docs/operations.md"),
-];
+/// Taken from the work tree as they are, where they are called something else there.
+const FROM_THE_TREE: [(&str, &str); 2] = [("LICENSE", "LICENSE"), ("README.md", "docs/deploy/README.md")];
+
+/// Directories of pages and of what lies beside them, which name each other.
+const PAGES: [&str; 2] = ["docs", "docs/deploy"];
 
 impl Package {
     /// The program, what it says of itself, and what lies beside it in the work tree.
-    pub(super) fn of(program: &Path) -> anyhow::Result<Self> {
+    pub(super) fn of(program: &Path, compression: Compression) -> anyhow::Result<Self> {
         let mut package = Self {
             files: BTreeMap::new(),
             time: time(),
+            compression,
         };
         package.add(
             NAME,
@@ -72,6 +65,11 @@ impl Package {
         );
         for (name, path) in FROM_THE_TREE {
             package.add(name, fs::read(root().join(path)).context(path)?);
+        }
+        for dir in PAGES {
+            for (name, path) in files_in(&root().join(dir))? {
+                package.add(&format!("{dir}/{name}"), fs::read(path)?);
+            }
         }
         let said = output(Command::new(program).arg("--version"))?;
         ensure!(
@@ -84,13 +82,8 @@ impl Package {
         }
         let man = tempfile::tempdir()?;
         output(Command::new(program).arg("man").arg(man.path()))?;
-        for entry in fs::read_dir(man.path())? {
-            let path = entry?.path();
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .context("a page has a name")?;
-            package.add(&format!("man/{name}"), fs::read(&path)?);
+        for (name, path) in files_in(man.path())? {
+            package.add(&format!("man/{name}"), fs::read(path)?);
         }
         Ok(package)
     }
@@ -131,7 +124,7 @@ impl Package {
     /// An empty archive, whose files have the package's time.
     pub(super) fn archive<W: Write>(&self, to: W) -> Archive<W> {
         Archive {
-            tar: tar::Builder::new(GzEncoder::new(to, Compression::best())),
+            tar: tar::Builder::new(GzEncoder::new(to, self.compression)),
             time: self.time,
         }
     }
@@ -169,6 +162,21 @@ impl<W: Write> Archive<W> {
         header.set_size(0);
         header
     }
+}
+
+/// The names and paths of the files in a directory, without those in directories of its own.
+pub(super) fn files_in(dir: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.context("a file's name is no text")?.to_owned();
+        if path.is_file() {
+            files.push((name, path));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The commit's; without git, the latest that was ever released.

@@ -43,7 +43,15 @@ impl Parts {
         )
         .read()?;
         let compiled: BTreeSet<PartId> = tree.lines().filter_map(part_id).collect();
-        let metadata = cmd!(shell, "cargo metadata --locked --format-version 1").read()?;
+        // Without the platform, it would fetch the crates of all others.
+        let rustc = cmd!(shell, "rustc --version --verbose").read()?;
+        let host = rustc.lines().find_map(|line| line.strip_prefix("host: "));
+        let host = host.context("rustc does not name its platform")?;
+        let metadata = cmd!(
+            shell,
+            "cargo metadata --locked --format-version 1 --filter-platform {host}"
+        )
+        .read()?;
         let metadata: Value = serde_json::from_str(&metadata)?;
         let checksums = checksums(&fs::read_to_string(root().join("Cargo.lock"))?);
 
