@@ -11,6 +11,7 @@ mod clients;
 mod compat;
 mod console_test;
 mod demo;
+mod dist;
 mod generated_clients;
 mod hands;
 mod mutants;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Demo),
     /// Measures what the service costs, beside what is known, and how that grows.
     Bench(bench::Bench),
+    /// Makes the packages in `target/dist`, and tries them: a tarball, a Debian package, licences, bill of materials.
+    Dist(dist::Dist),
     /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
@@ -81,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
+        Command::Dist(dist) => dist.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),

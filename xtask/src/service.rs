@@ -108,7 +108,7 @@ impl Programs {
         })
     }
 
-    /// The server's program.
+    /// Where the server's program is.
     pub(crate) fn server_program(&self) -> &Path {
         &self.server
     }
@@ -188,7 +188,8 @@ pub(crate) struct Sandbox {
     _process: Process,
     /// Where clients connect.
     pub(crate) edge_url: String,
-    edge_key: String,
+    /// The key that they pin, in Base64.
+    pub(crate) edge_key: String,
     /// What its certificates are signed with, in Base64.
     pub(crate) edge_root: String,
     /// Its control API.

@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod backup;
 mod confirm;
 mod data_dir;
 mod devices;
@@ -11,6 +12,7 @@ mod key;
 mod mcp;
 mod output;
 mod pair;
+mod restore;
 mod send;
 mod serve;
 mod settings;
@@ -27,7 +29,7 @@ use self::output::{Exit, finish};
 #[derive(Debug, Parser)]
 #[command(
     name = "presence-server",
-    version,
+    version = env!("PRESENCE_VERSION"),
     arg_required_else_help = true,
     max_term_width = 100
 )]
@@ -53,6 +55,16 @@ enum Command {
     Shown(send::ShownArgs),
     /// Read or change the settings of an instance, through a running server.
     Settings(settings::SettingsArgs),
+    /// Copy everything that a server must not lose, while it runs or not.
+    ///
+    /// The copy is of one moment, and checked before it takes its name. It is itself a data directory; never start
+    /// a server on it while another one runs with the same keys.
+    Backup(backup::BackupArgs),
+    /// Put a back-up in the place of what is in the data directory.
+    ///
+    /// Everything is checked first. It refuses to lose an account, an instance or the link of a phone that the
+    /// directory has and the back-up has not, and it keeps the files that it replaces. No server may run there.
+    Restore(restore::RestoreArgs),
     /// Manage the key that instance tokens are sealed with, in the data directory.
     Key(key::KeyArgs),
     /// Manage the device keys of WhatsApp sessions, in the data directory.
@@ -95,6 +107,8 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Send(args) => finish(send::run(args)),
         Command::Shown(args) => finish(send::run_shown(args)),
         Command::Settings(args) => finish(settings::run(args)),
+        Command::Backup(args) => finish(backup::run(args)),
+        Command::Restore(args) => finish(restore::run(args)),
         Command::Key(args) => finish(key::run(args)),
         Command::Devices(args) => finish(devices::run(args)),
         Command::Mcp(args) => finish(mcp::run(args)),

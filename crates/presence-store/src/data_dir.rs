@@ -27,6 +27,13 @@ impl DataDir {
         Ok(Self { path })
     }
 
+    /// The directory at `path`, which is there already.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self {
+            path: path.to_owned(),
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -49,21 +56,41 @@ impl DataDir {
             .truncate(false)
             .open(self.path.join("lock"))
             .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held {
-                    dir: self.path.clone(),
-                    pid: read_pid(&mut file),
-                });
-            }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
-        }
+        self.take(&mut file)?;
         // Who holds it is for people to read; the lock itself is the system's.
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", std::process::id()))
             .map_err(failed)?;
         Ok(DataLock { _file: file })
+    }
+
+    /// As [`lock`](Self::lock), of a directory that may not be written: without a lock file no server runs there.
+    pub(crate) fn lock_if_there(&self) -> Result<Option<DataLock>, LockError> {
+        let failed = |source| LockError::File {
+            dir: self.path.clone(),
+            source,
+        };
+        let mut file = match File::open(self.path.join("lock")) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        self.take(&mut file)?;
+        Ok(Some(DataLock { _file: file }))
+    }
+
+    fn take(&self, file: &mut File) -> Result<(), LockError> {
+        match file.try_lock() {
+            Ok(()) => Ok(()),
+            Err(TryLockError::WouldBlock) => Err(LockError::Held {
+                dir: self.path.clone(),
+                pid: read_pid(file),
+            }),
+            Err(TryLockError::Error(source)) => Err(LockError::File {
+                dir: self.path.clone(),
+                source,
+            }),
+        }
     }
 
     pub(crate) fn database(&self) -> PathBuf {

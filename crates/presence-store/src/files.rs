@@ -68,6 +68,26 @@ pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     sync_parent(to)
 }
 
+/// Copies the file at `from` to a new one at `to`, for its owner only. `false` when there is none at `from`.
+pub(crate) fn copy_private(from: &Path, to: &Path) -> io::Result<bool> {
+    let mut source = match File::open(from) {
+        Ok(source) => source,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let mut copy = private_options().create_new(true).open(to)?;
+    io::copy(&mut source, &mut copy)?;
+    Ok(true)
+}
+
+/// Makes what is in the directory `dir` durable: its files, and their names.
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        File::open(entry?.path())?.sync_all()?;
+    }
+    sync_parent(&dir.join("a name in it"))
+}
+
 /// How files are opened for writing, so that only their owner may read what is created.
 pub(crate) fn private_options() -> OpenOptions {
     let mut options = OpenOptions::new();

@@ -106,7 +106,7 @@ impl DataDir {
 
     /// Brings device keys back that a change, which was cut off before the registry took part in it, has sealed
     /// with the key to come.
-    async fn settle_seal(&self, in_force: &TokenKey) -> Result<(), StoreError> {
+    pub(crate) async fn settle_seal(&self, in_force: &TokenKey) -> Result<(), StoreError> {
         let Some(next) = KeyFile::new(self.token_key()).next()? else {
             return Ok(());
         };

@@ -19,6 +19,7 @@ use crate::error::StoreError;
 pub use memory::MemoryKeyStore;
 pub(crate) use reseal::SealedKeys;
 pub use sqlite::SqliteKeyStore;
+pub(crate) use sqlite::pairings;
 
 /// Rows of devices: a value under the device's number, a kind and a name.
 ///

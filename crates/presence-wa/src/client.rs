@@ -45,6 +45,7 @@ use tracing::Instrument as _;
 use self::connection::Connection;
 pub use self::import::{ImportError, import_client_store};
 use self::keys::Devices;
+pub use self::keys::linked_devices;
 use self::monitor::SessionMonitor;
 use self::progress::{Limits, Progress};
 use self::runtime::SessionRuntime;

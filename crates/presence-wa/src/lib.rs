@@ -54,7 +54,9 @@ mod status;
 mod watch;
 
 pub use backoff::Backoff;
-pub use client::{Edge, ImportError, QUIET_CLIENT, WhatsApp, WhatsAppConfig, import_client_store};
+pub use client::{
+    Edge, ImportError, QUIET_CLIENT, WhatsApp, WhatsAppConfig, import_client_store, linked_devices,
+};
 pub use counters::{ByState, EarlyEnd, FleetCounters, LookUpResult, PresenceOutcome, SessionEnd};
 pub use dial::{ByteStream, Dial, InvalidEdge};
 pub use error::{ConnectError, ReconnectError, ShowError};

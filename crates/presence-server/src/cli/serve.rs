@@ -91,7 +91,7 @@ async fn try_to_serve(config: Config, log: &Log) -> anyhow::Result<ExitCode> {
         if console {
             tracing::info!("the console is at http://{address}/console");
         }
-        tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "ready");
+        tracing::info!(%address, version = env!("PRESENCE_VERSION"), "ready");
         Ok(())
     };
 

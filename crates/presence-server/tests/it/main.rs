@@ -1,5 +1,6 @@
 //! The program itself: its files, signals and exit codes, on real sockets and a real disk.
 
+mod backup;
 mod crash;
 mod earlier;
 mod logs;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::TryStreamExt as _;
 use presence_core::InstanceId;
 use sqlx::SqliteConnection;
 
@@ -98,6 +99,22 @@ impl Seal {
                 Ok((device, self.open(device, kind, b"", &sealed)?))
             })
             .collect()
+    }
+
+    /// How many values do not open.
+    pub(super) async fn unreadable(&self, connection: &mut SqliteConnection) -> Result<usize, StoreError> {
+        let mut rows =
+            sqlx::query_as::<_, (i32, u8, Vec<u8>, Vec<u8>)>("SELECT device, kind, name, value FROM key")
+                .fetch(connection);
+        let mut unreadable = 0;
+        while let Some((device, kind, name, sealed)) = rows.try_next().await.map_err(failed(READ))? {
+            match self.open(instance(device)?, Kind(kind), &name, &sealed) {
+                Ok(_) => {}
+                Err(StoreError::Corrupt { .. }) => unreadable += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(unreadable)
     }
 
     /// Writes `work`, all of it or none.

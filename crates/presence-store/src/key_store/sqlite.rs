@@ -147,6 +147,11 @@ impl SqliteKeyStore {
         self.wait(Task::Successor).await
     }
 
+    /// How many values the key does not open: of another key, of another row, or damaged.
+    pub(crate) async fn unreadable(&self) -> Result<usize, StoreError> {
+        self.inner.seal.unreadable(&mut *self.reader().await?).await
+    }
+
     async fn wait(&self, task: Task) -> Result<(), StoreError> {
         let answer = self.inner.shared.change(|pending| Ok(pending.wait(task)))?;
         // The writer drops nobody who waits, unless it is dropped itself with its runtime.
@@ -241,6 +246,17 @@ impl KeyStore for SqliteKeyStore {
         })?;
         wiped.await.unwrap_or(Err(StoreError::Closed))
     }
+}
+
+/// Which devices have keys in a file that somebody else may be writing, and of which pairing of an instance they are.
+/// Unlike their values, that changes when a phone is linked or unlinked, and at no other time.
+pub(crate) async fn pairings(
+    connection: &mut SqliteConnection,
+) -> Result<(BTreeSet<InstanceId>, BTreeMap<InstanceId, u32>), StoreError> {
+    Ok((
+        rows::devices(connection).await?,
+        rows::pairing_numbers(connection).await?,
+    ))
 }
 
 /// Opens the file for writing, with the schema that it must have.

@@ -68,7 +68,7 @@ impl Store {
         Ok(check.unknown)
     }
 
-    async fn compare_keys(&self, keys: &SqliteKeyStore) -> Result<KeyCheck, CheckKeysError> {
+    pub(crate) async fn compare_keys(&self, keys: &SqliteKeyStore) -> Result<KeyCheck, StoreError> {
         let devices = keys.devices().await?;
         let pairing_numbers = keys.pairing_numbers().await?;
         let mut backend = self.backend.lock().await;

@@ -8,5 +8,6 @@ mod model;
 mod old_keys;
 mod registry;
 mod restore;
+mod snapshot;
 mod support;
 mod upgrade;

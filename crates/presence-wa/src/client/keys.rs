@@ -1,6 +1,6 @@
 //! The keys of every device: loaded once, used by one session at a time, wiped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use ::whatsapp_rust::wacore::store::device::DevicePropsOverride;
 use ::whatsapp_rust::waproto::whatsapp::device_props::PlatformType;
 use presence_core::InstanceId;
-use presence_store::KeyStore;
+use presence_store::{KeyStore, StoreError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::device::{self, Device};
@@ -70,20 +70,12 @@ impl Devices {
 
     /// Every device that is paired, and with whom. Creates nothing.
     pub(super) async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError> {
-        let listed = self.keys.of_all(rows::DEVICE).await;
-        let listed = listed.map_err(|source| KeysError {
+        let paired = paired(&*self.keys).await;
+        paired.map_err(|source| KeysError {
             instance: None,
             doing: "listing them",
             source: Box::new(source),
-        })?;
-        let paired = listed.into_iter().filter_map(|(instance, row)| {
-            let row = rows::device(row).inspect_err(|error| {
-                let error = error as &dyn Error;
-                tracing::warn!(%instance, error, "a device cannot be read; not resuming it");
-            });
-            Some((instance, device::identity(&row.ok()?)?))
-        });
-        Ok(paired.collect())
+        })
     }
 
     /// Who `instance` is paired with. Creates nothing.
@@ -163,6 +155,27 @@ fn failed<E: Error + Send + Sync + 'static>(
         doing,
         source: Box::new(source),
     }
+}
+
+/// The devices in `keys` that a phone has linked. Others may have keys too: those that have shown a QR code.
+///
+/// # Errors
+/// When the keys cannot be read.
+pub async fn linked_devices(keys: &dyn KeyStore) -> Result<BTreeSet<InstanceId>, StoreError> {
+    let paired = paired(keys).await?;
+    Ok(paired.into_iter().map(|(instance, _)| instance).collect())
+}
+
+async fn paired(keys: &dyn KeyStore) -> Result<Vec<(InstanceId, Identity)>, StoreError> {
+    let listed = keys.of_all(rows::DEVICE).await?;
+    let paired = listed.into_iter().filter_map(|(instance, row)| {
+        let row = rows::device(row).inspect_err(|error| {
+            let error = error as &dyn Error;
+            tracing::warn!(%instance, error, "a device cannot be read; not resuming it");
+        });
+        Some((instance, device::identity(&row.ok()?)?))
+    });
+    Ok(paired.collect())
 }
 
 #[cfg(test)]
