@@ -17,7 +17,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::presences::BegunRequest;
-use self::told::LoggedStatus;
 use super::active_indicators::ActiveIndicators;
 use super::job::{Action, Job, JobDone};
 use super::jobs::{self, JobContext, JobEnd};
@@ -71,7 +70,7 @@ pub(super) struct InstanceTask {
     /// The state and reason that were published last.
     shown: (InstanceState, Option<Reason>),
     /// What the log was told of them last.
-    logged: LoggedStatus,
+    logged: (InstanceState, Option<Reason>),
     /// Why the session ended, for the next line of the log.
     cause: Option<String>,
     /// Something else that is published may have changed.
@@ -102,7 +101,10 @@ impl InstanceTask {
         };
         let indicators = new_indicators(&fleet, *keep_online.borrow());
         let shown = lifecycle.status();
-        let logged = LoggedStatus::of(&published.borrow());
+        let logged = {
+            let published = published.borrow();
+            (published.state, published.reason)
+        };
         Self {
             instance,
             indicators,
