@@ -16,6 +16,7 @@ use crate::instances::Instances;
 use crate::metrics::HttpCounters;
 use crate::rate_limit::RateLimiter;
 use crate::settings::HttpSettings;
+use crate::webhook::WebhookCounters;
 
 /// The service, as its handlers see it.
 pub(crate) struct App {
@@ -25,6 +26,7 @@ pub(crate) struct App {
     pub(crate) cors: Cors,
     pub(crate) events: Events,
     pub(crate) metrics: HttpCounters,
+    pub(crate) webhooks: Arc<WebhookCounters>,
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
     pub(crate) connections: Arc<Connections>,
@@ -58,6 +60,7 @@ impl App {
             cors: Cors::new(settings.cors_origins.clone()),
             events: Events::new(most, stopping.clone()),
             metrics: HttpCounters::default(),
+            webhooks: Arc::default(),
             health: Health::default(),
             settings,
             connections: Arc::new(Connections::new(most, per_client)),

@@ -10,6 +10,7 @@ mod mcp;
 mod openapi;
 mod presence;
 mod static_file;
+mod webhook;
 
 pub use openapi::openapi;
 
@@ -204,6 +205,15 @@ impl Call<'_> {
                 let caller = self.caller(Bucket::Requests)?;
                 self.unless_given_up(events::events(app, &caller, parts, self.guard))
                     .await
+            }
+            Endpoint::GetWebhook => {
+                let account = self.account(Bucket::Requests)?;
+                webhook::get(app.instances()?, account)
+            }
+            Endpoint::Webhook => {
+                let account = self.account(Bucket::Requests)?;
+                let body = self.read(body, json::MAX_BODY).await?;
+                webhook::change(app.instances()?, account, &body).await
             }
             Endpoint::InstanceNew => {
                 let account = self.account(Bucket::NewInstances)?;

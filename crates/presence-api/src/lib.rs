@@ -55,6 +55,7 @@ mod server;
 mod settings;
 mod task_panics;
 mod throttle;
+mod webhook;
 
 pub use agent_tools::{AgentTools, Presences, ToolError, ToolInstance};
 pub use clock::utc_now;
@@ -63,8 +64,10 @@ pub use health::{CheckCounter, Finding, HealthCheck};
 pub use http::openapi;
 pub use instances::Instances;
 pub use ipnet::IpNet;
+pub use presence_wa::AllowedNetworks;
 pub use proxy::RegistryProxies;
 pub use qr::{Picture, PictureError};
 pub use server::Server;
 pub use settings::{HttpSettings, Limits};
 pub use task_panics::TaskPanics;
+pub use webhook::{InvalidSecret, InvalidWebhookUrl, Webhook, WebhookSecret, WebhookSettings, WebhookUrl};

@@ -36,6 +36,8 @@ pub(crate) enum Endpoint {
     ChatPresence,
     ShownPresences,
     Events,
+    GetWebhook,
+    Webhook,
     InstanceNew,
     InstanceList,
     InstanceConnect,
@@ -63,7 +65,7 @@ pub(crate) enum Endpoint {
 
 /// Every route. `connect` is a `GET` that begins a pairing, and `events` one that never ends, so they answer no
 /// `HEAD`.
-pub(crate) static ROUTES: [Route; 33] = [
+pub(crate) static ROUTES: [Route; 35] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -76,6 +78,8 @@ pub(crate) static ROUTES: [Route; 33] = [
     )
     .secret(),
     route(Method::GET, "/api/events", "events", Endpoint::Events).secret(),
+    get("/api/events/webhook", "get_webhook", Endpoint::GetWebhook),
+    post("/api/events/webhook", "webhook", Endpoint::Webhook).secret(),
     post("/api/instance/new", "instance_new", Endpoint::InstanceNew).secret(),
     get("/api/instance/list", "instance_list", Endpoint::InstanceList).secret(),
     route(

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use presence_core::Pace;
 
 use crate::compat::CompatApi;
+use crate::webhook::WebhookSettings;
 
 /// How HTTP is served, whatever carries it.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub struct HttpSettings {
     pub connect_hold: Duration,
     /// How fast a person types and speaks, for requests that say how long their message will be.
     pub pace: Pace,
+    /// Who is told how instances are. Default: nobody but the accounts that ask for it.
+    pub webhooks: WebhookSettings,
 }
 
 impl Default for HttpSettings {
@@ -62,6 +65,7 @@ impl Default for HttpSettings {
             body_timeout: Duration::from_secs(10),
             connect_hold: Duration::from_secs(60),
             pace: Pace::default(),
+            webhooks: WebhookSettings::default(),
         }
     }
 }

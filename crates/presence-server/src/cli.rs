@@ -15,6 +15,7 @@ mod send;
 mod serve;
 mod settings;
 mod shell;
+mod webhook;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Shown(send::ShownArgs),
     /// Read or change the settings of an instance, through a running server.
     Settings(settings::SettingsArgs),
+    /// Read or change where the account is told how its instances are, through a running server.
+    Webhook(webhook::WebhookArgs),
     /// Manage the key that instance tokens are sealed with, in the data directory.
     Key(key::KeyArgs),
     /// Manage the device keys of WhatsApp sessions, in the data directory.
@@ -95,6 +98,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Send(args) => finish(send::run(args)),
         Command::Shown(args) => finish(send::run_shown(args)),
         Command::Settings(args) => finish(settings::run(args)),
+        Command::Webhook(args) => finish(webhook::run(args)),
         Command::Key(args) => finish(key::run(args)),
         Command::Devices(args) => finish(devices::run(args)),
         Command::Mcp(args) => finish(mcp::run(args)),

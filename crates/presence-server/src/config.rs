@@ -3,6 +3,7 @@
 mod listen;
 pub(crate) mod settings;
 pub(crate) mod unknown;
+mod webhook;
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -162,6 +163,7 @@ impl Config {
                     typing: from.number(&settings::TYPING_RATE, NonZeroU16::MIN, MAX_RATE),
                     recording: from.number(&settings::RECORDING_RATE, NonZeroU16::MIN, MAX_RATE),
                 },
+                webhooks: webhook::read(&mut from),
                 ..HttpSettings::default()
             },
             stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
@@ -238,9 +240,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         match (url, key) {
             (Some(url), Some(key)) => Edge::Sandbox { url, key },
             (url, key) => {
-                let is_set =
-                    |setting: &Setting| (self.lookup)(setting.variable).is_some_and(|v| !v.trim().is_empty());
-                let (url_set, key_set) = (is_set(&settings::EDGE_URL), is_set(&settings::EDGE_KEY));
+                let [url_set, key_set] =
+                    [&settings::EDGE_URL, &settings::EDGE_KEY].map(|setting| self.is_set(setting));
                 if url.is_none() && !url_set && key_set {
                     self.mistake(&settings::EDGE_URL, "it is needed together with --edge-key");
                 }
@@ -250,6 +251,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 Edge::WhatsApp
             }
         }
+    }
+
+    fn is_set(&self, setting: &Setting) -> bool {
+        (self.lookup)(setting.variable).is_some_and(|value| !value.trim().is_empty())
     }
 
     fn mistake(&mut self, setting: &Setting, problem: &str) {

@@ -30,3 +30,4 @@ mod strain;
 mod timelines;
 mod troubled;
 mod waha;
+mod webhooks;

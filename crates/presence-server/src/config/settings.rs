@@ -131,6 +131,31 @@ pub(crate) const PROXY_NETWORKS: Setting = Setting {
            Unset: none, so that no client can point the service at what only it reaches",
     secret: false,
 };
+pub(crate) const WEBHOOK_URL: Setting = Setting {
+    flag: "webhook-url",
+    variable: "PRESENCE_WEBHOOK_URL",
+    value: "URL",
+    default: None,
+    help: "Where each change of any instance's state is posted to, signed. Unset: nowhere",
+    secret: true,
+};
+pub(crate) const WEBHOOK_SECRET_FILE: Setting = Setting {
+    flag: "webhook-secret-file",
+    variable: "PRESENCE_WEBHOOK_SECRET_FILE",
+    value: "FILE",
+    default: None,
+    help: "A file with the secret that these calls are signed with: whsec_ and 24 to 64 bytes in base64",
+    secret: false,
+};
+pub(crate) const WEBHOOK_NETWORKS: Setting = Setting {
+    flag: "webhook-networks",
+    variable: "PRESENCE_WEBHOOK_NETWORKS",
+    value: "NETWORKS",
+    default: None,
+    help: "Networks or addresses, separated by commas, in which webhooks of accounts may be besides at public addresses. \
+           Unset: none",
+    secret: false,
+};
 pub(crate) const MCP: Setting = Setting {
     flag: "mcp",
     variable: "PRESENCE_MCP",
@@ -303,7 +328,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 34] = [
+pub(crate) const ALL: [&Setting; 37] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -318,6 +343,9 @@ pub(crate) const ALL: [&Setting; 34] = [
     &TYPING_RATE,
     &RECORDING_RATE,
     &PROXY_NETWORKS,
+    &WEBHOOK_URL,
+    &WEBHOOK_SECRET_FILE,
+    &WEBHOOK_NETWORKS,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,
     &RATE_LIMIT,

@@ -1,7 +1,7 @@
 //! Which description belongs to which endpoint. There is one for each: the compiler asks for it.
 
 use super::description::Description;
-use super::{instances, presences, service};
+use super::{instances, presences, service, webhooks};
 use crate::routes::Endpoint;
 
 /// The description of an endpoint; `None` for pages, and for what is another API's.
@@ -10,6 +10,8 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::ChatPresence => presences::show(),
         Endpoint::ShownPresences => presences::list_shown(),
         Endpoint::Events => presences::follow(),
+        Endpoint::GetWebhook => webhooks::get(),
+        Endpoint::Webhook => webhooks::change(),
         Endpoint::InstanceNew => instances::create(),
         Endpoint::InstanceList => instances::list(),
         Endpoint::InstanceConnect => instances::connect(),
