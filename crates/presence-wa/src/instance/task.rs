@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::presences::BegunRequest;
 use super::active_indicators::ActiveIndicators;
+use super::alarm::Alarm;
 use super::job::{Action, Job, JobDone};
 use super::jobs::{self, JobContext, JobEnd};
 use super::lifecycle::Lifecycle;
@@ -71,6 +72,7 @@ pub(super) struct InstanceTask {
     shown: (InstanceState, Option<Reason>),
     /// What the log was told of them last.
     logged: (InstanceState, Option<Reason>),
+    alarm: Alarm,
     /// Why the session ended, for the next line of the log.
     cause: Option<String>,
     /// Something else that is published may have changed.
@@ -128,6 +130,7 @@ impl InstanceTask {
             was_online: false,
             shown,
             logged,
+            alarm: Alarm::default(),
             cause: None,
             changed: true,
             stopping: false,
@@ -205,6 +208,8 @@ impl InstanceTask {
         if self.begun.is_none() {
             self.tell_observers(None);
         }
+        let due = self.alarm.handle_timeout(now);
+        self.log_notice(due);
         // In this order: who was told of something looks at it next.
         self.publish();
         self.answer();
@@ -318,6 +323,7 @@ impl InstanceTask {
             indicators.filter(|_| self.write.is_none()),
             self.numbers.poll_timeout(),
             self.farewell_until,
+            self.alarm.poll_timeout(),
         ]
         .into_iter()
         .flatten()

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use presence_core::{Availability, ChatJid, Shown};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::InstanceTask;
+use crate::instance::alarm::Notice;
 use crate::instance::job::Answer;
 use crate::status::{InstanceState, Reason, is_news};
 
@@ -35,6 +36,8 @@ impl InstanceTask {
         // What follows the end of a session that is being closed is told with it, in one line.
         if self.lifecycle.fault().is_none() {
             self.log_status(state, reason);
+            let notice = self.alarm.handle_status(Instant::now(), state, reason);
+            self.log_notice(notice);
         }
     }
 
@@ -46,6 +49,17 @@ impl InstanceTask {
             info!(state = %state, reason = label, cause, "instance state changed");
         } else if cause.is_some() {
             debug!(state = %state, reason = label, cause, "an attempt to connect failed");
+        }
+    }
+
+    pub(super) fn log_notice(&self, notice: Option<Notice>) {
+        match notice {
+            Some(Notice::Raised(concern)) => warn!("the instance needs a person: {}", concern.words()),
+            Some(Notice::Over(concern, lasted)) => {
+                let after_s = lasted.as_secs();
+                info!(after_s, "the instance is connected again: it was {}", concern.label());
+            }
+            None => {}
         }
     }
 
