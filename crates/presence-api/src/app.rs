@@ -15,6 +15,7 @@ use crate::health::Health;
 use crate::instances::Instances;
 use crate::metrics::HttpCounters;
 use crate::rate_limit::RateLimiter;
+use crate::refusal_log::RefusalLog;
 use crate::settings::HttpSettings;
 use crate::webhook::WebhookCounters;
 
@@ -27,6 +28,7 @@ pub(crate) struct App {
     pub(crate) events: Events,
     pub(crate) metrics: HttpCounters,
     pub(crate) webhooks: Arc<WebhookCounters>,
+    pub(crate) refusals: RefusalLog,
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
     pub(crate) connections: Arc<Connections>,
@@ -61,6 +63,7 @@ impl App {
             events: Events::new(most, stopping.clone()),
             metrics: HttpCounters::default(),
             webhooks: Arc::default(),
+            refusals: RefusalLog::default(),
             health: Health::default(),
             settings,
             connections: Arc::new(Connections::new(most, per_client)),

@@ -93,9 +93,13 @@ where
         .await;
     let mut response = span.in_scope(|| {
         let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked", None)));
-        answer.unwrap_or_else(|error| match compat {
-            None => error.into_response(),
-            Some(api) => compat::refuse(api, error, &name),
+        answer.unwrap_or_else(|error| {
+            let route = route.map_or("none", |route| route.label);
+            app.refusals.note(route, call.client, &error);
+            match compat {
+                None => error.into_response(),
+                Some(api) => compat::refuse(api, error, &name),
+            }
         })
     });
     if let Some(standing) = call.standing {
@@ -359,8 +363,6 @@ impl Call<'_> {
         let standing = self.app.limits.count_failure(self.client, time);
         if standing.is_some_and(|standing| standing.is_used_up() && !standing.is_refused()) {
             tracing::warn!(client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
-        } else {
-            tracing::info!(client = %self.client, "a request had no valid token");
         }
         match standing.filter(Standing::is_refused) {
             Some(standing) => {

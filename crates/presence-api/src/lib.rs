@@ -46,6 +46,7 @@ mod metrics;
 mod proxy;
 mod qr;
 mod rate_limit;
+mod refusal_log;
 mod registry_check;
 mod request_id;
 mod routes;

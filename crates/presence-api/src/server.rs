@@ -62,6 +62,12 @@ impl Server {
             let (settings, counters) = (&self.app.settings.webhooks, &self.app.webhooks);
             let report = webhook::report(instances, settings.clone(), Arc::clone(counters));
             tokio::spawn(self.app.stopping.clone().run_until_cancelled_owned(report));
+            let app = Arc::clone(&self.app);
+            tokio::spawn(async move {
+                app.stopping
+                    .run_until_cancelled(app.refusals.tell_by_the_minute())
+                    .await
+            });
         }
     }
 
