@@ -14,6 +14,7 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::instances::Instances;
 use crate::metrics::HttpCounters;
+use crate::pairing_links::PairingLinks;
 use crate::rate_limit::RateLimiter;
 use crate::refusal_log::RefusalLog;
 use crate::settings::HttpSettings;
@@ -29,6 +30,7 @@ pub(crate) struct App {
     pub(crate) metrics: HttpCounters,
     pub(crate) webhooks: Arc<WebhookCounters>,
     pub(crate) refusals: RefusalLog,
+    pub(crate) pairing_links: PairingLinks,
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
     pub(crate) connections: Arc<Connections>,
@@ -64,6 +66,7 @@ impl App {
             metrics: HttpCounters::default(),
             webhooks: Arc::default(),
             refusals: RefusalLog::default(),
+            pairing_links: PairingLinks::default(),
             health: Health::default(),
             settings,
             connections: Arc::new(Connections::new(most, per_client)),

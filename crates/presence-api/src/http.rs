@@ -8,6 +8,7 @@ mod health;
 mod instance;
 mod mcp;
 mod openapi;
+mod pair;
 mod presence;
 mod static_file;
 mod webhook;
@@ -37,6 +38,7 @@ use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
 use crate::metrics::Limit;
+use crate::pairing_links::Opened;
 use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
 use crate::routes::{self, Endpoint, Found};
@@ -262,6 +264,11 @@ impl Call<'_> {
                 let body = self.read(body, json::MAX_BODY).await?;
                 instance::change_proxy(app.instances()?, &instance, &body).await
             }
+            Endpoint::PairingLink => {
+                let instance = self.instance(name)?;
+                pair::create(app, &instance, parts)
+            }
+            Endpoint::RevokePairingLink => Ok(pair::revoke(app, &*self.instance(name)?)),
             Endpoint::Mcp => {
                 let caller = self.caller(Bucket::Requests)?;
                 let body = self.read(body, json::MAX_BODY).await?;
@@ -275,6 +282,12 @@ impl Call<'_> {
             Endpoint::OpenApi => Ok(openapi::serve()),
             Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
+            Endpoint::PairPage => pair::page(name, &parts.headers),
+            Endpoint::Pair => {
+                let opened = self.pairing_link(name)?;
+                let body = self.read(body, json::MAX_BODY).await?;
+                self.unless_given_up(pair::step(app, opened, &body)).await
+            }
             Endpoint::Docs => docs::page(parts.uri.path(), &parts.headers),
             Endpoint::DocsFile => docs::file(name, &parts.headers),
             Endpoint::Root => Ok(console::root()),
@@ -327,6 +340,27 @@ impl Call<'_> {
     fn instance(&mut self, name: &str) -> Result<Arc<Instance>, ApiError> {
         let caller = self.caller(Bucket::Requests)?;
         Ok(self.app.instances()?.find(&caller, name)?)
+    }
+
+    /// What the link with this secret opens. It is authorised by that alone: guesses count as wrong tokens do.
+    fn pairing_link(&mut self, secret: &str) -> Result<Opened, ApiError> {
+        let (limits, time) = (&self.app.limits, Time::read());
+        if let Some(standing) = limits.refuses(self.client, Some(secret), time) {
+            return Err(ApiError::RateLimited(standing));
+        }
+        let Some(opened) = self.app.pairing_links.open(secret) else {
+            limits.count_failure(self.client, time);
+            return Err(ApiError::NoSuchLink);
+        };
+        limits.succeeded(self.client, secret, time.now);
+        let standing = match opened {
+            Opened::Pairing(instance) => limits.count_pairing(instance, time),
+            Opened::Used => None,
+        };
+        match standing.filter(Standing::is_refused) {
+            Some(standing) => Err(ApiError::RateLimited(standing)),
+            None => Ok(opened),
+        }
     }
 
     fn authenticated(

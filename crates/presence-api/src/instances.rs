@@ -287,6 +287,11 @@ impl Instances {
         self.inner.registry.instance_by_id(id).is_some()
     }
 
+    /// The instance with this number.
+    pub(crate) fn by_id(&self, id: InstanceId) -> Option<Arc<Instance>> {
+        self.inner.registry.instance_by_id(id)
+    }
+
     /// Every instance, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
         self.inner.registry.all_instances()

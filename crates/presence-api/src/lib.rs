@@ -43,6 +43,7 @@ mod http;
 mod instances;
 mod json;
 mod metrics;
+mod pairing_links;
 mod proxy;
 mod qr;
 mod rate_limit;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
 use presence_core::Pace;
+use url::Url;
 
 use crate::compat::CompatApi;
 use crate::webhook::WebhookSettings;
@@ -26,6 +27,8 @@ pub struct HttpSettings {
     pub docs: bool,
     /// Whether `GET /console` answers the page for people. Default: no.
     pub console: bool,
+    /// Where clients reach the service, for the links that it gives out. Default: where the client that asks did.
+    pub public_url: Option<Url>,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -57,6 +60,7 @@ impl Default for HttpSettings {
             compat: Vec::new(),
             docs: true,
             console: false,
+            public_url: None,
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,

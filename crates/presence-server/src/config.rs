@@ -151,6 +151,7 @@ impl Config {
                 console: from
                     .read_optional(&settings::CONSOLE, on_or_off)
                     .unwrap_or(console_unset),
+                public_url: from.read_optional(&settings::PUBLIC_URL, public_url),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),
@@ -290,6 +291,14 @@ fn log_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text)
         .map(|_| text.to_owned())
         .map_err(|error| error.to_string())
+}
+
+/// Where clients reach the service; a path that a proxy puts in front is a part of it.
+fn public_url(text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.filter(|url| url.query().is_none() && url.fragment().is_none())
+        .ok_or_else(|| format!("{text:?} is no URL such as https://presence.example.com"))
 }
 
 fn sandbox_url(text: &str) -> Result<Uri, String> {

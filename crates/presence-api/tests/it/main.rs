@@ -23,6 +23,7 @@ mod limits;
 mod lookups;
 mod metrics;
 mod pairing;
+mod pairing_links;
 mod presence;
 mod proxies;
 mod reconnect;

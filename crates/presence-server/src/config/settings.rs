@@ -206,6 +206,15 @@ pub(crate) const RATE_LIMIT_FAILURES: Setting = Setting {
            but those that were right in the last hour. 0 is no limit",
     secret: false,
 };
+pub(crate) const PUBLIC_URL: Setting = Setting {
+    flag: "public-url",
+    variable: "PRESENCE_PUBLIC_URL",
+    value: "URL",
+    default: None,
+    help: "Where clients reach this service, such as https://presence.example.com, for the links that it gives out. \
+           Unset: http:// and the Host of the request that asks for one",
+    secret: false,
+};
 pub(crate) const TRUSTED_PROXIES: Setting = Setting {
     flag: "trusted-proxies",
     variable: "PRESENCE_TRUSTED_PROXIES",
@@ -328,7 +337,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 37] = [
+pub(crate) const ALL: [&Setting; 38] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -351,6 +360,7 @@ pub(crate) const ALL: [&Setting; 37] = [
     &RATE_LIMIT,
     &RATE_LIMIT_NEW,
     &RATE_LIMIT_FAILURES,
+    &PUBLIC_URL,
     &TRUSTED_PROXIES,
     &CORS_ORIGINS,
     &METRICS,

@@ -270,3 +270,22 @@ fn the_operators_webhook_needs_a_secret_from_a_file() {
         assert!(!error.contains("hush"), "{error}");
     }
 }
+
+#[test]
+fn the_public_url_may_have_a_path_and_nothing_more() {
+    let url =
+        |url| read(&[("PRESENCE_PUBLIC_URL", url)]).map(|config| config.http.public_url.unwrap().to_string());
+    assert_eq!(url("https://example.com").unwrap(), "https://example.com/");
+    assert_eq!(url("https://example.com/at").unwrap(), "https://example.com/at");
+    for wrong in [
+        "example.com",
+        "ftp://example.com",
+        "https://example.com?a",
+        "https://example.com#a",
+    ] {
+        assert!(
+            url(wrong).unwrap_err().to_string().starts_with("--public-url "),
+            "{wrong}"
+        );
+    }
+}

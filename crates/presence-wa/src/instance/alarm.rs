@@ -155,7 +155,11 @@ mod tests {
         let rows = [
             (Concern::Unlinked, LoggedOut, Reason::Unlinked),
             (Concern::Replaced, Disconnected, Reason::Replaced),
-            (Concern::Refused, Disconnected, Reason::Refused { code: 414, next }),
+            (
+                Concern::Refused,
+                Disconnected,
+                Reason::Refused { code: 414, next },
+            ),
             (Concern::Outdated, Connecting, Reason::Outdated { next }),
             (Concern::Banned, Disconnected, Reason::Banned(next)),
             (

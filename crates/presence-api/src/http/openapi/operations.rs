@@ -22,6 +22,8 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::InstanceSettings => instances::change_settings(),
         Endpoint::InstanceGetProxy => instances::get_proxy(),
         Endpoint::InstanceProxy => instances::change_proxy(),
+        Endpoint::PairingLink => instances::create_pairing_link(),
+        Endpoint::RevokePairingLink => instances::revoke_pairing_link(),
         Endpoint::Mcp => service::mcp(),
         Endpoint::Health => service::health(),
         Endpoint::Livez => service::livez(),
@@ -29,7 +31,13 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::Metrics => service::metrics(),
         Endpoint::OpenApi => service::openapi(),
         Endpoint::Evolution(_) | Endpoint::Waha(_) => return None,
-        Endpoint::Docs | Endpoint::DocsFile | Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => {
+        Endpoint::PairPage
+        | Endpoint::Pair
+        | Endpoint::Docs
+        | Endpoint::DocsFile
+        | Endpoint::Root
+        | Endpoint::Console
+        | Endpoint::ConsoleFile => {
             return None;
         }
     })

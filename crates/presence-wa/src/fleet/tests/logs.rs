@@ -110,17 +110,24 @@ async fn what_needs_a_person_is_a_warning_once_and_one_line_when_it_is_over() {
 
     let refused = || Script::Ends(End::Lost("refused".to_owned()));
     world.script(DEVICE, std::iter::repeat_with(refused).take(6));
-    world.session(DEVICE).end(End::Banned(Some(Duration::from_secs(120))));
+    world
+        .session(DEVICE)
+        .end(End::Banned(Some(Duration::from_secs(120))));
     settle().await;
     until(&fleet, DEVICE, InstanceState::Connected).await;
     let lines = take();
-    let told: Vec<_> = lines.iter().filter(|line| line.contains("}: the instance ")).collect();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("}: the instance "))
+        .collect();
     let about = r#"instance{instance.id=1 instance.name="shop"}: the instance"#;
     assert_eq!(told.len(), 2, "{lines:#?}");
     let needs = "needs a person: banned by WhatsApp: look at the account on its phone";
     assert_eq!(*told[0], format!("WARN {about} {needs}"));
     assert!(
-        told[1].starts_with(&format!("INFO {about} is connected again: it was banned after_s=")),
+        told[1].starts_with(&format!(
+            "INFO {about} is connected again: it was banned after_s="
+        )),
         "{}",
         told[1]
     );

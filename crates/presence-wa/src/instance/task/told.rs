@@ -57,7 +57,11 @@ impl InstanceTask {
             Some(Notice::Raised(concern)) => warn!("the instance needs a person: {}", concern.words()),
             Some(Notice::Over(concern, lasted)) => {
                 let after_s = lasted.as_secs();
-                info!(after_s, "the instance is connected again: it was {}", concern.label());
+                info!(
+                    after_s,
+                    "the instance is connected again: it was {}",
+                    concern.label()
+                );
             }
             None => {}
         }
