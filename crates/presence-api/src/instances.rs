@@ -4,6 +4,7 @@
 //! order that leaves nothing wrong behind if the process is killed in the middle of it.
 
 mod pairing_record;
+mod webhooks;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use presence_core::{ChatJid, ChatPresence, InstanceId, PresenceSent, Shown};
 use presence_store::{
-    Account, AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError, Token,
+    AccountId, Caller, CreateInstanceError, Edge, Instance, NewInstance, Registry, StoreError, Token,
 };
 use presence_wa::{
     ConnectError, Connected, Connector, Fleet, FleetCounters, FleetSettings, Identity, InstanceOptions,
@@ -28,7 +29,6 @@ use self::pairing_record::RegistryPairingRecord;
 use crate::clock::utc_now;
 use crate::proxy::{self, KeptProxyError};
 use crate::scope::Scope;
-use crate::webhook::{self, KeptWebhookError, Webhook};
 
 /// Every instance of the service: its record and its session. Cheap to clone.
 #[derive(Clone)]
@@ -282,11 +282,6 @@ impl Instances {
         self.inner.fleet.watch_status(id)
     }
 
-    /// Whether there is such an instance.
-    pub(crate) fn is_there(&self, id: InstanceId) -> bool {
-        self.inner.registry.instance_by_id(id).is_some()
-    }
-
     /// The instance with this number.
     pub(crate) fn by_id(&self, id: InstanceId) -> Option<Arc<Instance>> {
         self.inner.registry.instance_by_id(id)
@@ -295,38 +290,6 @@ impl Instances {
     /// Every instance, oldest first.
     pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
         self.inner.registry.all_instances()
-    }
-
-    /// Every account.
-    pub(crate) fn accounts(&self) -> Vec<Arc<Account>> {
-        self.inner.registry.accounts()
-    }
-
-    /// The account with this number.
-    pub(crate) fn account(&self, id: AccountId) -> Option<Arc<Account>> {
-        self.inner.registry.account(id)
-    }
-
-    /// Where `account` is told of its instances.
-    pub(crate) fn webhook(&self, account: &Account) -> Result<Option<Webhook>, KeptWebhookError> {
-        webhook::kept(&*self.inner.registry, account)
-    }
-
-    /// The same, of the account with this number; `None` also when it is gone.
-    pub(crate) fn webhook_of(&self, id: AccountId) -> Result<Option<Webhook>, KeptWebhookError> {
-        self.account(id)
-            .map_or(Ok(None), |account| self.webhook(&account))
-    }
-
-    /// Gives the account another webhook, or none; `false` when it is gone. It is durable when this returns.
-    pub(crate) async fn set_webhook(
-        &self,
-        id: AccountId,
-        webhook: Option<&Webhook>,
-    ) -> Result<bool, ChangeError<StoreError>> {
-        let webhook = webhook.map(webhook::to_secret_text);
-        self.change(async move |inner| inner.registry.set_webhook(id, webhook).await)
-            .await
     }
 
     /// Counts changes of the registry.

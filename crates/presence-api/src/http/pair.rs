@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::instance;
-use super::static_file::{CSS, HTML, SCRIPT, StaticFile};
+use super::static_file::{CSS, HTML, SCRIPT, SVG, StaticFile};
 use crate::app::App;
 use crate::clock::utc_now;
 use crate::error::ApiError;
@@ -29,11 +29,12 @@ const POLICY: HeaderValue = HeaderValue::from_static(
 const ENGLISH: &str = "en.html";
 const PORTUGUESE: &str = "pt.html";
 
-static FILES: LazyLock<[StaticFile; 4]> = LazyLock::new(|| {
+static FILES: LazyLock<[StaticFile; 5]> = LazyLock::new(|| {
     let files = [
         StaticFile::new(ENGLISH, HTML, include_bytes!("../../pair/en.html")),
         StaticFile::new(PORTUGUESE, HTML, include_bytes!("../../pair/pt.html")),
         StaticFile::new("pair.css", CSS, include_bytes!("../../pair/pair.css")),
+        StaticFile::new("icon.svg", SVG, include_bytes!("../../console/icon.svg")),
         StaticFile::new("pair.js", SCRIPT, include_bytes!("../../pair/pair.js")),
     ];
     files.map(|file| file.with_policy(POLICY))

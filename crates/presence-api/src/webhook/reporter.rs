@@ -102,7 +102,7 @@ impl News {
                     }
                 }
             }
-            if self.instances.is_there(self.instance.id) {
+            if self.instances.by_id(self.instance.id).is_some() {
                 sleep(LOOK_AGAIN).await;
                 self.watch = self.instances.watch_status(self.instance.id);
             } else {

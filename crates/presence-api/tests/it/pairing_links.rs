@@ -185,7 +185,7 @@ async fn looking_at_the_page_changes_nothing_and_tells_nothing() {
             .await
             .contains(r#"<html lang="pt-BR">"#)
     );
-    for file in ["/pair/pair.js", "/pair/pair.css"] {
+    for file in ["/pair/pair.js", "/pair/pair.css", "/pair/icon.svg"] {
         assert_ne!(page(file, "en").await, english, "{file}");
     }
 }
