@@ -46,6 +46,9 @@ async function open(options = {}) {
 function note(problem) {
   // A wrong token is answered with 401, which Chromium writes to its console.
   if (step === 'a wrong token' && problem.includes('401')) return;
+  // And so it is with what is no number, and with a link that is void.
+  if (step === 'a number that is none' && problem.includes('400')) return;
+  if (step === 'a link that is void' && problem.includes('404')) return;
   problems.push(`${step}: ${problem}`);
 }
 
@@ -306,6 +309,51 @@ async function main() {
     await audit(page);
     await page.setViewportSize({ width: 1280, height: 900 });
     await page.getByLabel('Idioma').selectOption('en');
+  });
+
+  const pairingLink = async (method) => {
+    const response = await fetch(`${server}/api/instance/pairing-link/shop`, { method, headers: { token } });
+    return (await response.json()).url;
+  };
+
+  await during('linking by a link, on a page in Portuguese and without a token', async () => {
+    const url = await pairingLink('POST');
+    const customer = await open({ locale: 'pt-BR', viewport: { width: 390, height: 844 } });
+    const response = await customer.goto(url);
+    const headers = response.headers();
+    ensure(headers['content-security-policy'].startsWith("default-src 'self';"), headers['content-security-policy']);
+    ensure(headers['referrer-policy'] === 'no-referrer' && headers['cache-control'] === 'no-store', JSON.stringify(headers));
+    await customer.getByRole('heading', { name: 'Conecte seu WhatsApp' }).waitFor();
+    await customer.locator('canvas[data-drawn]').waitFor();
+    ensure(!(await customer.content()).includes('shop'), 'the page tells which instance it is');
+    const overflow = await customer.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    ensure(overflow <= 0, `the page is ${overflow} px too wide`);
+    await customer.getByLabel('Número de telefone').fill('12');
+    step = 'a number that is none';
+    await customer.getByRole('button', { name: 'Pedir código' }).click();
+    await customer.getByRole('alert').filter({ hasText: 'não é um número' }).waitFor();
+    await customer.getByLabel('Número de telefone').fill('+55 11 98888-7777');
+    await customer.getByRole('button', { name: 'Pedir código' }).click();
+    await customer.locator('#code', { hasText: /^[A-Z0-9]{4}-[A-Z0-9]{4}$/ }).waitFor();
+    await audit(customer);
+    await picture(customer, 'pairing-link');
+    let qr;
+    for (let tries = 0; !qr && tries < 10; tries++) qr = await read(customer.getByRole('img', { name: 'QR code para ler com o WhatsApp' }));
+    ensure(qr?.startsWith('2@'), `what is on the screen is no code of WhatsApp: ${qr}`);
+    await ask(`/v1/phones/${SHOP}/scan`, { qr });
+    await customer.getByText('Conectado. Você já pode fechar esta página.').waitFor();
+    await audit(customer);
+    await customer.context().close();
+  });
+
+  await during('a link that is void', async () => {
+    const url = await pairingLink('POST');
+    await pairingLink('DELETE');
+    const customer = await open();
+    await customer.goto(url);
+    await customer.getByText('This link is not valid any more.').waitFor();
+    await audit(customer);
+    await customer.context().close();
   });
 
   await during('deleting by keyboard', async () => {

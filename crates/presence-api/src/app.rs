@@ -14,8 +14,11 @@ use crate::events::Events;
 use crate::health::Health;
 use crate::instances::Instances;
 use crate::metrics::HttpCounters;
+use crate::pairing_links::PairingLinks;
 use crate::rate_limit::RateLimiter;
+use crate::refusal_log::RefusalLog;
 use crate::settings::HttpSettings;
+use crate::webhook::WebhookCounters;
 
 /// The service, as its handlers see it.
 pub(crate) struct App {
@@ -25,6 +28,9 @@ pub(crate) struct App {
     pub(crate) cors: Cors,
     pub(crate) events: Events,
     pub(crate) metrics: HttpCounters,
+    pub(crate) webhooks: Arc<WebhookCounters>,
+    pub(crate) refusals: RefusalLog,
+    pub(crate) pairing_links: PairingLinks,
     pub(crate) health: Health,
     pub(crate) settings: HttpSettings,
     pub(crate) connections: Arc<Connections>,
@@ -58,6 +64,9 @@ impl App {
             cors: Cors::new(settings.cors_origins.clone()),
             events: Events::new(most, stopping.clone()),
             metrics: HttpCounters::default(),
+            webhooks: Arc::default(),
+            refusals: RefusalLog::default(),
+            pairing_links: PairingLinks::default(),
             health: Health::default(),
             settings,
             connections: Arc::new(Connections::new(most, per_client)),

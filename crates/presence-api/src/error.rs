@@ -31,6 +31,8 @@ pub(crate) enum ApiError {
     OtherInstance,
     #[error("no such instance")]
     NoSuchInstance,
+    #[error("no such pairing link, or it is void")]
+    NoSuchLink,
     #[error("the body did not arrive in time")]
     BodyTimeout,
     #[error("the body is too large")]
@@ -105,6 +107,7 @@ impl ApiError {
             ),
             Self::OtherInstance => (StatusCode::FORBIDDEN, "Instance token does not match instance"),
             Self::NoSuchInstance => (StatusCode::NOT_FOUND, "Instance not found"),
+            Self::NoSuchLink => (StatusCode::NOT_FOUND, "Pairing link not found"),
             Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "Request timeout"),
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Request body too large"),
             Self::InvalidBody(_) => (StatusCode::BAD_REQUEST, "Invalid request body"),
@@ -271,6 +274,7 @@ mod tests {
                 "Instance token does not match instance",
             ),
             (ApiError::NoSuchInstance, 404, "Instance not found"),
+            (ApiError::NoSuchLink, 404, "Pairing link not found"),
             (ApiError::BodyTimeout, 408, "Request timeout"),
             (ApiError::BodyTooLarge, 413, "Request body too large"),
             (ApiError::InvalidBody("x".into()), 400, "Invalid request body"),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::event::{InstanceEvent, PresenceEvent, Snapshot};
+pub(crate) use self::event::{InstanceEvent, PresenceEvent, Snapshot, written};
 use self::hub::Subscribe;
 use self::places::Places;
 pub(crate) use self::places::{NoPlace, StreamPlace};

@@ -8,8 +8,10 @@ mod health;
 mod instance;
 mod mcp;
 mod openapi;
+mod pair;
 mod presence;
 mod static_file;
+mod webhook;
 
 pub use openapi::openapi;
 
@@ -36,6 +38,7 @@ use crate::connection::RequestGuard;
 use crate::error::ApiError;
 use crate::json::{self, Body};
 use crate::metrics::Limit;
+use crate::pairing_links::Opened;
 use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
 use crate::routes::{self, Endpoint, Found};
@@ -92,9 +95,13 @@ where
         .await;
     let mut response = span.in_scope(|| {
         let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked", None)));
-        answer.unwrap_or_else(|error| match compat {
-            None => error.into_response(),
-            Some(api) => compat::refuse(api, error, &name),
+        answer.unwrap_or_else(|error| {
+            let route = route.map_or("none", |route| route.label);
+            app.refusals.note(route, call.client, &error);
+            match compat {
+                None => error.into_response(),
+                Some(api) => compat::refuse(api, error, &name),
+            }
         })
     });
     if let Some(standing) = call.standing {
@@ -227,6 +234,15 @@ impl Call<'_> {
                 self.unless_given_up(events::events(app, &caller, parts, self.guard))
                     .await
             }
+            Endpoint::GetWebhook => {
+                let account = self.account(Bucket::Requests)?;
+                webhook::get(app.instances()?, account)
+            }
+            Endpoint::Webhook => {
+                let account = self.account(Bucket::Requests)?;
+                let body = self.read(body, json::MAX_BODY).await?;
+                webhook::change(app.instances()?, account, &body).await
+            }
             Endpoint::InstanceNew => {
                 let account = self.account(Bucket::NewInstances)?;
                 let body = self.read(body, json::MAX_BODY).await?;
@@ -270,6 +286,11 @@ impl Call<'_> {
                 let body = self.read(body, json::MAX_BODY).await?;
                 instance::change_proxy(app.instances()?, &instance, &body).await
             }
+            Endpoint::PairingLink => {
+                let instance = self.instance(name)?;
+                pair::create(app, &instance, parts)
+            }
+            Endpoint::RevokePairingLink => Ok(pair::revoke(app, &*self.instance(name)?)),
             Endpoint::Mcp => {
                 let caller = self.caller(Bucket::Requests)?;
                 let body = self.read(body, json::MAX_BODY).await?;
@@ -283,6 +304,12 @@ impl Call<'_> {
             Endpoint::OpenApi => Ok(openapi::serve()),
             Endpoint::Evolution(endpoint) => compat::evolution(self, endpoint, name, body).await,
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
+            Endpoint::PairPage => pair::page(name, &parts.headers),
+            Endpoint::Pair => {
+                let opened = self.pairing_link(name)?;
+                let body = self.read(body, json::MAX_BODY).await?;
+                self.unless_given_up(pair::step(app, opened, &body)).await
+            }
             Endpoint::Docs => docs::page(parts.uri.path(), &parts.headers),
             Endpoint::DocsFile => docs::file(name, &parts.headers),
             Endpoint::Root => Ok(console::root()),
@@ -337,6 +364,27 @@ impl Call<'_> {
         Ok(self.app.instances()?.find(&caller, name)?)
     }
 
+    /// What the link with this secret opens. It is authorised by that alone: guesses count as wrong tokens do.
+    fn pairing_link(&mut self, secret: &str) -> Result<Opened, ApiError> {
+        let (limits, time) = (&self.app.limits, Time::read());
+        if let Some(standing) = limits.refuses(self.client, Some(secret), time) {
+            return Err(ApiError::RateLimited(standing));
+        }
+        let Some(opened) = self.app.pairing_links.open(secret) else {
+            limits.count_failure(self.client, time);
+            return Err(ApiError::NoSuchLink);
+        };
+        limits.succeeded(self.client, secret, time.now);
+        let standing = match opened {
+            Opened::Pairing(instance) => limits.count_pairing(instance, time),
+            Opened::Used => None,
+        };
+        match standing.filter(Standing::is_refused) {
+            Some(standing) => Err(ApiError::RateLimited(standing)),
+            None => Ok(opened),
+        }
+    }
+
     fn authenticated(
         &mut self,
         bucket: Bucket,
@@ -371,8 +419,6 @@ impl Call<'_> {
         let standing = self.app.limits.count_failure(self.client, time);
         if standing.is_some_and(|standing| standing.is_used_up() && !standing.is_refused()) {
             tracing::warn!(client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
-        } else {
-            tracing::info!(client = %self.client, "a request had no valid token");
         }
         match standing.filter(Standing::is_refused) {
             Some(standing) => {

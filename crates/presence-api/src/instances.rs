@@ -4,6 +4,7 @@
 //! order that leaves nothing wrong behind if the process is killed in the middle of it.
 
 mod pairing_record;
+mod webhooks;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use presence_store::{
 use presence_wa::{
     ConnectError, Connected, Connector, Fleet, FleetCounters, FleetSettings, Identity, InstanceOptions,
     InstanceState, InstanceStatus, InstanceWatch, PairWith, Proxy, ReconnectError, SavedKeys, ShowError,
+    StatusWatch,
 };
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, timeout};
@@ -273,6 +275,21 @@ impl Instances {
     /// Follows the instance; `None` while the fleet does not know it yet, or no longer.
     pub(crate) fn watch(&self, id: InstanceId) -> Option<InstanceWatch> {
         self.inner.fleet.watch(id)
+    }
+
+    /// Follows how the instance is; `None` while the fleet does not know it yet, or no longer.
+    pub(crate) fn watch_status(&self, id: InstanceId) -> Option<StatusWatch> {
+        self.inner.fleet.watch_status(id)
+    }
+
+    /// The instance with this number.
+    pub(crate) fn by_id(&self, id: InstanceId) -> Option<Arc<Instance>> {
+        self.inner.registry.instance_by_id(id)
+    }
+
+    /// Every instance, oldest first.
+    pub(crate) fn all(&self) -> Vec<Arc<Instance>> {
+        self.inner.registry.all_instances()
     }
 
     /// Counts changes of the registry.

@@ -57,6 +57,13 @@ impl Collector for Scrape {
         }
         app.metrics.write(exposition, &app.settings.compat)?;
         http::write_connections(exposition, app.connections.counts(), app.events.streams())?;
+        exposition.counters(
+            "presence_webhook_deliveries",
+            "Attempts to call a webhook, by what became of them; and messages that were dropped",
+            app.webhooks
+                .iter()
+                .map(|(delivery, count)| ([("outcome", delivery.as_str())], count.get())),
+        )?;
         for counter in app.health.counters() {
             exposition.counter(counter.name, counter.help, counter.value)?;
         }

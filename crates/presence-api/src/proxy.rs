@@ -4,7 +4,7 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use presence_core::InstanceId;
-use presence_store::{Instance, ProxySecret, Registry, StoreError};
+use presence_store::{Instance, Registry, SecretText, StoreError};
 use presence_wa::{InvalidProxy, Proxies, Proxy, ProxyCredentials, UnreadableProxy};
 use serde::{Deserialize, Serialize};
 
@@ -38,7 +38,7 @@ pub(crate) fn kept(registry: &dyn Registry, instance: &Instance) -> Result<Optio
 }
 
 /// `proxy` as the registry keeps it.
-pub(crate) fn secret(proxy: &Proxy) -> ProxySecret {
+pub(crate) fn secret(proxy: &Proxy) -> SecretText {
     let kept = KeptProxy {
         protocol: proxy.protocol().as_str().to_owned(),
         host: proxy.host().to_string(),
@@ -49,7 +49,7 @@ pub(crate) fn secret(proxy: &Proxy) -> ProxySecret {
         }),
     };
     let text = serde_json::to_string(&kept).expect("texts and a number are JSON");
-    ProxySecret::new(text)
+    SecretText::new(text)
 }
 
 /// What is kept is no proxy. Nothing of it is repeated.

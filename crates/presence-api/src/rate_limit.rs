@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use presence_core::InstanceId;
 use presence_store::Caller;
 use tokio::time::Instant;
 
@@ -24,6 +25,8 @@ use crate::settings::Limits;
 
 /// How long a window is. Contract, not configuration.
 const WINDOW: Duration = Duration::from_secs(60);
+/// Requests by one pairing link. Its page makes 20, and a person who asks for codes some more.
+const PAIRINGS: u32 = 60;
 /// Most keys counted one by one; those beyond share a window. A key takes about 50 bytes.
 const MAX_KEYS: usize = 1 << 18;
 /// Requests of different keys rarely meet at one lock.
@@ -39,6 +42,7 @@ pub(crate) struct RateLimiter {
     requests: Windows<Scope>,
     new_instances: Windows<Scope>,
     failures: Windows<IpAddr>,
+    pairings: Windows<InstanceId>,
     known: KnownTokens,
 }
 
@@ -66,6 +70,7 @@ impl RateLimiter {
             requests: Windows::new(limits.requests),
             new_instances: Windows::new(limits.new_instances),
             failures: Windows::new(limits.failures),
+            pairings: Windows::new(PAIRINGS),
             known: KnownTokens::new(),
         }
     }
@@ -95,6 +100,11 @@ impl RateLimiter {
         if self.failures.limit > 0 {
             self.known.insert(subscriber(address), token, now);
         }
+    }
+
+    /// Counts a request by the pairing link of `instance`.
+    pub(crate) fn count_pairing(&self, instance: InstanceId, time: Time) -> Option<Standing> {
+        self.pairings.count(instance, time)
     }
 
     /// Counts a request from `address` without a valid token; `None` when those are not limited.

@@ -36,6 +36,8 @@ pub(crate) enum Endpoint {
     ChatPresence,
     ShownPresences,
     Events,
+    GetWebhook,
+    Webhook,
     InstanceNew,
     InstanceList,
     InstanceConnect,
@@ -46,6 +48,8 @@ pub(crate) enum Endpoint {
     InstanceSettings,
     InstanceGetProxy,
     InstanceProxy,
+    PairingLink,
+    RevokePairingLink,
     Mcp,
     Health,
     Livez,
@@ -54,6 +58,8 @@ pub(crate) enum Endpoint {
     OpenApi,
     Evolution(EvolutionEndpoint),
     Waha(WahaEndpoint),
+    PairPage,
+    Pair,
     Docs,
     DocsFile,
     Root,
@@ -63,7 +69,7 @@ pub(crate) enum Endpoint {
 
 /// Every route. `connect` is a `GET` that begins a pairing, and `events` one that never ends, so they answer no
 /// `HEAD`.
-pub(crate) static ROUTES: [Route; 33] = [
+pub(crate) static ROUTES: [Route; 39] = [
     post(
         "/api/chat/presence/:instance",
         "chat_presence",
@@ -76,6 +82,8 @@ pub(crate) static ROUTES: [Route; 33] = [
     )
     .secret(),
     route(Method::GET, "/api/events", "events", Endpoint::Events).secret(),
+    get("/api/events/webhook", "get_webhook", Endpoint::GetWebhook),
+    post("/api/events/webhook", "webhook", Endpoint::Webhook).secret(),
     post("/api/instance/new", "instance_new", Endpoint::InstanceNew).secret(),
     get("/api/instance/list", "instance_list", Endpoint::InstanceList).secret(),
     route(
@@ -119,6 +127,17 @@ pub(crate) static ROUTES: [Route; 33] = [
         "/api/instance/proxy/:instance",
         "instance_proxy",
         Endpoint::InstanceProxy,
+    ),
+    post(
+        "/api/instance/pairing-link/:instance",
+        "pairing_link",
+        Endpoint::PairingLink,
+    )
+    .secret(),
+    delete(
+        "/api/instance/pairing-link/:instance",
+        "revoke_pairing_link",
+        Endpoint::RevokePairingLink,
     ),
     post("/mcp", "mcp", Endpoint::Mcp),
     get("/health", "health", Endpoint::Health).probe(),
@@ -181,6 +200,8 @@ pub(crate) static ROUTES: [Route; 33] = [
         Endpoint::Waha(WahaEndpoint::Session),
     )
     .of(CompatApi::Waha),
+    get("/pair/*", "pair_page", Endpoint::PairPage).secret().page(),
+    post("/pair/*", "pair", Endpoint::Pair).secret().page(),
     get("/docs", "docs", Endpoint::Docs).page(),
     get("/docs/*", "docs_file", Endpoint::DocsFile).page(),
     get("/", "root", Endpoint::Root).page(),

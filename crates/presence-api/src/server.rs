@@ -23,6 +23,7 @@ use crate::instances::Instances;
 use crate::registry_check::RegistryCheck;
 use crate::settings::HttpSettings;
 use crate::throttle::Throttle;
+use crate::webhook;
 
 /// The most a request's head may take: its line and all fields. hyper answers 431 beyond.
 const MAX_HEAD: usize = 16 * 1024;
@@ -57,7 +58,16 @@ impl Server {
     /// Gives the server its instances: from here on it is ready. Once; later calls change nothing.
     pub fn open(&self, instances: Instances) {
         if self.app.instances.set(instances.clone()).is_ok() {
-            self.watch(Arc::new(RegistryCheck(instances)));
+            self.watch(Arc::new(RegistryCheck(instances.clone())));
+            let (settings, counters) = (&self.app.settings.webhooks, &self.app.webhooks);
+            let report = webhook::report(instances, settings.clone(), Arc::clone(counters));
+            tokio::spawn(self.app.stopping.clone().run_until_cancelled_owned(report));
+            let app = Arc::clone(&self.app);
+            tokio::spawn(async move {
+                app.stopping
+                    .run_until_cancelled(app.refusals.tell_by_the_minute())
+                    .await
+            });
         }
     }
 

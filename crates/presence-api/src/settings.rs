@@ -5,8 +5,10 @@ use std::time::Duration;
 use hyper::header::HeaderValue;
 use ipnet::IpNet;
 use presence_core::Pace;
+use url::Url;
 
 use crate::compat::CompatApi;
+use crate::webhook::WebhookSettings;
 
 /// How HTTP is served, whatever carries it.
 #[derive(Clone, Debug)]
@@ -25,6 +27,8 @@ pub struct HttpSettings {
     pub docs: bool,
     /// Whether `GET /console` answers the page for people. Default: no.
     pub console: bool,
+    /// Where clients reach the service, for the links that it gives out. Default: where the client that asks did.
+    pub public_url: Option<Url>,
     /// Proxies whose `Forwarded` and `X-Forwarded-For` tell the client. Default: none.
     pub trusted_proxies: Vec<IpNet>,
     /// Connections at the same time, at least 1. Default 1024.
@@ -42,6 +46,8 @@ pub struct HttpSettings {
     pub connect_hold: Duration,
     /// How fast a person types and speaks, for requests that say how long their message will be.
     pub pace: Pace,
+    /// Who is told how instances are. Default: nobody but the accounts that ask for it.
+    pub webhooks: WebhookSettings,
 }
 
 impl Default for HttpSettings {
@@ -54,6 +60,7 @@ impl Default for HttpSettings {
             compat: Vec::new(),
             docs: true,
             console: false,
+            public_url: None,
             trusted_proxies: Vec::new(),
             max_connections: 1024,
             max_connections_per_client: 256,
@@ -62,6 +69,7 @@ impl Default for HttpSettings {
             body_timeout: Duration::from_secs(10),
             connect_hold: Duration::from_secs(60),
             pace: Pace::default(),
+            webhooks: WebhookSettings::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ mod send;
 mod serve;
 mod settings;
 mod shell;
+mod webhook;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Shown(send::ShownArgs),
     /// Read or change the settings of an instance, through a running server.
     Settings(settings::SettingsArgs),
+    /// Read or change where the account is told how its instances are, through a running server.
+    Webhook(webhook::WebhookArgs),
     /// Copy everything that a server must not lose, while it runs or not.
     ///
     /// The copy is of one moment, and checked before it takes its name. It is itself a data directory; never start
@@ -107,6 +110,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Send(args) => finish(send::run(args)),
         Command::Shown(args) => finish(send::run_shown(args)),
         Command::Settings(args) => finish(settings::run(args)),
+        Command::Webhook(args) => finish(webhook::run(args)),
         Command::Backup(args) => finish(backup::run(args)),
         Command::Restore(args) => finish(restore::run(args)),
         Command::Key(args) => finish(key::run(args)),

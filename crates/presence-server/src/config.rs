@@ -3,6 +3,7 @@
 mod listen;
 pub(crate) mod settings;
 pub(crate) mod unknown;
+mod webhook;
 
 use std::fmt::{self, Display};
 use std::net::IpAddr;
@@ -150,6 +151,7 @@ impl Config {
                 console: from
                     .read_optional(&settings::CONSOLE, on_or_off)
                     .unwrap_or(console_unset),
+                public_url: from.read_optional(&settings::PUBLIC_URL, public_url),
                 trusted_proxies: from
                     .read_optional(&settings::TRUSTED_PROXIES, networks)
                     .unwrap_or_default(),
@@ -162,6 +164,7 @@ impl Config {
                     typing: from.number(&settings::TYPING_RATE, NonZeroU16::MIN, MAX_RATE),
                     recording: from.number(&settings::RECORDING_RATE, NonZeroU16::MIN, MAX_RATE),
                 },
+                webhooks: webhook::read(&mut from),
                 ..HttpSettings::default()
             },
             stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
@@ -238,9 +241,8 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
         match (url, key) {
             (Some(url), Some(key)) => Edge::Sandbox { url, key },
             (url, key) => {
-                let is_set =
-                    |setting: &Setting| (self.lookup)(setting.variable).is_some_and(|v| !v.trim().is_empty());
-                let (url_set, key_set) = (is_set(&settings::EDGE_URL), is_set(&settings::EDGE_KEY));
+                let [url_set, key_set] =
+                    [&settings::EDGE_URL, &settings::EDGE_KEY].map(|setting| self.is_set(setting));
                 if url.is_none() && !url_set && key_set {
                     self.mistake(&settings::EDGE_URL, "it is needed together with --edge-key");
                 }
@@ -250,6 +252,10 @@ impl<F: Fn(&str) -> Option<String>> Reader<F> {
                 Edge::WhatsApp
             }
         }
+    }
+
+    fn is_set(&self, setting: &Setting) -> bool {
+        (self.lookup)(setting.variable).is_some_and(|value| !value.trim().is_empty())
     }
 
     fn mistake(&mut self, setting: &Setting, problem: &str) {
@@ -285,6 +291,14 @@ fn log_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text)
         .map(|_| text.to_owned())
         .map_err(|error| error.to_string())
+}
+
+/// Where clients reach the service; a path that a proxy puts in front is a part of it.
+fn public_url(text: &str) -> Result<url::Url, String> {
+    let url = url::Url::parse(text).ok();
+    let url = url.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.filter(|url| url.query().is_none() && url.fragment().is_none())
+        .ok_or_else(|| format!("{text:?} is no URL such as https://presence.example.com"))
 }
 
 fn sandbox_url(text: &str) -> Result<Uri, String> {

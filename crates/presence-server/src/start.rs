@@ -198,10 +198,11 @@ async fn open(config: Config, server: Server) -> anyhow::Result<Opened> {
         registry.deleted_unwiped(),
     ));
     server.watch(Arc::new(DevicesCheck(keys.clone())));
-    let instances = Instances::open(registry, edge, whatsapp, config.fleet.clone()).await;
+    let instances = Instances::open(registry.clone(), edge, whatsapp, config.fleet.clone()).await;
     let panics = instances.clone();
     server.watch(Arc::new(TaskPanics::new(move || panics.task_panics())));
     server.open(instances);
+    tell_what_there_is(&dir, &edge, &*registry);
     // What `presence-server account …` writes meanwhile.
     store.follow();
     Ok(Opened {
@@ -215,6 +216,28 @@ fn pinned(edge: &Edge) -> PinnedEdge {
     match edge {
         Edge::WhatsApp => PinnedEdge::WhatsApp,
         Edge::Sandbox { .. } => PinnedEdge::Sandbox,
+    }
+}
+
+/// Says what was opened; and to whom it is new, what to do next.
+fn tell_what_there_is(dir: &DataDir, edge: &PinnedEdge, registry: &dyn Registry) {
+    let (accounts, instances) = (registry.accounts().len(), registry.all_instances().len());
+    let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
+    let path = path.display();
+    tracing::info!(
+        data_dir = %path,
+        accounts,
+        instances,
+        "opened the data directory, for sessions with {edge}"
+    );
+    if accounts == 0 {
+        tracing::info!(
+            "there is no account yet: make one with \"presence-server account new NAME --data-dir {path}\""
+        );
+    } else if instances == 0 {
+        tracing::info!(
+            "there is no instance yet: make one with \"presence-server instance new NAME\", with an account's token"
+        );
     }
 }
 

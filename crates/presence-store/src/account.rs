@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+use crate::key::SealedWebhook;
 use crate::name::name_type;
 use crate::token::TokenHash;
 
@@ -36,6 +37,8 @@ pub struct Account {
     pub created_at: DateTime<Utc>,
     /// What its token is found by. The token itself is shown once and kept nowhere.
     pub(crate) token: TokenHash,
+    /// Where it is told of its instances; `None`: nowhere.
+    pub(crate) sealed_webhook: Option<SealedWebhook>,
 }
 
 impl fmt::Debug for Account {
@@ -45,6 +48,7 @@ impl fmt::Debug for Account {
             .field("name", &self.name)
             .field("quota", &self.quota)
             .field("created_at", &self.created_at)
+            .field("webhook", &self.sealed_webhook.is_some())
             .finish_non_exhaustive()
     }
 }

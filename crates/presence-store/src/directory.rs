@@ -161,6 +161,7 @@ impl Directory {
             quota,
             created_at: whole_millis(now),
             token,
+            sealed_webhook: None,
         }))
     }
 

@@ -8,7 +8,7 @@ use presence_core::InstanceId;
 use crate::account::AccountId;
 use crate::key::{SealedProxy, SealedToken};
 use crate::name::name_type;
-use crate::proxy::ProxySecret;
+use crate::secret_text::SecretText;
 use crate::token::{Token, TokenHash};
 
 name_type! {
@@ -75,7 +75,7 @@ pub struct NewInstance {
     /// Whether its session stays `available` while nothing is shown.
     pub keep_online: bool,
     /// Its proxy; `None` to connect directly.
-    pub proxy: Option<ProxySecret>,
+    pub proxy: Option<SecretText>,
     /// The time of creation; cut to whole milliseconds.
     pub now: DateTime<Utc>,
 }

@@ -1,5 +1,5 @@
-//! The key under which instances' tokens are kept, so that their owner can list them again, their proxies, and the
-//! keys of their devices.
+//! The key under which instances' tokens are kept, so that their owner can list them again, their proxies, the
+//! webhooks of accounts, and the keys of devices.
 
 use std::fmt;
 
@@ -10,9 +10,10 @@ use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use presence_core::InstanceId;
 use zeroize::Zeroizing;
 
+use crate::account::AccountId;
 use crate::error::{InvalidKey, StoreError};
-use crate::proxy::ProxySecret;
 use crate::random::random;
+use crate::secret_text::SecretText;
 use crate::token::Token;
 
 /// Where the token key comes from.
@@ -72,7 +73,7 @@ impl TokenKey {
     pub(crate) fn seal_proxy(
         &self,
         instance: InstanceId,
-        proxy: &ProxySecret,
+        proxy: &SecretText,
     ) -> Result<SealedProxy, StoreError> {
         self.seal(&proxy_context(instance), proxy.expose().as_bytes())
             .map(SealedProxy)
@@ -82,10 +83,32 @@ impl TokenKey {
         &self,
         instance: InstanceId,
         sealed: &SealedProxy,
-    ) -> Result<ProxySecret, StoreError> {
+    ) -> Result<SecretText, StoreError> {
         self.open(&proxy_context(instance), &sealed.0)
-            .and_then(|plain| Some(ProxySecret::new(str::from_utf8(&plain).ok()?.to_owned())))
+            .and_then(|plain| Some(SecretText::new(str::from_utf8(&plain).ok()?.to_owned())))
             .ok_or(StoreError::Corrupt { what: "sealed proxy" })
+    }
+
+    /// Seals the webhook of `account`, which opens for that account only.
+    pub(crate) fn seal_webhook(
+        &self,
+        account: AccountId,
+        webhook: &SecretText,
+    ) -> Result<SealedWebhook, StoreError> {
+        self.seal(&webhook_context(account), webhook.expose().as_bytes())
+            .map(SealedWebhook)
+    }
+
+    pub(crate) fn open_webhook(
+        &self,
+        account: AccountId,
+        sealed: &SealedWebhook,
+    ) -> Result<SecretText, StoreError> {
+        self.open(&webhook_context(account), &sealed.0)
+            .and_then(|plain| Some(SecretText::new(str::from_utf8(&plain).ok()?.to_owned())))
+            .ok_or(StoreError::Corrupt {
+                what: "sealed webhook",
+            })
     }
 
     /// Seals a device key, for its row alone: neither another device nor another name takes it.
@@ -170,6 +193,14 @@ pub(crate) struct SealedToken(pub(crate) Box<[u8]>);
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SealedProxy(pub(crate) Box<[u8]>);
 
+/// The webhook of one account, encrypted and authenticated.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SealedWebhook(pub(crate) Box<[u8]>);
+
+fn webhook_context(account: AccountId) -> Vec<u8> {
+    format!("presence account webhook {account}").into_bytes()
+}
+
 fn proxy_context(instance: InstanceId) -> Vec<u8> {
     format!("presence instance proxy {instance}").into_bytes()
 }
@@ -217,7 +248,7 @@ mod tests {
     #[test]
     fn a_sealed_proxy_opens_for_its_instance_and_key_only_and_is_no_token() {
         let [key, other_key] = [(); 2].map(|()| TokenKey::generate().unwrap());
-        let proxy = ProxySecret::new("socks5 at proxy.example.com".to_owned());
+        let proxy = SecretText::new("socks5 at proxy.example.com".to_owned());
         let sealed = key.seal_proxy(instance(7), &proxy).unwrap();
         assert_eq!(key.open_proxy(instance(7), &sealed).unwrap(), proxy);
         assert!(key.open_proxy(instance(8), &sealed).is_err());
@@ -226,7 +257,17 @@ mod tests {
             key.open_token(instance(7), &SealedToken(sealed.0.clone()))
                 .is_err()
         );
-        assert_eq!(format!("{proxy:?}"), "ProxySecret(..)");
+        assert_eq!(format!("{proxy:?}"), "SecretText(..)");
+    }
+
+    #[test]
+    fn a_sealed_webhook_opens_for_its_account_and_key_only() {
+        let [key, other_key] = [(); 2].map(|()| TokenKey::generate().unwrap());
+        let webhook = SecretText::new("a URL and a secret".to_owned());
+        let sealed = key.seal_webhook(AccountId(7), &webhook).unwrap();
+        assert_eq!(key.open_webhook(AccountId(7), &sealed).unwrap(), webhook);
+        assert!(key.open_webhook(AccountId(8), &sealed).is_err());
+        assert!(other_key.open_webhook(AccountId(7), &sealed).is_err());
     }
 
     #[test]

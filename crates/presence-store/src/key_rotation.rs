@@ -1,4 +1,4 @@
-//! Another token key for the tokens, proxies and device keys that are there.
+//! Another token key for the tokens, proxies, webhooks and device keys that are there.
 
 use crate::data_dir::{DataDir, DataLock};
 use crate::error::StoreError;
@@ -23,7 +23,7 @@ pub enum KeyChange {
 }
 
 impl DataDir {
-    /// Seals every instance's token and proxy, and every device key, with another key. They themselves stay.
+    /// Seals every instance's token and proxy, every account's webhook and every device key with another key. They themselves stay.
     ///
     /// The registry decides which key is in force, and each of the two databases is sealed anew as a whole or not
     /// at all, the device keys first. Of a key in `token.key`, a crash at any moment leaves either the old or the
@@ -135,8 +135,8 @@ mod tests {
     use crate::instance::NewInstance;
     use crate::key::KeySource;
     use crate::key_store::{Durability, Epoch, KeyStore as _, Kind, RowChange};
-    use crate::proxy::ProxySecret;
     use crate::registry::Registry as _;
+    use crate::secret_text::SecretText;
     use crate::store::Store;
 
     /// How far the change comes.
@@ -163,8 +163,13 @@ mod tests {
         }
         if step >= Step::Resealed {
             let resealed = backend.reseal(&reseal).await.unwrap();
-            let counts = (resealed.tokens, resealed.proxies, resealed.unreadable);
-            assert_eq!(counts, (2, 1, 0));
+            let counts = (
+                resealed.tokens,
+                resealed.proxies,
+                resealed.webhooks,
+                resealed.unreadable,
+            );
+            assert_eq!(counts, (2, 1, 1, 0));
         }
         if step >= Step::Promoted {
             file.promote_next().unwrap();
@@ -208,13 +213,18 @@ mod tests {
                 .create_account("acme".parse().unwrap(), None, now)
                 .await
                 .unwrap();
+            let webhook = SecretText::new("a webhook".to_owned());
+            store
+                .set_webhook(account.id, Some(webhook.clone()))
+                .await
+                .unwrap();
             let mut tokens = Vec::new();
             for name in ["one", "two"] {
                 let new = NewInstance {
                     name: name.parse().unwrap(),
                     token: None,
                     keep_online: false,
-                    proxy: (name == "two").then(|| ProxySecret::new("a proxy".to_owned())),
+                    proxy: (name == "two").then(|| SecretText::new("a proxy".to_owned())),
                     now,
                 };
                 tokens.push(store.create_instance(account.id, new).await.unwrap().1);
@@ -245,8 +255,11 @@ mod tests {
                     .iter()
                     .map(|instance| store.instance_proxy(instance).unwrap())
                     .collect();
-                let proxy = ProxySecret::new("a proxy".to_owned());
+                let proxy = SecretText::new("a proxy".to_owned());
                 assert_eq!(proxies, [None, Some(proxy)], "after {step:?}, opening {opening}");
+                let account = store.account(account.id).unwrap();
+                let kept = store.account_webhook(&account).unwrap();
+                assert_eq!(kept.as_ref(), Some(&webhook), "after {step:?}, opening {opening}");
                 check_keys(&dir, &store).await;
                 store.close().await.unwrap();
             }

@@ -13,7 +13,7 @@ use crate::caller::Caller;
 use crate::edge::{Edge, PinEdgeError};
 use crate::error::{CreateAccountError, CreateInstanceError, StoreError};
 use crate::instance::{Instance, NewInstance};
-use crate::proxy::ProxySecret;
+use crate::secret_text::SecretText;
 use crate::token::Token;
 
 /// Accounts, instances and their tokens.
@@ -60,7 +60,14 @@ pub trait Registry: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::NoKey`] where it cannot be opened; [`StoreError::Corrupt`] when what was kept is not what
     /// was sealed for this instance. It has one all the same.
-    fn instance_proxy(&self, instance: &Instance) -> Result<Option<ProxySecret>, StoreError>;
+    fn instance_proxy(&self, instance: &Instance) -> Result<Option<SecretText>, StoreError>;
+
+    /// Where `account` is told of its instances; `None`: nowhere.
+    ///
+    /// # Errors
+    /// [`StoreError::NoKey`] where it cannot be opened; [`StoreError::Corrupt`] when what was kept is not what
+    /// was sealed for this account. It has one all the same.
+    fn account_webhook(&self, account: &Account) -> Result<Option<SecretText>, StoreError>;
 
     /// With which edge pairings were made; `None` before the first.
     fn edge(&self) -> Option<Edge>;
@@ -102,6 +109,9 @@ pub trait Registry: Send + Sync + 'static {
     /// Gives an account a new token; the old one is void. `None` when there is no such account.
     async fn rotate_account(&self, id: AccountId) -> Result<Option<Token>, StoreError>;
 
+    /// Gives an account another webhook, or none. `false` when there is no such account.
+    async fn set_webhook(&self, id: AccountId, webhook: Option<SecretText>) -> Result<bool, StoreError>;
+
     /// Deletes an account and its instances. Their device keys are left to the server, and remembered in
     /// [`deleted_unwiped`](Self::deleted_unwiped). `false` when there is no such account.
     async fn delete_account(&self, id: AccountId) -> Result<bool, StoreError>;
@@ -118,7 +128,7 @@ pub trait Registry: Send + Sync + 'static {
     async fn set_keep_online(&self, id: InstanceId, keep_online: bool) -> Result<bool, StoreError>;
 
     /// Gives an instance another proxy, or none. `false` when there is no such instance.
-    async fn set_proxy(&self, id: InstanceId, proxy: Option<ProxySecret>) -> Result<bool, StoreError>;
+    async fn set_proxy(&self, id: InstanceId, proxy: Option<SecretText>) -> Result<bool, StoreError>;
 
     /// Sets [`Instance::logged_out`]: to `true` before the keys are wiped, to `false` before the first key of
     /// a new pairing is made. `false` when there is no such instance.

@@ -14,11 +14,12 @@ use presence_core::InstanceId;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
+use crate::account::AccountId;
 use crate::backend::{Appended, Backend, Refreshed};
 use crate::directory::Change;
 use crate::error::StoreError;
 use crate::files;
-use crate::key::{SealedProxy, SealedToken, TokenKey};
+use crate::key::{SealedProxy, SealedToken, SealedWebhook, TokenKey};
 use connection::data_version;
 
 pub(crate) use connection::{connect, failed};
@@ -88,7 +89,7 @@ impl SqliteBackend {
         })
     }
 
-    /// Replaces every sealed token and proxy by what `reseal` makes of it, and the check of the key, in
+    /// Replaces every sealed token, proxy and webhook by what `reseal` makes of it, and the check of the key, in
     /// one transaction. What `reseal` makes nothing of stays as it is.
     pub(crate) async fn reseal(&mut self, reseal: &Reseal) -> Result<Resealed, StoreError> {
         let doing = "seal the tokens anew";
@@ -126,6 +127,17 @@ impl SqliteBackend {
                 None => resealed.unreadable += 1,
             }
         }
+        for (id, webhook) in read::sealed_webhooks(&mut transaction).await? {
+            match reseal.webhook(id, &webhook)? {
+                Some(sealed) => {
+                    write::sealed_webhook(&mut transaction, id, &sealed)
+                        .await
+                        .map_err(failed(doing))?;
+                    resealed.webhooks += 1;
+                }
+                None => resealed.unreadable += 1,
+            }
+        }
         sqlx::query(
             "INSERT INTO meta (key, value) VALUES ('token_key_check', ?)
              ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -139,13 +151,15 @@ impl SqliteBackend {
     }
 }
 
-/// What became of the sealed tokens and proxies when the key was changed.
+/// What became of all that is sealed when the key was changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
     /// How many tokens the new key opens now.
     pub tokens: usize,
     /// How many proxies the new key opens now.
     pub proxies: usize,
+    /// How many webhooks the new key opens now.
+    pub webhooks: usize,
     /// How many device keys the new key opens now.
     pub keys: usize,
     /// How many of all could not be opened before, and were left as they are.
@@ -169,6 +183,13 @@ impl Reseal {
     fn proxy(&self, id: InstanceId, sealed: &SealedProxy) -> Result<Option<SealedProxy>, StoreError> {
         let proxy = self.old.open_proxy(id, sealed).ok();
         proxy.map(|proxy| self.new.seal_proxy(id, &proxy)).transpose()
+    }
+
+    fn webhook(&self, id: AccountId, sealed: &SealedWebhook) -> Result<Option<SealedWebhook>, StoreError> {
+        let webhook = self.old.open_webhook(id, sealed).ok();
+        webhook
+            .map(|webhook| self.new.seal_webhook(id, &webhook))
+            .transpose()
     }
 }
 
@@ -267,7 +288,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::account::{Account, AccountId};
+    use crate::account::Account;
     use crate::token::Token;
 
     async fn backend() -> (tempfile::TempDir, SqliteBackend) {
@@ -286,6 +307,7 @@ mod tests {
             quota: None,
             created_at: DateTime::UNIX_EPOCH,
             token: Token::for_instance().unwrap().hash(),
+            sealed_webhook: None,
         }))
     }
 

@@ -24,9 +24,9 @@ use crate::instance::{Instance, NewInstance};
 use crate::key::{KeySource, TokenKey};
 use crate::key_file::KeyFile;
 use crate::key_store::SqliteKeyStore;
-use crate::proxy::ProxySecret;
 use crate::recent::RecentChanges;
 use crate::registry::Registry;
+use crate::secret_text::SecretText;
 use crate::sqlite::SqliteBackend;
 use crate::token::Token;
 
@@ -259,11 +259,18 @@ impl Registry for Store {
         self.key()?.open_token(instance.id, &instance.sealed_token)
     }
 
-    fn instance_proxy(&self, instance: &Instance) -> Result<Option<ProxySecret>, StoreError> {
+    fn instance_proxy(&self, instance: &Instance) -> Result<Option<SecretText>, StoreError> {
         let Some(sealed) = &instance.sealed_proxy else {
             return Ok(None);
         };
         self.key()?.open_proxy(instance.id, sealed).map(Some)
+    }
+
+    fn account_webhook(&self, account: &Account) -> Result<Option<SecretText>, StoreError> {
+        let Some(sealed) = &account.sealed_webhook else {
+            return Ok(None);
+        };
+        self.key()?.open_webhook(account.id, sealed).map(Some)
     }
 
     fn edge(&self) -> Option<Edge> {
@@ -326,6 +333,26 @@ impl Registry for Store {
         Ok(found.then_some(token))
     }
 
+    async fn set_webhook(&self, id: AccountId, webhook: Option<SecretText>) -> Result<bool, StoreError> {
+        let sealed = match &webhook {
+            Some(webhook) => Some(self.key()?.seal_webhook(id, webhook)?),
+            None => None,
+        };
+        self.change(|directory| {
+            let Some(account) = directory.account(id) else {
+                return Ok((None, false));
+            };
+            let changed = account.sealed_webhook.is_some() || sealed.is_some();
+            let account = Account {
+                sealed_webhook: sealed.clone(),
+                ..Account::clone(account)
+            };
+            let change = changed.then(|| Change::PutAccount(Arc::new(account)));
+            Ok((change, true))
+        })
+        .await
+    }
+
     async fn delete_account(&self, id: AccountId) -> Result<bool, StoreError> {
         self.change(|directory| {
             let change = directory.account(id).map(|_| Change::DropAccount(id));
@@ -373,7 +400,7 @@ impl Registry for Store {
         .await
     }
 
-    async fn set_proxy(&self, id: InstanceId, proxy: Option<ProxySecret>) -> Result<bool, StoreError> {
+    async fn set_proxy(&self, id: InstanceId, proxy: Option<SecretText>) -> Result<bool, StoreError> {
         let sealed = match &proxy {
             Some(proxy) => Some(self.key()?.seal_proxy(id, proxy)?),
             None => None,

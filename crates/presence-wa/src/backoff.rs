@@ -34,7 +34,7 @@ impl Backoff {
     }
 
     /// A wait drawn from `rng`, evenly between zero and the ceiling.
-    pub(crate) fn delay(&self, failures: u32, rng: &mut impl Rng) -> Duration {
+    pub fn delay(&self, failures: u32, rng: &mut impl Rng) -> Duration {
         rng.random_range(Duration::ZERO..=self.ceiling(failures))
     }
 }

@@ -54,7 +54,7 @@ use self::transport::{BeforeFrame, ConnectFailure, EdgeTransport};
 use self::version::{SERVICE_WORKER, Versions};
 use self::web::{AT_A_TIME, Files, Web};
 use crate::dial::{Connectors, Dial, EdgeDial, InvalidEdge, NoDial};
-use crate::network::ProxyNetworks;
+use crate::network::AllowedNetworks;
 use crate::proxy::{Proxies, ProxyFault};
 use crate::session::{Connector, Identity, KeysError, Session, SessionState, VersionError};
 
@@ -164,7 +164,7 @@ impl WhatsApp {
     /// # Errors
     /// When the sandbox's URL is not a WebSocket URL.
     pub fn new(config: WhatsAppConfig) -> Result<Self, InvalidEdge> {
-        let networks = ProxyNetworks::new(&config.proxy_networks);
+        let networks = AllowedNetworks::new(&config.proxy_networks);
         let connectors = Connectors::new(config.dial_timeout, networks);
         let (url, web) = match &config.edge {
             Edge::Sandbox { url, .. } => (url.clone(), None),

@@ -3,6 +3,7 @@
 //! All sessions dial through connectors of one [`Connectors`], so that the roots of trust are parsed once and not
 //! for every connection. Tests give a [`Dial`] of their own, whose other end they hold.
 
+mod guarded;
 mod through;
 
 use std::io;
@@ -18,9 +19,11 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower::ServiceExt as _;
 
+use self::guarded::AllowedResolver;
+pub use self::guarded::{ForbiddenAddress, GuardedConnector};
 pub(crate) use self::through::Tcp;
-use self::through::{AllowedResolver, ThroughProxy};
-use crate::network::ProxyNetworks;
+use self::through::ThroughProxy;
+use crate::network::AllowedNetworks;
 use crate::proxy::{Proxy, ProxyError, ProxyFault};
 
 /// A connected byte stream: TCP, TLS over TCP, or a pipe in a test.
@@ -46,19 +49,23 @@ pub(crate) type Connector = HttpsConnector<Tcp>;
 pub(crate) struct Connectors {
     connect_timeout: Duration,
     tls: ClientConfig,
-    networks: ProxyNetworks,
+    networks: AllowedNetworks,
 }
 
 impl Connectors {
-    /// With Mozilla's roots of trust. `networks` are those that proxies may be in besides public ones.
-    pub(crate) fn new(connect_timeout: Duration, networks: ProxyNetworks) -> Self {
+    /// With Mozilla's roots of trust. `networks` are where proxies may be.
+    pub(crate) fn new(connect_timeout: Duration, networks: AllowedNetworks) -> Self {
         let roots = rustls::RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
         };
         Self::with_roots(connect_timeout, networks, roots)
     }
 
-    fn with_roots(connect_timeout: Duration, networks: ProxyNetworks, roots: rustls::RootCertStore) -> Self {
+    fn with_roots(
+        connect_timeout: Duration,
+        networks: AllowedNetworks,
+        roots: rustls::RootCertStore,
+    ) -> Self {
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default TLS versions")
@@ -78,10 +85,15 @@ impl Connectors {
 
     /// Connects through `proxy`, and in no other way.
     pub(crate) fn through(&self, proxy: &Proxy) -> Connector {
-        let resolver = AllowedResolver::new(self.networks.clone());
-        let to_proxy = self.secured(self.plain(HttpConnector::new_with_resolver(resolver)));
-        let through = ThroughProxy::new(to_proxy, self.networks.clone(), proxy);
+        let through = ThroughProxy::new(self.guarded(), proxy);
         self.secured(Tcp::Proxy(Box::new(through)))
+    }
+
+    /// Connects to allowed addresses only.
+    fn guarded(&self) -> GuardedConnector {
+        let resolver = AllowedResolver::new(self.networks.clone());
+        let https = self.secured(self.plain(HttpConnector::new_with_resolver(resolver)));
+        GuardedConnector::over(self.networks.clone(), https)
     }
 
     fn plain<R>(&self, mut tcp: HttpConnector<R>) -> HttpConnector<R> {
@@ -164,7 +176,7 @@ mod tests {
 
     fn target(url: &str) -> Option<String> {
         let url = url.parse().ok()?;
-        let connectors = Connectors::new(Duration::from_secs(1), ProxyNetworks::default());
+        let connectors = Connectors::new(Duration::from_secs(1), AllowedNetworks::default());
         EdgeDial::new(connectors.direct(), &url)
             .ok()
             .map(|dial| dial.target.to_string())

@@ -19,7 +19,7 @@ use crate::pairing_record::PairingRecord;
 use crate::session::Connector;
 use crate::settings::FleetSettings;
 use crate::status::InstanceStatus;
-use crate::watch::InstanceWatch;
+use crate::watch::{InstanceWatch, StatusWatch};
 
 /// The handle of all instances. Cheap to clone; when the last clone is dropped, every session ends at once,
 /// so [`shutdown`](Self::shutdown) comes first.
@@ -149,6 +149,12 @@ impl Fleet {
     #[must_use]
     pub fn watch(&self, instance: InstanceId) -> Option<InstanceWatch> {
         self.handle(instance).map(InstanceWatch::new)
+    }
+
+    /// Follows how the instance is; `None` when there is no such instance. It starts no task for it.
+    #[must_use]
+    pub fn watch_status(&self, instance: InstanceId) -> Option<StatusWatch> {
+        self.handle(instance).map(|handle| StatusWatch::new(&handle))
     }
 
     /// Gets the instance online, or what a phone needs to link it. Returns at the first of the two; the

@@ -1,6 +1,7 @@
 //! One instance, as requests see it: a mailbox and a watch of how it is.
 
 mod active_indicators;
+mod alarm;
 mod job;
 mod jobs;
 mod lifecycle;

@@ -58,11 +58,12 @@ pub use client::{
     Edge, ImportError, QUIET_CLIENT, WhatsApp, WhatsAppConfig, import_client_store, linked_devices,
 };
 pub use counters::{ByState, EarlyEnd, FleetCounters, LookUpResult, PresenceOutcome, SessionEnd};
-pub use dial::{ByteStream, Dial, InvalidEdge};
+pub use dial::{ByteStream, Dial, ForbiddenAddress, GuardedConnector, InvalidEdge};
 pub use error::{ConnectError, ReconnectError, ShowError};
 pub use fleet::Fleet;
 pub use instance::{InstanceOptions, SavedKeys};
 pub use ipnet::IpNet;
+pub use network::AllowedNetworks;
 pub use pairing::{Connected, LinkCode, PairError, PairWith, PairingUpdate};
 pub use pairing_record::{PairingRecord, PairingRecordError};
 pub use presence_change::PresenceChange;
@@ -77,4 +78,4 @@ pub use session::{
 pub use session::{MockConnector, MockSession};
 pub use settings::{FleetSettings, RetrySettings};
 pub use status::{InstanceState, InstanceStatus, Reason};
-pub use watch::{InstanceUpdate, InstanceWatch};
+pub use watch::{InstanceUpdate, InstanceWatch, StatusWatch};

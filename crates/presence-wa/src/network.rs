@@ -1,25 +1,39 @@
-//! Which addresses a proxy may have.
+//! Which addresses the service connects to when somebody else names them.
 //!
-//! An account's owner names the proxy, and the service connects to it from where it runs. Without a bound, it
-//! could be pointed at what only this machine reaches: its own ports, the network around it, a cloud's metadata
-//! at 169.254.169.254. So only public addresses are connected to, and those that the operator has named.
+//! An account's owner names the proxy of an instance, or a webhook, and the service connects to it from where it
+//! runs. Without a bound, it could be pointed at what only this machine reaches: its own ports, the network around
+//! it, a cloud's metadata at 169.254.169.254. So only public addresses are connected to, and those that the operator
+//! has named.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 
-/// The addresses that a proxy may have: all public ones, and those in the networks that the operator allows.
+/// Where one may connect to: all public addresses, and those in the networks that the operator allows.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ProxyNetworks(Arc<[IpNet]>);
+pub struct AllowedNetworks(Arc<[IpNet]>);
 
-impl ProxyNetworks {
-    pub(crate) fn new(allowed: &[IpNet]) -> Self {
+impl AllowedNetworks {
+    /// Public addresses, and those in `allowed`.
+    #[must_use]
+    pub fn new(allowed: &[IpNet]) -> Self {
         Self(allowed.into())
     }
 
-    /// Whether a proxy may be at `address`.
-    pub(crate) fn allow(&self, address: IpAddr) -> bool {
+    /// Every address, where it is the operator who names it.
+    #[must_use]
+    pub fn all() -> Self {
+        let every = [
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        ];
+        Self(every.map(|zero| IpNet::new_assert(zero, 0)).into())
+    }
+
+    /// Whether one may connect to `address`.
+    #[must_use]
+    pub fn allow(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         is_public(address) || self.0.iter().any(|network| network.contains(&address))
     }
@@ -72,7 +86,7 @@ mod tests {
 
     fn allows(networks: &[&str], address: &str) -> bool {
         let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
-        ProxyNetworks::new(&networks).allow(address.parse().unwrap())
+        AllowedNetworks::new(&networks).allow(address.parse().unwrap())
     }
 
     #[test]
@@ -137,7 +151,10 @@ mod tests {
         ];
         for address in others {
             assert!(!allows(&[], address), "{address}");
-            assert!(allows(&["0.0.0.0/0", "::/0"], address), "{address}");
+            assert!(
+                AllowedNetworks::all().allow(address.parse().unwrap()),
+                "{address}"
+            );
         }
     }
 

@@ -141,14 +141,6 @@ enum Host {
 }
 
 impl ProxyHost {
-    /// Its address, where it is no name.
-    pub(crate) fn address(&self) -> Option<IpAddr> {
-        match self.0 {
-            Host::Address(address) => Some(address),
-            Host::Name(_) => None,
-        }
-    }
-
     /// As it stands in a URL: an IPv6 address in brackets.
     pub(crate) fn in_url(&self) -> String {
         match &self.0 {

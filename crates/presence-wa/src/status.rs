@@ -62,6 +62,24 @@ pub struct InstanceStatus {
     pub available: bool,
 }
 
+impl InstanceStatus {
+    /// Whether people should be told of it who were told of `before`. That an attempt to connect begins, and fails
+    /// like the one before, is no news.
+    #[must_use]
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        is_news((before.state, before.reason), (self.state, self.reason))
+    }
+}
+
+/// [`InstanceStatus::is_news_after`], of states and reasons.
+pub(crate) fn is_news(
+    (state_before, reason_before): (InstanceState, Option<Reason>),
+    (state, reason): (InstanceState, Option<Reason>),
+) -> bool {
+    let label = reason.map(Reason::label);
+    state != state_before || label.is_some() && label != reason_before.map(Reason::label)
+}
+
 /// Why an instance is not simply connected or disconnected. It holds no number, name or code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -133,6 +151,43 @@ impl Reason {
             Self::Replaced => "replaced",
             Self::NotRecorded => "not recorded",
             Self::Crashed(_) => "crashed",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_have_read_already_is_no_news() {
+        use InstanceState::{Connected, Connecting};
+        let [soon, later] = [1, 2].map(|seconds| Instant::now() + std::time::Duration::from_secs(seconds));
+        let lost = Some(Reason::Retrying(soon));
+        let rejected = Reason::Rejected {
+            code: None,
+            next: later,
+        };
+        let rows = [
+            ((Connected, None), (Connected, None), false),
+            ((Connected, None), (Connecting, lost), true),
+            // The next attempt begins, and fails like the one before.
+            ((Connecting, lost), (Connecting, None), false),
+            (
+                (Connecting, lost),
+                (Connecting, Some(Reason::Retrying(later))),
+                false,
+            ),
+            ((Connecting, lost), (Connecting, Some(rejected)), true),
+            ((Connecting, lost), (Connected, None), true),
+            (
+                (Connecting, None),
+                (Connecting, Some(Reason::WaitingForPhone)),
+                true,
+            ),
+        ];
+        for (before, now, news) in rows {
+            assert_eq!(is_news(before, now), news, "{before:?}, {now:?}");
         }
     }
 }

@@ -29,9 +29,7 @@ pub enum InstanceUpdate {
 /// changes is told all that is shown anew.
 pub struct InstanceWatch {
     handle: Arc<InstanceHandle>,
-    published: watch::Receiver<Published>,
-    /// The status that was told last.
-    status: Option<InstanceStatus>,
+    status: StatusWatch,
     /// `None` while there is no task, which then shows nothing, and when changes were lost.
     changes: Option<mpsc::Receiver<PresenceChange>>,
 }
@@ -43,12 +41,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 impl InstanceWatch {
     pub(crate) fn new(handle: Arc<InstanceHandle>) -> Self {
-        let mut published = handle.published().subscribe();
-        published.mark_changed();
         Self {
+            status: StatusWatch::new(&handle),
             handle,
-            published,
-            status: None,
             changes: None,
         }
     }
@@ -58,7 +53,7 @@ impl InstanceWatch {
     /// A call that is dropped before it is done may lose what it was about to tell.
     pub async fn next(&mut self) -> Option<InstanceUpdate> {
         loop {
-            if self.status.is_some() && self.changes.is_none() {
+            if self.status.told.is_some() && self.changes.is_none() {
                 match self.observe().await {
                     Observed::NoTask => {}
                     Observed::Shown(shown) => return Some(InstanceUpdate::Shown(shown)),
@@ -71,14 +66,7 @@ impl InstanceWatch {
             }
             tokio::select! {
                 biased;
-                changed = self.published.changed() => {
-                    changed.ok()?;
-                    let status = self.published.borrow_and_update().status();
-                    if self.status.as_ref() != Some(&status) {
-                        self.status = Some(status.clone());
-                        return Some(InstanceUpdate::Status(status));
-                    }
-                }
+                status = self.status.next() => return status.map(InstanceUpdate::Status),
                 change = next_change(&mut self.changes) => match change {
                     Some(change) => return Some(InstanceUpdate::Changed(change)),
                     None => self.changes = None,
@@ -103,6 +91,38 @@ impl InstanceWatch {
             }
             Err(_) if mailbox.is_closed() => Observed::Gone,
             Err(_) => Observed::NoAnswer,
+        }
+    }
+}
+
+/// Follows how one instance is. Comes from [`Fleet::watch_status`](crate::Fleet::watch_status). Whoever is slow
+/// sees the latest status alone.
+pub struct StatusWatch {
+    published: watch::Receiver<Published>,
+    /// The status that was told last.
+    told: Option<InstanceStatus>,
+}
+
+impl StatusWatch {
+    pub(crate) fn new(handle: &InstanceHandle) -> Self {
+        let mut published = handle.published().subscribe();
+        published.mark_changed();
+        Self {
+            published,
+            told: None,
+        }
+    }
+
+    /// How it is next; at first how it is now. `None` when it is removed, or the fleet has shut down. A call that is
+    /// dropped loses nothing.
+    pub async fn next(&mut self) -> Option<InstanceStatus> {
+        loop {
+            self.published.changed().await.ok()?;
+            let status = self.published.borrow_and_update().status();
+            if self.told.as_ref() != Some(&status) {
+                self.told = Some(status.clone());
+                return Some(status);
+            }
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct PresenceEvent<'a> {
 }
 
 impl<'a> InstanceEvent<'a> {
-    pub(super) fn new(instance: &'a Instance, status: Option<&'a InstanceStatus>, time: Time) -> Self {
+    pub(crate) fn new(instance: &'a Instance, status: Option<&'a InstanceStatus>, time: Time) -> Self {
         let state = status.map_or(InstanceState::Disconnected, |status| status.state);
         let reason = status.and_then(|status| status.reason);
         let coded = reason.map(reason_code);
@@ -88,7 +88,7 @@ impl<'a> InstanceEvent<'a> {
         }
     }
 
-    pub(super) fn deleted(instance: &'a Instance) -> Self {
+    pub(crate) fn deleted(instance: &'a Instance) -> Self {
         Self {
             name: instance.name.as_str(),
             state: "deleted",
@@ -123,6 +123,6 @@ pub(super) fn frame(id: &str, name: &str, data: &impl Serialize) -> Bytes {
 }
 
 /// Times as the API writes them.
-pub(super) fn written(time: DateTime<Utc>) -> String {
+pub(crate) fn written(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -13,7 +13,9 @@ use presence_store::StoreError;
 use crate::error::ApiError;
 use crate::instances::{ChangeError, NotYours};
 
-pub(super) use connect::{CodeReply, INVALID_NUMBER, QrReply, connect};
+pub(super) use connect::{
+    CodeReply, INVALID_NUMBER, QrReply, already_connected, connect, link, link_code_for,
+};
 pub(super) use create::{Created, INVALID_NAME, INVALID_TOKEN, NAME_REQUIRED, NewRequest, new};
 pub(super) use lifecycle::{delete, logout, reconnect};
 pub(super) use list::{List, list, names_in};

@@ -11,6 +11,7 @@ mod presences;
 mod refusals;
 mod section;
 mod service;
+mod webhooks;
 
 use std::sync::LazyLock;
 

@@ -30,7 +30,7 @@ fn is_left_out(path: &str) -> bool {
     let segments: Vec<_> = path.split('/').skip(1).collect();
     matches!(
         segments.as_slice(),
-        [] | ["console" | "docs" | "chat" | "instance", ..]
+        [] | ["console" | "docs" | "pair" | "chat" | "instance", ..]
             | ["api", "startTyping" | "stopTyping" | "sessions", ..]
             | ["api", _, "presence"]
     )

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use presence_store::{
     Account, AccountId, AccountName, Caller, CreateAccountError, CreateInstanceError, Edge, Instance,
-    InstanceId, NewInstance, PinEdgeError, ProxySecret, Registry, Store, StoreError, Token,
+    InstanceId, NewInstance, PinEdgeError, Registry, SecretText, Store, StoreError, Token,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -60,12 +60,20 @@ impl Registry for Troubled {
         self.inside.delete_instance(id).await
     }
 
-    async fn set_proxy(&self, id: InstanceId, proxy: Option<ProxySecret>) -> Result<bool, StoreError> {
+    async fn set_proxy(&self, id: InstanceId, proxy: Option<SecretText>) -> Result<bool, StoreError> {
         self.inside.set_proxy(id, proxy).await
     }
 
-    fn instance_proxy(&self, instance: &Instance) -> Result<Option<ProxySecret>, StoreError> {
+    fn instance_proxy(&self, instance: &Instance) -> Result<Option<SecretText>, StoreError> {
         self.inside.instance_proxy(instance)
+    }
+
+    async fn set_webhook(&self, id: AccountId, webhook: Option<SecretText>) -> Result<bool, StoreError> {
+        self.inside.set_webhook(id, webhook).await
+    }
+
+    fn account_webhook(&self, account: &Account) -> Result<Option<SecretText>, StoreError> {
+        self.inside.account_webhook(account)
     }
 
     fn authenticate(&self, token: &str) -> Option<Caller> {

@@ -49,6 +49,14 @@ enum InstanceCommand {
     },
     /// Link a phone: draws the QR code until it is scanned, or shows a link code.
     Pair(PairArgs),
+    /// Print a link to send to the phone's owner: whoever opens it within 15 minutes can link the phone.
+    PairingLink {
+        /// Which instance.
+        name: String,
+        /// Make the link void instead.
+        #[arg(long)]
+        revoke: bool,
+    },
     /// Open the saved session again.
     Reconnect {
         /// Which instance.
@@ -87,6 +95,8 @@ async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
         }
         InstanceCommand::List { names } => return list(&api, &names, json).await,
         InstanceCommand::Show { name } => return show(&api, &name, json).await,
+        InstanceCommand::PairingLink { name, revoke: false } => return pairing_link(&api, &name, json).await,
+        InstanceCommand::PairingLink { name, revoke: true } => (Method::DELETE, "pairing-link", name),
         InstanceCommand::Reconnect { name } => (Method::POST, "reconnect", name),
         InstanceCommand::Logout { name } => (Method::DELETE, "logout", name),
         InstanceCommand::Delete { name, confirm } => {
@@ -114,6 +124,17 @@ async fn create(api: &Api, body: Value, json: bool) -> anyhow::Result<()> {
         Ok(say(&created.text)?)
     } else {
         print_text(&created.value["instance"]["token"])
+    }
+}
+
+async fn pairing_link(api: &Api, name: &str, json: bool) -> anyhow::Result<()> {
+    let path = ["api", "instance", "pairing-link", name];
+    let link = api.call(Method::POST, &path, &[], None).await?;
+    let link = link.success(json).map_err(named(name))?;
+    if json {
+        Ok(say(&link.text)?)
+    } else {
+        print_text(&link.value["url"])
     }
 }
 

@@ -1,4 +1,4 @@
-//! `presence-server key …`: the key that tokens, proxies and device keys are sealed with.
+//! `presence-server key …`: the key that tokens, proxies, webhooks and device keys are sealed with.
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -18,7 +18,7 @@ pub(super) struct KeyArgs {
 
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
-    /// Seal the tokens, proxies and device keys of all instances with another key. They stay the same.
+    /// Seal all tokens, proxies, webhooks and device keys with another key. They stay the same.
     ///
     /// Without options, a new key is made and takes the place of the one in token.key; cut off at any moment,
     /// one of the two stays in force. It works only while no server runs on the data directory.
@@ -59,8 +59,8 @@ pub(super) fn run(args: KeyArgs) -> anyhow::Result<()> {
     let lock = dir.lock()?;
     let resealed = block_on(async { Ok(dir.rotate_token_key(&lock, change).await?) })?;
     say(format_args!(
-        "sealed the tokens of {} instances anew, {} proxies and {} device keys",
-        resealed.tokens, resealed.proxies, resealed.keys
+        "sealed the tokens of {} instances anew, {} proxies, {} webhooks and {} device keys",
+        resealed.tokens, resealed.proxies, resealed.webhooks, resealed.keys
     ))?;
     if resealed.unreadable > 0 {
         say(format_args!(

@@ -131,6 +131,31 @@ pub(crate) const PROXY_NETWORKS: Setting = Setting {
            Unset: none, so that no client can point the service at what only it reaches",
     secret: false,
 };
+pub(crate) const WEBHOOK_URL: Setting = Setting {
+    flag: "webhook-url",
+    variable: "PRESENCE_WEBHOOK_URL",
+    value: "URL",
+    default: None,
+    help: "Where each change of any instance's state is posted to, signed. Unset: nowhere",
+    secret: true,
+};
+pub(crate) const WEBHOOK_SECRET_FILE: Setting = Setting {
+    flag: "webhook-secret-file",
+    variable: "PRESENCE_WEBHOOK_SECRET_FILE",
+    value: "FILE",
+    default: None,
+    help: "A file with the secret that these calls are signed with: whsec_ and 24 to 64 bytes in base64",
+    secret: false,
+};
+pub(crate) const WEBHOOK_NETWORKS: Setting = Setting {
+    flag: "webhook-networks",
+    variable: "PRESENCE_WEBHOOK_NETWORKS",
+    value: "NETWORKS",
+    default: None,
+    help: "Networks or addresses, separated by commas, in which webhooks of accounts may be besides at public addresses. \
+           Unset: none",
+    secret: false,
+};
 pub(crate) const MCP: Setting = Setting {
     flag: "mcp",
     variable: "PRESENCE_MCP",
@@ -179,6 +204,15 @@ pub(crate) const RATE_LIMIT_FAILURES: Setting = Setting {
     default: Some("60"),
     help: "Requests without a valid token a minute from one address. Then 429, and no token from there is tried \
            but those that were right in the last hour. 0 is no limit",
+    secret: false,
+};
+pub(crate) const PUBLIC_URL: Setting = Setting {
+    flag: "public-url",
+    variable: "PRESENCE_PUBLIC_URL",
+    value: "URL",
+    default: None,
+    help: "Where clients reach this service, such as https://presence.example.com, for the links that it gives out. \
+           Unset: http:// and the Host of the request that asks for one",
     secret: false,
 };
 pub(crate) const TRUSTED_PROXIES: Setting = Setting {
@@ -303,7 +337,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 34] = [
+pub(crate) const ALL: [&Setting; 38] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -318,11 +352,15 @@ pub(crate) const ALL: [&Setting; 34] = [
     &TYPING_RATE,
     &RECORDING_RATE,
     &PROXY_NETWORKS,
+    &WEBHOOK_URL,
+    &WEBHOOK_SECRET_FILE,
+    &WEBHOOK_NETWORKS,
     &MAX_LOGINS,
     &LOGIN_INTERVAL,
     &RATE_LIMIT,
     &RATE_LIMIT_NEW,
     &RATE_LIMIT_FAILURES,
+    &PUBLIC_URL,
     &TRUSTED_PROXIES,
     &CORS_ORIGINS,
     &METRICS,

@@ -230,3 +230,62 @@ fn a_variable_that_nothing_reads_is_found_with_the_one_that_may_be_meant() {
     );
     assert_eq!(strange[0].to_string(), "nothing reads PRESENCE_SERVICE_PORT_HTTP");
 }
+
+#[test]
+fn the_operators_webhook_needs_a_secret_from_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good", &format!("whsec_{KEY}\n"));
+    let url = ("PRESENCE_WEBHOOK_URL", "http://127.0.0.1:9/hook");
+    fn secret(path: &str) -> (&str, &str) {
+        ("PRESENCE_WEBHOOK_SECRET_FILE", path)
+    }
+    assert!(read(&[]).unwrap().http.webhooks.operator.is_none());
+    let webhook = read(&[url, secret(&good)])
+        .unwrap()
+        .http
+        .webhooks
+        .operator
+        .unwrap();
+    assert_eq!(webhook.url.to_string(), url.1);
+    assert_eq!(*webhook.secret.expose(), format!("whsec_{KEY}"));
+
+    let bad = file("bad", "hush");
+    for (settings, flag) in [
+        (vec![url], "--webhook-secret-file "),
+        (vec![secret(&good)], "--webhook-url "),
+        (vec![url, secret(&bad)], "--webhook-secret-file "),
+        (vec![url, secret("/nowhere/at/all")], "--webhook-secret-file "),
+        (
+            vec![("PRESENCE_WEBHOOK_URL", "example.com"), secret(&good)],
+            "--webhook-url ",
+        ),
+    ] {
+        let error = read(&settings).unwrap_err().to_string();
+        assert!(error.starts_with(flag) && error.lines().count() == 1, "{error}");
+        assert!(!error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
+fn the_public_url_may_have_a_path_and_nothing_more() {
+    let url =
+        |url| read(&[("PRESENCE_PUBLIC_URL", url)]).map(|config| config.http.public_url.unwrap().to_string());
+    assert_eq!(url("https://example.com").unwrap(), "https://example.com/");
+    assert_eq!(url("https://example.com/at").unwrap(), "https://example.com/at");
+    for wrong in [
+        "example.com",
+        "ftp://example.com",
+        "https://example.com?a",
+        "https://example.com#a",
+    ] {
+        assert!(
+            url(wrong).unwrap_err().to_string().starts_with("--public-url "),
+            "{wrong}"
+        );
+    }
+}

@@ -1,6 +1,7 @@
 //! Whom the lines of the log are of.
 
 use presence_sandbox::Sandbox;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -33,4 +34,32 @@ async fn the_log_names_a_request_by_its_id_and_an_instance_by_its_name() {
             .wait_for_log(&format!(r#"request{{id="{id}" route="instance_list"}}"#))
             .await;
     }
+}
+
+#[tokio::test]
+async fn the_start_says_what_was_opened_and_a_refusal_is_told_once() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve(&sandbox).await;
+    for _ in 0..5 {
+        let refused = server
+            .call("GET", "/api/instance/list", "wrong", Value::Null)
+            .await;
+        assert_eq!(refused.unwrap().0, 401);
+    }
+    server.signal("TERM");
+    let log = server.end().await.stderr;
+    for text in [
+        &format!(
+            "opened the data directory, for sessions with a sandbox data_dir={} accounts=0 instances=0",
+            data.path()
+        ),
+        "there is no account yet: make one with \"presence-server account new NAME --data-dir ",
+    ] {
+        assert!(log.contains(text), "{text} is not in {log}");
+    }
+    let told = log
+        .lines()
+        .filter(|line| line.contains("requests were refused") && line.contains(r#"reason="Invalid token""#));
+    assert_eq!(told.count(), 1, "{log}");
 }

@@ -11,6 +11,7 @@ mod readme;
 mod restore;
 mod starting;
 mod stopping;
+mod webhooks;
 mod words;
 
 use std::time::Duration;

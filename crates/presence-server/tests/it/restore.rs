@@ -137,7 +137,7 @@ async fn the_token_key_is_changed_while_no_server_runs() {
     assert_eq!(rotated.code, Some(0), "{}", rotated.stderr);
     let told = rotated
         .stdout
-        .strip_prefix("sealed the tokens of 1 instances anew, 0 proxies and ");
+        .strip_prefix("sealed the tokens of 1 instances anew, 0 proxies, 0 webhooks and ");
     let keys = told.and_then(|told| told.strip_suffix(" device keys\n"));
     let keys: u32 = keys.expect(&rotated.stdout).parse().unwrap();
     assert!(keys > 30, "a device has at least its pre-keys, and not {keys}");

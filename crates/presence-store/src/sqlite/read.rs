@@ -16,7 +16,7 @@ use crate::directory::{Change, Directory};
 use crate::edge::Edge;
 use crate::error::StoreError;
 use crate::instance::Instance;
-use crate::key::{SealedProxy, SealedToken};
+use crate::key::{SealedProxy, SealedToken, SealedWebhook};
 use crate::token::TokenHash;
 
 /// Everything, which must be read in one transaction to be of one moment.
@@ -144,6 +144,21 @@ pub(super) async fn sealed(
     Ok(sealed.collect())
 }
 
+/// The sealed webhook of each account that has one.
+pub(super) async fn sealed_webhooks(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(AccountId, SealedWebhook)>, StoreError> {
+    let rows: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("SELECT id, sealed_webhook FROM account WHERE sealed_webhook IS NOT NULL")
+            .fetch_all(connection)
+            .await
+            .map_err(failed("read what is sealed"))?;
+    let sealed = rows.into_iter();
+    Ok(sealed
+        .map(|(id, webhook)| (AccountId(id), SealedWebhook(webhook.into())))
+        .collect())
+}
+
 /// The schema has none that is not positive.
 fn ids(numbers: Vec<i32>) -> Vec<InstanceId> {
     numbers.into_iter().filter_map(InstanceId::new).collect()
@@ -176,6 +191,9 @@ fn read_account(row: &SqliteRow) -> Result<Account, Unreadable> {
         quota: row.try_get("quota")?,
         created_at: time(row.try_get("created_at")?)?,
         token: hash(row)?,
+        sealed_webhook: row
+            .try_get::<Option<&[u8]>, _>("sealed_webhook")?
+            .map(|sealed| SealedWebhook(sealed.into())),
     })
 }
 

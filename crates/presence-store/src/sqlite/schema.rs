@@ -52,8 +52,9 @@ pub(crate) async fn migrate(
 
 /// Changes of the schema of `presence.db` in the order in which they were made. `PRAGMA user_version` counts those that a file
 /// has seen.
-pub(super) const MIGRATIONS: [&str; 3] = [
+pub(super) const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_registry.sql"),
     include_str!("../../migrations/0002_remembered.sql"),
     include_str!("../../migrations/0003_proxy.sql"),
+    include_str!("../../migrations/0004_webhook.sql"),
 ];

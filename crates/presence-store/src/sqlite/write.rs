@@ -11,7 +11,7 @@ use crate::directory::Change;
 use crate::edge::Edge;
 use crate::error::StoreError;
 use crate::instance::Instance;
-use crate::key::{SealedProxy, SealedToken};
+use crate::key::{SealedProxy, SealedToken, SealedWebhook};
 
 /// Writes `change`, in the caller's transaction.
 ///
@@ -75,17 +75,32 @@ pub(super) async fn sealed_proxy(
     Ok(())
 }
 
+pub(super) async fn sealed_webhook(
+    connection: &mut SqliteConnection,
+    id: AccountId,
+    sealed: &SealedWebhook,
+) -> sqlx::Result<()> {
+    sqlx::query("UPDATE account SET sealed_webhook = ? WHERE id = ?")
+        .bind(&sealed.0[..])
+        .bind(id.0)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn put_account(connection: &mut SqliteConnection, account: &Account) -> sqlx::Result<Rows> {
     let query = sqlx::query(
-        "INSERT INTO account (id, name, token_hash, quota, created_at) VALUES (?, ?, ?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, quota = excluded.quota
+        "INSERT INTO account (id, name, token_hash, quota, created_at, sealed_webhook) VALUES (?, ?, ?, ?, ?, ?)
+         ON CONFLICT (id) DO UPDATE SET token_hash = excluded.token_hash, quota = excluded.quota,
+                                        sealed_webhook = excluded.sealed_webhook
          WHERE name = excluded.name",
     )
     .bind(account.id.0)
     .bind(account.name.as_str())
     .bind(&account.token.0[..])
     .bind(account.quota)
-    .bind(account.created_at.timestamp_millis());
+    .bind(account.created_at.timestamp_millis())
+    .bind(account.sealed_webhook.as_ref().map(|sealed| &sealed.0[..]));
     Ok(query.execute(connection).await?.into())
 }
 

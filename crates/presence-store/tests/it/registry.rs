@@ -2,7 +2,7 @@
 //! same in the end.
 
 use presence_store::{
-    Caller, CreateAccountError, CreateInstanceError, Edge, EdgeMismatch, NewInstance, ProxySecret,
+    Caller, CreateAccountError, CreateInstanceError, Edge, EdgeMismatch, NewInstance, SecretText,
 };
 use presence_store::{PinEdgeError, Registry, Token};
 
@@ -45,6 +45,7 @@ for_every_registry! {
     the_first_fault_is_reported
     settings_are_kept
     a_proxy_is_kept_and_given_up
+    a_webhook_is_kept_through_changes_of_the_account_and_given_up
     a_deleted_instance_is_gone_and_its_name_and_token_free
     numbers_are_never_given_again
     instances_are_listed_by_age
@@ -245,7 +246,7 @@ async fn settings_are_kept(registry: &dyn Registry) {
 async fn a_proxy_is_kept_and_given_up(registry: &dyn Registry) {
     let (acme, _) = account(registry, "acme", None).await;
     let (one, _) = instance(registry, &acme, "one").await;
-    let proxy = |text: &str| ProxySecret::new(text.to_owned());
+    let proxy = |text: &str| SecretText::new(text.to_owned());
     let with_proxy = NewInstance {
         proxy: Some(proxy("of two")),
         ..new_instance("two")
@@ -267,6 +268,34 @@ async fn a_proxy_is_kept_and_given_up(registry: &dyn Registry) {
     assert_eq!(kept(two.id), Some(proxy("of two")));
     registry.delete_instance(two.id).await.unwrap();
     assert!(!registry.set_proxy(two.id, Some(proxy("late"))).await.unwrap());
+}
+
+async fn a_webhook_is_kept_through_changes_of_the_account_and_given_up(registry: &dyn Registry) {
+    let (acme, _) = account(registry, "acme", None).await;
+    let (other, _) = account(registry, "other", None).await;
+    let webhook = |text: &str| SecretText::new(text.to_owned());
+    let kept = |id| {
+        let account = registry.account(id).unwrap();
+        registry.account_webhook(&account).unwrap()
+    };
+    assert_eq!(kept(acme.id), None);
+    for text in ["first", "second"] {
+        assert!(registry.set_webhook(acme.id, Some(webhook(text))).await.unwrap());
+        assert_eq!((kept(acme.id), kept(other.id)), (Some(webhook(text)), None));
+    }
+    registry.rotate_account(acme.id).await.unwrap();
+    assert_eq!(kept(acme.id), Some(webhook("second")));
+    for _ in 0..2 {
+        assert!(registry.set_webhook(acme.id, None).await.unwrap());
+        assert_eq!(kept(acme.id), None);
+    }
+    registry.delete_account(acme.id).await.unwrap();
+    assert!(
+        !registry
+            .set_webhook(acme.id, Some(webhook("late")))
+            .await
+            .unwrap()
+    );
 }
 
 async fn a_deleted_instance_is_gone_and_its_name_and_token_free(registry: &dyn Registry) {
@@ -498,7 +527,7 @@ async fn debug_shows_no_secret(registry: &dyn Registry) {
     assert_eq!(
         format!("{acme:?}"),
         format!(
-            "Account {{ id: {:?}, name: {:?}, quota: Some(3), created_at: {time}, .. }}",
+            "Account {{ id: {:?}, name: {:?}, quota: Some(3), created_at: {time}, webhook: false, .. }}",
             acme.id, acme.name
         )
     );

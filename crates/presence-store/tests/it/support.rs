@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use presence_store::{
     Account, DataDir, Durability, Epoch, Instance, InstanceId, KeySource, KeyStore as _, Kind, NewInstance,
-    ProxySecret, Registry, RowChange, SqliteKeyStore, Store, Token,
+    Registry, RowChange, SecretText, SqliteKeyStore, Store, Token,
 };
 
 /// A moment with a fraction of a millisecond, which no store keeps.
@@ -66,7 +66,11 @@ pub(crate) fn data_dir() -> (tempfile::TempDir, DataDir) {
 pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
     let mut view = vec![format!("{:?} {:?}", registry.edge(), registry.deleted_unwiped())];
     for account in registry.accounts() {
-        view.push(format!("{account:?}"));
+        let webhook = registry.account_webhook(&account).expect("a webhook or none");
+        view.push(format!(
+            "{account:?} {:?}",
+            webhook.as_ref().map(SecretText::expose)
+        ));
         view.extend(registry.instances(account.id).iter().map(|instance| {
             let token = registry.instance_token(instance).expect("a token");
             assert!(
@@ -74,7 +78,7 @@ pub(crate) fn view(registry: &dyn Registry) -> Vec<String> {
                 "a listed token is valid"
             );
             let proxy = registry.instance_proxy(instance).expect("a proxy or none");
-            let proxy = proxy.as_ref().map(ProxySecret::expose);
+            let proxy = proxy.as_ref().map(SecretText::expose);
             format!("{instance:?} {} {proxy:?}", token.expose())
         }));
     }

@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
     use crate::dial::Connectors;
-    use crate::network::ProxyNetworks;
+    use crate::network::AllowedNetworks;
 
     const FALLBACK: Version = (2, 3000, 1);
 
@@ -163,7 +163,7 @@ mod tests {
                 }
             }
         });
-        let connectors = Connectors::new(Duration::from_secs(5), ProxyNetworks::default());
+        let connectors = Connectors::new(Duration::from_secs(5), AllowedNetworks::default());
         (
             web,
             Versions::new(Arc::new(Web::new(connectors.direct())), url.parse().unwrap()),

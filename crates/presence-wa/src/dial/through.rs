@@ -3,22 +3,20 @@
 use std::error::Error;
 use std::future::ready;
 use std::io;
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::future::BoxFuture;
 use http::{HeaderValue, Uri};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::{Service, ServiceExt as _, service_fn};
 
-use crate::network::ProxyNetworks;
+use super::guarded::{ForbiddenAddress, GuardedConnector};
 use crate::proxy::{Proxy, ProxyCredentials, ProxyError, ProxyFault, ProxyProtocol};
 
 /// A connection to a proxy or to the target itself, under the TLS with the target.
@@ -61,20 +59,14 @@ impl Service<Uri> for Tcp {
 /// Connects through one proxy.
 #[derive(Clone)]
 pub(crate) struct ThroughProxy {
-    to_proxy: HttpsConnector<HttpConnector<AllowedResolver>>,
-    networks: ProxyNetworks,
+    to_proxy: GuardedConnector,
     proxy: Proxy,
 }
 
 impl ThroughProxy {
-    pub(super) fn new(
-        to_proxy: HttpsConnector<HttpConnector<AllowedResolver>>,
-        networks: ProxyNetworks,
-        proxy: &Proxy,
-    ) -> Self {
+    pub(super) fn new(to_proxy: GuardedConnector, proxy: &Proxy) -> Self {
         Self {
             to_proxy,
-            networks,
             proxy: proxy.clone(),
         }
     }
@@ -83,12 +75,6 @@ impl ThroughProxy {
         let refused = |error: BoxError| ProxyError::new(ProxyFault::Refused, error);
         let target = with_port(target).map_err(|error| refused(error.into()))?;
         let url = self.url().map_err(|error| refused(error.into()))?;
-        // A name's addresses are looked at when it is resolved.
-        if let Some(address) = self.proxy.host().address()
-            && !self.networks.allow(address)
-        {
-            return Err(ProxyFault::Forbidden.into());
-        }
         let stream = self.to_proxy.oneshot(url.clone()).await.map_err(unreachable)?;
         let mut stream = Some(stream);
         let given =
@@ -156,12 +142,8 @@ fn basic(credentials: &ProxyCredentials) -> HeaderValue {
 
 /// The connection to the proxy was not made.
 fn unreachable(error: BoxError) -> ProxyError {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(&*error);
-    while let Some(inner) = cause {
-        if inner.is::<NoAllowedAddress>() {
-            return ProxyError::new(ProxyFault::Forbidden, error);
-        }
-        cause = inner.source();
+    if ForbiddenAddress::is_cause_of(&*error) {
+        return ProxyError::new(ProxyFault::Forbidden, error);
     }
     ProxyError::new(ProxyFault::Unreachable, error)
 }
@@ -183,49 +165,6 @@ fn answered(error: BoxError) -> ProxyError {
     };
     ProxyError::new(fault, error)
 }
-
-/// Looks names up, and gives only addresses that a proxy may have. Whoever owns the name decides what it
-/// resolves to, anew each time: so it is the addresses that are then connected to which are looked at.
-#[derive(Clone, Debug)]
-pub(crate) struct AllowedResolver {
-    networks: ProxyNetworks,
-    system: GaiResolver,
-}
-
-impl AllowedResolver {
-    pub(super) fn new(networks: ProxyNetworks) -> Self {
-        Self {
-            networks,
-            system: GaiResolver::new(),
-        }
-    }
-}
-
-impl Service<Name> for AllowedResolver {
-    type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let Self { networks, system } = self.clone();
-        Box::pin(async move {
-            let addresses = system.oneshot(name).await?;
-            let allowed: Vec<_> = addresses.filter(|found| networks.allow(found.ip())).collect();
-            if allowed.is_empty() {
-                return Err(NoAllowedAddress.into());
-            }
-            Ok(allowed.into_iter())
-        })
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("the name has no address that is public or allowed")]
-struct NoAllowedAddress;
 
 #[cfg(test)]
 mod tests;

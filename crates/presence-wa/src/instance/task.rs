@@ -17,8 +17,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use self::presences::BegunRequest;
-use self::told::LoggedStatus;
 use super::active_indicators::ActiveIndicators;
+use super::alarm::Alarm;
 use super::job::{Action, Job, JobDone};
 use super::jobs::{self, JobContext, JobEnd};
 use super::lifecycle::Lifecycle;
@@ -71,7 +71,8 @@ pub(super) struct InstanceTask {
     /// The state and reason that were published last.
     shown: (InstanceState, Option<Reason>),
     /// What the log was told of them last.
-    logged: LoggedStatus,
+    logged: (InstanceState, Option<Reason>),
+    alarm: Alarm,
     /// Why the session ended, for the next line of the log.
     cause: Option<String>,
     /// Something else that is published may have changed.
@@ -102,7 +103,10 @@ impl InstanceTask {
         };
         let indicators = new_indicators(&fleet, *keep_online.borrow());
         let shown = lifecycle.status();
-        let logged = LoggedStatus::of(&published.borrow());
+        let logged = {
+            let published = published.borrow();
+            (published.state, published.reason)
+        };
         Self {
             instance,
             indicators,
@@ -126,6 +130,7 @@ impl InstanceTask {
             was_online: false,
             shown,
             logged,
+            alarm: Alarm::default(),
             cause: None,
             changed: true,
             stopping: false,
@@ -203,6 +208,8 @@ impl InstanceTask {
         if self.begun.is_none() {
             self.tell_observers(None);
         }
+        let due = self.alarm.handle_timeout(now);
+        self.log_notice(due);
         // In this order: who was told of something looks at it next.
         self.publish();
         self.answer();
@@ -316,6 +323,7 @@ impl InstanceTask {
             indicators.filter(|_| self.write.is_none()),
             self.numbers.poll_timeout(),
             self.farewell_until,
+            self.alarm.poll_timeout(),
         ]
         .into_iter()
         .flatten()

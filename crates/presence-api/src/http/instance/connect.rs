@@ -64,19 +64,21 @@ pub(in crate::http) async fn connect(
     query: Option<&str>,
     hold: Duration,
 ) -> Result<Response<Body>, ApiError> {
-    let how = pair_with(query)?;
+    link(instances, instance, pair_with(query)?, hold).await
+}
+
+/// The same, without a query.
+pub(in crate::http) async fn link(
+    instances: &Instances,
+    instance: &Instance,
+    how: PairWith,
+    hold: Duration,
+) -> Result<Response<Body>, ApiError> {
     let connected = timeout(hold, instances.connect(instance, how))
         .await
         .map_err(|_| ApiError::NoAnswer)??;
     match connected {
-        Connected::Already => {
-            let status = Status { status: "connected" };
-            Ok(json::succeed(
-                StatusCode::OK,
-                "Instance is already connected",
-                status,
-            ))
-        }
+        Connected::Already => Ok(already_connected()),
         Connected::Qr { code, valid_for } => {
             let qr_code_base64 = Picture::of(&code)?.to_data_url()?;
             let reply = QrReply {
@@ -101,19 +103,29 @@ pub(in crate::http) async fn connect(
     }
 }
 
+/// Nothing is needed any more.
+pub(in crate::http) fn already_connected() -> Response<Body> {
+    let status = Status { status: "connected" };
+    json::succeed(StatusCode::OK, "Instance is already connected", status)
+}
+
 /// `?number=` asks for a link code; without it, or with an empty one, a QR code is meant.
 fn pair_with(query: Option<&str>) -> Result<PairWith, ApiError> {
     let number = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .find(|(key, value)| key == "number" && !value.trim().is_empty());
     match number {
         None => Ok(PairWith::Qr),
-        Some((_, number)) => number
-            .parse::<PhoneNumber>()
-            .ok()
-            .filter(|number| number.as_str().len() >= LINK_CODE_DIGITS)
-            .map(PairWith::LinkCode)
-            .ok_or(INVALID_NUMBER),
+        Some((_, number)) => link_code_for(&number),
     }
+}
+
+/// A link code for the phone with this number.
+pub(in crate::http) fn link_code_for(number: &str) -> Result<PairWith, ApiError> {
+    let number = number.parse::<PhoneNumber>().ok();
+    number
+        .filter(|number| number.as_str().len() >= LINK_CODE_DIGITS)
+        .map(PairWith::LinkCode)
+        .ok_or(INVALID_NUMBER)
 }
 
 impl From<ConnectError> for ApiError {

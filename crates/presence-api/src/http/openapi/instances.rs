@@ -4,7 +4,7 @@ use presence_wa::InstanceState;
 use serde_json::json;
 use utoipa::ToSchema as _;
 use utoipa::openapi::path::ParameterIn;
-use utoipa::openapi::schema::OneOfBuilder;
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
 use utoipa::openapi::{Content, Ref};
 
 use super::description::Description;
@@ -15,6 +15,7 @@ use crate::http::instance::{
     Changes, CodeReply, Created, INVALID_NAME, INVALID_NUMBER, INVALID_TOKEN, List, NAME_REQUIRED,
     NewRequest, PROXY_FAULTS, ProxyReply, QrReply, SentProxy, SettingsReply,
 };
+use crate::http::pair::{LinkReply, NO_HOST};
 use crate::json::Success;
 use crate::schema::{in_instance, status, success_with};
 
@@ -184,6 +185,33 @@ pub(super) fn change_proxy() -> Description {
     }))
     .succeeds::<ProxyReply>(200, "The proxy as it is now.")
     .refuses(PROXY_FAULTS)
+}
+
+pub(super) fn create_pairing_link() -> Description {
+    described(
+        "createPairingLink",
+        "Make a link to send to the phone's owner",
+        "Whoever opens it within 15 minutes sees the QR code, or gets a code to type, and links the phone; it shows nothing \
+         else. It is void when a phone was linked, when another one is made, and when the service restarts.",
+    )
+    .of_instance()
+    .succeeds::<LinkReply>(200, "The link.")
+    .refuses([NO_HOST])
+}
+
+pub(super) fn revoke_pairing_link() -> Description {
+    described(
+        "revokePairingLink",
+        "Make the link void",
+        "Where there is none, it is no error.",
+    )
+    .of_instance()
+    .succeeds_as(
+        200,
+        "There is no valid link.",
+        "PairingLinkRevoked",
+        ObjectBuilder::new().schema_type(Type::Object),
+    )
 }
 
 fn described(id: &str, summary: &str, about: &str) -> Description {

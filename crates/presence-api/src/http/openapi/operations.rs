@@ -1,7 +1,7 @@
 //! Which description belongs to which endpoint. There is one for each: the compiler asks for it.
 
 use super::description::Description;
-use super::{instances, presences, service};
+use super::{instances, presences, service, webhooks};
 use crate::routes::Endpoint;
 
 /// The description of an endpoint; `None` for pages, and for what is another API's.
@@ -10,6 +10,8 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::ChatPresence => presences::show(),
         Endpoint::ShownPresences => presences::list_shown(),
         Endpoint::Events => presences::follow(),
+        Endpoint::GetWebhook => webhooks::get(),
+        Endpoint::Webhook => webhooks::change(),
         Endpoint::InstanceNew => instances::create(),
         Endpoint::InstanceList => instances::list(),
         Endpoint::InstanceConnect => instances::connect(),
@@ -20,6 +22,8 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::InstanceSettings => instances::change_settings(),
         Endpoint::InstanceGetProxy => instances::get_proxy(),
         Endpoint::InstanceProxy => instances::change_proxy(),
+        Endpoint::PairingLink => instances::create_pairing_link(),
+        Endpoint::RevokePairingLink => instances::revoke_pairing_link(),
         Endpoint::Mcp => service::mcp(),
         Endpoint::Health => service::health(),
         Endpoint::Livez => service::livez(),
@@ -27,7 +31,13 @@ pub(super) fn describe(endpoint: Endpoint) -> Option<Description> {
         Endpoint::Metrics => service::metrics(),
         Endpoint::OpenApi => service::openapi(),
         Endpoint::Evolution(_) | Endpoint::Waha(_) => return None,
-        Endpoint::Docs | Endpoint::DocsFile | Endpoint::Root | Endpoint::Console | Endpoint::ConsoleFile => {
+        Endpoint::PairPage
+        | Endpoint::Pair
+        | Endpoint::Docs
+        | Endpoint::DocsFile
+        | Endpoint::Root
+        | Endpoint::Console
+        | Endpoint::ConsoleFile => {
             return None;
         }
     })

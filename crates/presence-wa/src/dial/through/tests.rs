@@ -2,6 +2,7 @@
 
 mod double;
 
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use self::double::{Listening, Rules, TestProxy};
 use super::*;
 use crate::client::{Edge, WhatsApp, WhatsAppConfig};
 use crate::dial::{ByteStream, Connectors, Dial as _, EdgeDial};
+use crate::network::AllowedNetworks;
 use crate::pairing::PairingUpdate;
 use crate::proxy::{Proxies, ProxyProtocol, UnreadableProxy};
 use crate::session::{Connector as _, End, Session, SessionState};
@@ -33,7 +35,7 @@ fn loopback() -> Vec<IpNet> {
 }
 
 fn connectors(networks: &[IpNet]) -> Connectors {
-    Connectors::new(Duration::from_secs(5), ProxyNetworks::new(networks))
+    Connectors::new(Duration::from_secs(5), AllowedNetworks::new(networks))
 }
 
 fn proxy_at(protocol: ProxyProtocol, at: SocketAddr, login: Option<(&str, &str)>) -> Proxy {
@@ -193,7 +195,7 @@ async fn an_https_proxy_must_prove_who_it_is() {
     );
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate).unwrap();
-    let networks = ProxyNetworks::new(&loopback());
+    let networks = AllowedNetworks::new(&loopback());
     let trusting = Connectors::with_roots(Duration::from_secs(5), networks, roots);
     let mut stream = dial(&trusting, &proxy_value, target.address).await.unwrap();
     stream.write_all(b"hello").await.unwrap();

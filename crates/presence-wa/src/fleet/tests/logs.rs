@@ -92,3 +92,43 @@ async fn each_change_of_state_is_one_line_with_the_instances_name() {
     let rejected = line(r#"state=connecting reason="rejected" cause="code 503""#);
     assert_eq!(take(), [rejected]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_a_person_is_a_warning_once_and_one_line_when_it_is_over() {
+    capture();
+    let world = World::new();
+    let fleet = fleet(&world);
+    world.pair(DEVICE);
+    let options = InstanceOptions {
+        name: "shop".to_owned(),
+        saved: SavedKeys::Resume,
+        ..InstanceOptions::default()
+    };
+    fleet.add(DEVICE, options);
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    take();
+
+    let refused = || Script::Ends(End::Lost("refused".to_owned()));
+    world.script(DEVICE, std::iter::repeat_with(refused).take(6));
+    world
+        .session(DEVICE)
+        .end(End::Banned(Some(Duration::from_secs(120))));
+    settle().await;
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    let lines = take();
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line.contains("}: the instance "))
+        .collect();
+    let about = r#"instance{instance.id=1 instance.name="shop"}: the instance"#;
+    assert_eq!(told.len(), 2, "{lines:#?}");
+    let needs = "needs a person: banned by WhatsApp: look at the account on its phone";
+    assert_eq!(*told[0], format!("WARN {about} {needs}"));
+    assert!(
+        told[1].starts_with(&format!(
+            "INFO {about} is connected again: it was banned after_s="
+        )),
+        "{}",
+        told[1]
+    );
+}

@@ -4,34 +4,12 @@ use std::time::Duration;
 
 use presence_core::{Availability, ChatJid, Shown};
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::InstanceTask;
+use crate::instance::alarm::Notice;
 use crate::instance::job::Answer;
-use crate::instance::published::Published;
-use crate::status::{InstanceState, Reason};
-
-/// A status, as the log tells it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LoggedStatus {
-    state: InstanceState,
-    reason: Option<&'static str>,
-}
-
-impl LoggedStatus {
-    pub(super) fn of(published: &Published) -> Self {
-        Self {
-            state: published.state,
-            reason: published.reason.map(Reason::label),
-        }
-    }
-
-    /// Whether people should read of it who have read of `before`. That an attempt to connect begins, and fails
-    /// like the one before, is no news.
-    fn is_news_after(self, before: Self) -> bool {
-        self.state != before.state || self.reason.is_some() && self.reason != before.reason
-    }
-}
+use crate::status::{InstanceState, Reason, is_news};
 
 impl InstanceTask {
     /// Publishes how the instance is, and logs it if that is news.
@@ -57,18 +35,35 @@ impl InstanceTask {
         });
         // What follows the end of a session that is being closed is told with it, in one line.
         if self.lifecycle.fault().is_none() {
-            self.log_status(state, reason.map(Reason::label));
+            self.log_status(state, reason);
+            let notice = self.alarm.handle_status(Instant::now(), state, reason);
+            self.log_notice(notice);
         }
     }
 
-    fn log_status(&mut self, state: InstanceState, reason: Option<&'static str>) {
+    fn log_status(&mut self, state: InstanceState, reason: Option<Reason>) {
         let cause = self.cause.take();
-        let status = LoggedStatus { state, reason };
-        if status.is_news_after(self.logged) {
-            self.logged = status;
-            info!(state = %state, reason, cause, "instance state changed");
+        let label = reason.map(Reason::label);
+        if is_news(self.logged, (state, reason)) {
+            self.logged = (state, reason);
+            info!(state = %state, reason = label, cause, "instance state changed");
         } else if cause.is_some() {
-            debug!(state = %state, reason, cause, "an attempt to connect failed");
+            debug!(state = %state, reason = label, cause, "an attempt to connect failed");
+        }
+    }
+
+    pub(super) fn log_notice(&self, notice: Option<Notice>) {
+        match notice {
+            Some(Notice::Raised(concern)) => warn!("the instance needs a person: {}", concern.words()),
+            Some(Notice::Over(concern, lasted)) => {
+                let after_s = lasted.as_secs();
+                info!(
+                    after_s,
+                    "the instance is connected again: it was {}",
+                    concern.label()
+                );
+            }
+            None => {}
         }
     }
 
@@ -112,35 +107,6 @@ impl InstanceTask {
         }
         if self.observers.is_empty() {
             self.indicators.watch_changes(false);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_people_have_read_already_is_no_news() {
-        use InstanceState::{Connected, Connecting};
-        let lost = Some("connection lost");
-        let rows = [
-            ((Connected, None), (Connected, None), false),
-            ((Connected, None), (Connecting, lost), true),
-            // The next attempt begins, and fails like the one before.
-            ((Connecting, lost), (Connecting, None), false),
-            ((Connecting, lost), (Connecting, lost), false),
-            ((Connecting, lost), (Connecting, Some("rejected")), true),
-            ((Connecting, lost), (Connected, None), true),
-            (
-                (Connecting, None),
-                (Connecting, Some("waiting for a phone")),
-                true,
-            ),
-        ];
-        for (before, now, news) in rows {
-            let [before, now] = [before, now].map(|(state, reason)| LoggedStatus { state, reason });
-            assert_eq!(now.is_news_after(before), news, "{before:?}, {now:?}");
         }
     }
 }

@@ -1,16 +1,16 @@
-//! The proxy of an instance, as it is kept.
+//! A text that is kept sealed.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// The proxy of an instance as a text, of which the store knows nothing but that it is secret. It is wiped from
+/// A text, such as the proxy of an instance, of which the store knows nothing but that it is secret. It is wiped from
 /// memory when dropped, and its `Debug` is redacted.
 #[derive(Clone, PartialEq, Eq)]
-pub struct ProxySecret(Zeroizing<String>);
+pub struct SecretText(Zeroizing<String>);
 
-impl ProxySecret {
-    /// A proxy, written as `text`.
+impl SecretText {
+    /// What is to be kept as `text`.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(Zeroizing::new(text))
@@ -23,8 +23,8 @@ impl ProxySecret {
     }
 }
 
-impl fmt::Debug for ProxySecret {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProxySecret(..)")
+        f.write_str("SecretText(..)")
     }
 }
