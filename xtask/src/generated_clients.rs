@@ -2,8 +2,10 @@
 //!
 //! A strict linter reads the document first. Then the programs of `docs/clients.md` are compiled with the clients that
 //! were made for them, and run as they stand there against the service and the sandbox; what they show is read from the
-//! recipient's phone. The tools come from npm and PyPI into `target/generated-clients`.
+//! recipient's phone. So are the bots of `docs/beside-a-gateway.md`. The tools come from npm and PyPI into
+//! `target/generated-clients`.
 
+mod bots;
 mod program;
 mod tools;
 
@@ -61,6 +63,7 @@ impl GeneratedClients {
                 program.name()
             ));
         }
+        bots::try_out(&service, &token, &sandbox)?;
         server.stop()
     }
 }
@@ -91,9 +94,20 @@ fn try_out(program: &program::Compiled, url: &str, token: &str, sandbox: &Sandbo
         let timeline = timeline(sandbox)?;
         Ok(timeline.len() > before && timeline.iter().all(|spell| !spell["hidden_at_ms"].is_null()))
     })?;
-    let timeline = timeline(sandbox)?;
-    let [spell] = &timeline[before..] else {
-        anyhow::bail!("not one was shown, but {:?}", &timeline[before..]);
+    check_spell(&timeline(sandbox)?[before..])?;
+
+    let said = program.run(url, token, ["spare", CUSTOMER])?;
+    ensure!(
+        said == "not shown: Instance is not connected to WhatsApp\n",
+        "of an instance that is not connected it says: {said}"
+    );
+    Ok(())
+}
+
+/// What the phone has shown is one `typing`, for as long as the program thought, ended by a pause.
+fn check_spell(spells: &[Value]) -> anyhow::Result<()> {
+    let [spell] = spells else {
+        anyhow::bail!("not one was shown, but {spells:?}");
     };
     let at = |key: &str| {
         spell[key]
@@ -108,12 +122,6 @@ fn try_out(program: &program::Compiled, url: &str, token: &str, sandbox: &Sandbo
     ensure!(
         (THOUGHT..THOUGHT + TOLERANCE).contains(&shown),
         "it was shown for {shown:?}, not for {THOUGHT:?}"
-    );
-
-    let said = program.run(url, token, ["spare", CUSTOMER])?;
-    ensure!(
-        said == "not shown: Instance is not connected to WhatsApp\n",
-        "of an instance that is not connected it says: {said}"
     );
     Ok(())
 }

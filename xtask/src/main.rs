@@ -54,7 +54,7 @@ enum Command {
     Proxies(proxies::Proxies),
     /// Drives clients of Evolution API and WAHA against the service, and looks at what the recipient's phone shows.
     Compat(compat::Compat),
-    /// Makes clients of `docs/openapi.json`, and runs the programs of `docs/clients.md` with them.
+    /// Makes clients of `docs/openapi.json`, and runs the programs of `docs/clients.md` and `docs/beside-a-gateway.md`.
     GeneratedClients(generated_clients::GeneratedClients),
     /// Uses the console as a person would, in Chromium, against the sandbox and the service.
     ConsoleTest(console_test::ConsoleTest),

@@ -185,7 +185,9 @@ mod tests {
     fn only_an_empty_answer_to_a_broken_request_is_replaced() {
         let empty = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\ndate: x\r\n\r\n";
         let answer = answer_instead(empty).unwrap();
-        assert!(answer.ends_with(b"{\"success\":false,\"error\":{\"message\":\"Malformed HTTP request\"}}\n"));
+        assert!(
+            answer.ends_with(b"{\"success\":false,\"error\":{\"message\":\"Malformed HTTP request\"}}\n")
+        );
         for ours in [
             &b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n{\"a\":400}"[..],
             b"HTTP/1.1 204 No Content\r\ncontent-length: 0\r\n\r\n",

@@ -8,6 +8,8 @@ use anyhow::{Context, ensure};
 use super::tools::{check, node, pip, python, typescript};
 use crate::{openapi, own_package_variables, root};
 
+const DOCS: &str = "docs/clients.md";
+
 /// One of them, by what it is written in.
 #[derive(Clone, Copy)]
 pub(super) enum Program {
@@ -49,21 +51,22 @@ fn compile_typescript() -> anyhow::Result<Compiled> {
             .arg(openapi::file())
             .args(["--output", "presence.d.ts"]),
     )?;
-    fs::write(directory.join("flow.mts"), documented("ts")?)?;
-    check(node("tsc").args([
-        "--strict",
-        "--noUncheckedIndexedAccess",
-        "--exactOptionalPropertyTypes",
-        "--target",
-        "es2023",
-        "--module",
-        "nodenext",
-        "--types",
-        "node",
-        "flow.mts",
-    ]))?;
+    fs::write(directory.join("flow.mts"), documented(DOCS, "ts")?)?;
+    check(strict_tsc().args(["--exactOptionalPropertyTypes", "flow.mts"]))?;
     let script = directory.join("flow.mjs").display().to_string();
     Ok(Compiled(vec!["node".to_owned(), script]))
+}
+
+/// Compiles `bot.mts`.
+pub(super) fn compile_bot() -> anyhow::Result<()> {
+    check(strict_tsc().arg("bot.mts"))
+}
+
+fn strict_tsc() -> Command {
+    let mut tsc = node("tsc");
+    tsc.args(["--strict", "--noUncheckedIndexedAccess", "--target", "es2023"])
+        .args(["--module", "nodenext", "--types", "node"]);
+    tsc
 }
 
 fn compile_python() -> anyhow::Result<Compiled> {
@@ -76,7 +79,7 @@ fn compile_python() -> anyhow::Result<Compiled> {
             // It formats what it made with a program of the virtual environment.
             .env("PATH", search_path(&directory)?),
     )?;
-    fs::write(directory.join("flow.py"), documented("python")?)?;
+    fs::write(directory.join("flow.py"), documented(DOCS, "python")?)?;
     // What was generated is typed, but not as strictly.
     check(pip("mypy").args(["--strict", "--follow-imports", "silent", "flow.py"]))?;
     let python = directory.join("bin/python").display().to_string();
@@ -107,12 +110,13 @@ fn compile_rust() -> anyhow::Result<Compiled> {
     ))
 }
 
-/// The program in this language, as the docs show it.
-fn documented(language: &str) -> anyhow::Result<String> {
-    let docs = fs::read_to_string(root().join("docs/clients.md"))?;
+/// The first program in this language that these docs show.
+pub(super) fn documented(docs: &str, language: &str) -> anyhow::Result<String> {
+    let name = docs;
+    let docs = fs::read_to_string(root().join(name))?;
     let (_, after) = docs
         .split_once(&format!("```{language}\n"))
-        .with_context(|| format!("docs/clients.md has no program in {language}"))?;
+        .with_context(|| format!("{name} has no program in {language}"))?;
     let (program, _) = after.split_once("```").context("a block has an end")?;
     Ok(program.to_owned())
 }

@@ -266,7 +266,10 @@ async fn what_is_no_http_gets_the_contracts_json() {
             "{what:?}: {answer}"
         );
         let body = format!(r#"{{"success":false,"error":{{"message":"{message}"}}}}"#);
-        assert!(answer.ends_with(&format!("\r\n\r\n{body}\n")), "{what:?}: {answer}");
+        assert!(
+            answer.ends_with(&format!("\r\n\r\n{body}\n")),
+            "{what:?}: {answer}"
+        );
         assert!(
             answer.contains("content-type: application/json"),
             "{what:?}: {answer}"
