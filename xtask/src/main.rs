@@ -44,8 +44,6 @@ enum Command {
     Demo(demo::Demo),
     /// Measures what the service costs, beside what is known, and how that grows.
     Bench(bench::Bench),
-    /// Makes the packages in `target/dist`, and tries them: a tarball, a Debian package, licences, bill of materials.
-    Dist(dist::Dist),
     /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
     Soak(soak::Soak),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
@@ -58,6 +56,8 @@ enum Command {
     GeneratedClients(generated_clients::GeneratedClients),
     /// Uses the console as a person would, in Chromium, against the sandbox and the service.
     ConsoleTest(console_test::ConsoleTest),
+    /// Makes the packages in `target/dist`, and tries them: a tarball, a Debian package, licences, bill of materials.
+    Dist(dist::Dist),
     /// Fetches the console's two libraries from npm again, at the pinned versions.
     Vendor,
     /// Writes `docs/openapi.json`, the API for tools.
@@ -84,13 +84,13 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
-        Command::Dist(dist) => dist.run(),
         Command::Soak(soak) => soak.run(),
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),
         Command::Compat(compat) => compat.run(),
         Command::GeneratedClients(clients) => clients.run(),
         Command::ConsoleTest(test) => test.run(),
+        Command::Dist(dist) => dist.run(),
         Command::Vendor => vendor::run(),
         Command::Openapi => openapi::run(),
         Command::Ci => ci::run(),

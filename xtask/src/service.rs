@@ -108,7 +108,7 @@ impl Programs {
         })
     }
 
-    /// Where the server's program is.
+    /// The server's program.
     pub(crate) fn server_program(&self) -> &Path {
         &self.server
     }

@@ -82,11 +82,8 @@ impl Snapshot {
         let mut lost = Vec::new();
         for account in there.registry().accounts() {
             let instances = there.registry().instances(account.id);
-            if !self
-                .registry()
-                .account(account.id)
-                .is_some_and(|found| found.name == account.name)
-            {
+            let found = self.registry().account(account.id);
+            if found.is_none_or(|found| found.name != account.name) {
                 lost.push(Lost::Account {
                     name: account.name.clone(),
                     instances: instances.len(),

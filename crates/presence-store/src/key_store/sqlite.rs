@@ -249,7 +249,7 @@ impl KeyStore for SqliteKeyStore {
 }
 
 /// Which devices have keys in a file that somebody else may be writing, and of which pairing of an instance they are.
-/// Unlike their values, that changes when a phone is linked or unlinked, and at no other time.
+/// Unlike the keys themselves, that changes seldom: when a device gets its first ones, or loses them.
 pub(crate) async fn pairings(
     connection: &mut SqliteConnection,
 ) -> Result<(BTreeSet<InstanceId>, BTreeMap<InstanceId, u32>), StoreError> {
