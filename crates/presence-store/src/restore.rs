@@ -146,9 +146,7 @@ impl Snapshot {
                 return Err(SnapshotError::InUse(path));
             }
         }
-        let aside = dir
-            .path()
-            .join(format!("before-restore-{}", now.format("%Y%m%dT%H%M%SZ")));
+        let aside = name_aside(dir.path(), now);
         let kept = keep(dir, &aside)?;
         belong_to_owner_of(dir.path(), files.path())?;
         files::sync_dir(files.path()).map_err(SnapshotError::file("write", files.path()))?;
@@ -165,6 +163,15 @@ impl Snapshot {
 
 /// The files that are replaced.
 const NAMES: [&str; 4] = ["presence.db", "keys.db", "token.key", "token.key.new"];
+
+/// A name in `dir` that nothing has, for what is replaced at `now`. Nobody else gives any while it is locked.
+fn name_aside(dir: &Path, now: DateTime<Utc>) -> PathBuf {
+    let mut aside = dir.join(format!("before-restore-{}", now.format("%Y%m%dT%H%M%SZ")));
+    while aside.exists() {
+        aside.as_mut_os_string().push("-again");
+    }
+    aside
+}
 
 /// Has SQLite write its log into the file at `path`, if there is one.
 async fn write_log(path: &Path) -> Result<(), StoreError> {

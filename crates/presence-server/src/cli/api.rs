@@ -146,7 +146,7 @@ impl Api {
                 self.base
             )
         })?;
-        let text = String::from_utf8_lossy(&body).into_owned();
+        let text = String::from_utf8_lossy(body.trim_ascii_end()).into_owned();
         Ok(Answer {
             status,
             retry_after: retry_after.map(Duration::from_secs),

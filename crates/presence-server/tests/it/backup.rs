@@ -61,9 +61,11 @@ fn refused(end: &End) -> &str {
 }
 
 /// The names in a directory.
+/// What is in a directory, but for the files that come and go with whoever has a database open.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.retain(|name| !name.ends_with("-wal") && !name.ends_with("-shm"));
     names.sort();
     names
 }

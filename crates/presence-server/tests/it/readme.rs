@@ -71,7 +71,7 @@ async fn the_commands_of_the_readme_bring_a_stranger_from_nothing_to_typing() {
     let path = url.strip_prefix(&format!("http://{ADDRESS}")).unwrap();
     let answer = checkout.call("POST", path, &instance_token, body).await;
     assert!(
-        README.contains(&format!("```json\n{answer}\n```")),
+        README.contains(&format!("```json\n{answer}```")),
         "{answer} is not in the README"
     );
 }
