@@ -54,6 +54,8 @@ pub struct InstanceStatus {
     pub state: InstanceState,
     /// Why it is in that state, where the state alone does not say.
     pub reason: Option<Reason>,
+    /// Since when it is in that state; the start of the service is the earliest.
+    pub since: Instant,
     /// The account's JID, `<digits>@s.whatsapp.net`, while it is paired.
     pub jid: Option<String>,
     /// The account's name, once WhatsApp told it.

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use base64::Engine as _;
+use chrono::{DateTime, Utc};
+use presence_api::utc_now;
 use presence_sandbox::{Answer, Fault};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -121,13 +123,21 @@ async fn list_tells_each_instance_and_filters_by_name() {
     app.link("shop", SHOP).await;
     app.new_instance("branch").await;
 
+    tokio::time::sleep(secs(60.0)).await;
     let all = list("").await.json();
     assert_eq!(all["message"], "2 Instances found");
     let created = all["instances"][0]["createdAt"].clone();
+    let since = all["instances"][0]["connection"]["since"].clone();
+    let connected: DateTime<Utc> = since.as_str().unwrap().parse().unwrap();
+    let connected_for = (utc_now() - connected).to_std().unwrap();
+    assert!(
+        (secs(60.0)..secs(70.0)).contains(&connected_for),
+        "{connected_for:?}"
+    );
     let expected = json!({
         "name": "shop", "token": token, "createdAt": created,
         "connection": {"state": "connected", "numberJid": format!("{SHOP}@s.whatsapp.net"),
-                       "presenceStatus": "unavailable", "displayStatus": "connected"},
+                       "presenceStatus": "unavailable", "displayStatus": "connected", "since": since},
         "profile": {"name": all["instances"][0]["profile"]["name"]},
         "settings": {"keepOnlineStatus": false},
     });

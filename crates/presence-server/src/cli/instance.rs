@@ -153,7 +153,7 @@ async fn list(api: &Api, names: &[String], json: bool) -> anyhow::Result<()> {
     if json {
         return Ok(say(&list.text)?);
     }
-    let mut table = Table::new(["NAME", "NUMBER", "CREATED", "STATE"]);
+    let mut table = Table::new(["NAME", "NUMBER", "CREATED", "SINCE", "STATE"]);
     for instance in list.value["instances"].as_array().into_iter().flatten() {
         table.push(row_of(instance));
     }
@@ -174,10 +174,10 @@ async fn show(api: &Api, name: &str, json: bool) -> anyhow::Result<()> {
     if json {
         return Ok(say(item)?);
     }
-    let [name, number, created, state] = row_of(item);
+    let [name, number, created, since, state] = row_of(item);
     let online = item["settings"]["keepOnlineStatus"] == true;
     say(format_args!(
-        "name         {name}\nnumber       {number}\ncreated      {created}\nstate        {state}\nkeep online  {}\n",
+        "name         {name}\nnumber       {number}\ncreated      {created}\nstate        {state}\nsince        {since}\nkeep online  {}\n",
         if online { "on" } else { "off" }
     ))?;
     let shown = api
@@ -187,12 +187,17 @@ async fn show(api: &Api, name: &str, json: bool) -> anyhow::Result<()> {
     print_shown(&shown.value)
 }
 
-/// Name, number, when it was created, and its state in words.
-fn row_of(instance: &Value) -> [String; 4] {
+/// Name, number, when it was created, since when it is in its state, and that in words.
+fn row_of(instance: &Value) -> [String; 5] {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let connection = &instance["connection"];
     let number = text(&connection["numberJid"]);
     let created = text(&instance["createdAt"]);
+    // To the second, and as every other time in UTC.
+    let since = text(&connection["since"]);
+    let since = since
+        .get(..19)
+        .map_or(since.clone(), |second| format!("{second}Z"));
     [
         text(&instance["name"]),
         number
@@ -200,6 +205,7 @@ fn row_of(instance: &Value) -> [String; 4] {
             .unwrap_or(&number)
             .to_owned(),
         created.get(..10).unwrap_or(&created).to_owned(),
+        since,
         text(&connection["displayStatus"]),
     ]
 }

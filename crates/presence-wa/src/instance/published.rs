@@ -14,6 +14,8 @@ use crate::status::{InstanceState, InstanceStatus, Reason};
 pub(crate) struct Published {
     pub(crate) state: InstanceState,
     pub(crate) reason: Option<Reason>,
+    /// When it came into this state.
+    pub(crate) since: Instant,
     pub(crate) identity: Option<Identity>,
     /// Whether WhatsApp takes the account for online.
     pub(crate) available: bool,
@@ -44,10 +46,19 @@ pub(crate) struct GivenCode {
 }
 
 impl Published {
+    /// How the instance is from now on.
+    pub(crate) fn set_state(&mut self, state: InstanceState, reason: Option<Reason>) {
+        if self.state != state {
+            self.since = Instant::now();
+        }
+        (self.state, self.reason) = (state, reason);
+    }
+
     pub(crate) fn new(state: InstanceState, reason: Option<Reason>) -> Self {
         Self {
             state,
             reason,
+            since: Instant::now(),
             identity: None,
             available: false,
             session: None,
@@ -75,6 +86,7 @@ impl Published {
         InstanceStatus {
             state,
             reason: self.reason,
+            since: self.since,
             jid: identity.map(|identity| identity.jid.clone()),
             push_name: identity.and_then(|identity| identity.push_name.clone()),
             available: online && self.available,

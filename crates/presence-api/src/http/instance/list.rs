@@ -6,11 +6,11 @@ use hyper::{Response, StatusCode};
 use presence_store::Caller;
 use presence_wa::{InstanceState, InstanceStatus};
 use serde::Serialize;
-use tokio::time::Instant;
 use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::reply::timestamp;
+use crate::clock::Time;
 use crate::display_status::display_status;
 use crate::error::ApiError;
 use crate::instances::{Instances, Listed};
@@ -63,6 +63,9 @@ struct Connection {
     presence_status: &'static str,
     /// The state in words, with its reason. For people; programs read `state`.
     display_status: String,
+    /// Since when it is in that state, as far as this run of the service knows.
+    #[schema(required = true, format = DateTime)]
+    since: Option<String>,
 }
 
 /// The account of the linked phone.
@@ -170,6 +173,7 @@ impl From<Listed> for Item {
 impl Connection {
     /// An instance that the fleet does not know yet, or no longer, is not connected.
     fn of(status: Option<&InstanceStatus>) -> Self {
+        let time = Time::read();
         let state = status.map_or(InstanceState::Disconnected, |status| status.state);
         Self {
             state: state.as_str(),
@@ -178,7 +182,8 @@ impl Connection {
                 Some(status) if status.available => "available",
                 _ => "unavailable",
             },
-            display_status: display_status(state, status.and_then(|status| status.reason), Instant::now()),
+            display_status: display_status(state, status.and_then(|status| status.reason), time.now),
+            since: status.map(|status| timestamp(time.wall_at(status.since))),
         }
     }
 }

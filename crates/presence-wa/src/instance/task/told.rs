@@ -27,7 +27,7 @@ impl InstanceTask {
         let available = named && self.indicators.availability() == Some(Availability::Available);
         let session = self.session.as_ref().map(|open| open.state.clone());
         self.published.send_modify(|published| {
-            (published.state, published.reason) = (state, reason);
+            published.set_state(state, reason);
             (published.available, published.session) = (available, session);
             if published.identity.as_ref() != identity {
                 published.identity = identity.cloned();
