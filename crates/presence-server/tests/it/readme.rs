@@ -228,3 +228,16 @@ impl Drop for Terminal {
         let _ = kill_process_group(self.group, Signal::KILL);
     }
 }
+
+#[test]
+fn the_readme_in_portuguese_has_the_same_commands() {
+    const PORTUGUESE: &str = include_str!("../../../../docs/pt-BR/README.md");
+    let commands = |text: &'static str| -> Vec<&'static str> {
+        let blocks = text.split("```").skip(1).step_by(2);
+        blocks
+            .filter(|block| block.starts_with("sh\n") || block.starts_with("json\n"))
+            .collect()
+    };
+    assert!(!commands(README).is_empty());
+    assert_eq!(commands(PORTUGUESE), commands(README));
+}

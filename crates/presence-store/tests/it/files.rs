@@ -216,7 +216,7 @@ async fn a_database_of_a_newer_version_is_left_alone() {
     execute(&dir, "PRAGMA user_version = 99").await;
     assert!(matches!(
         Store::open(&dir, KeySource::File).await,
-        Err(StoreError::Newer { found: 99, known: 3 })
+        Err(StoreError::Newer { found: 99, known: 4 })
     ));
 }
 
