@@ -17,7 +17,7 @@
 //! client.write_all(b"GET /readyz HTTP/1.1\r\nconnection: close\r\n\r\n").await?;
 //! let mut answer = String::new();
 //! client.read_to_string(&mut answer).await?;
-//! assert!(answer.ends_with(r#"{"status":"starting"}"#));
+//! assert!(answer.ends_with("{\"status\":\"starting\"}\n"));
 //! # Ok(())
 //! # }
 //! ```
