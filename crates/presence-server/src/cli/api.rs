@@ -47,6 +47,24 @@ pub(super) struct TokenArgs {
     token: Option<String>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    #[command(flatten)]
+    token: TokenArgs,
+    /// Answer with JSON, as the API does.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+impl CallArgs {
+    /// The server, and whether it is JSON that is printed.
+    pub(super) fn api(self) -> (Api, bool) {
+        (Api::new(self.server, self.token), self.json)
+    }
+}
+
 impl TokenArgs {
     /// Whether there is one.
     pub(super) fn is_given(&self) -> bool {

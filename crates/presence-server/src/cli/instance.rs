@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::api::{Api, Refused, ServerArgs, TokenArgs};
+use super::api::{Api, CallArgs, Refused};
 use super::confirm::ConfirmArgs;
 use super::output::{Table, block_on, say};
 use super::pair::{self, PairArgs};
@@ -16,12 +16,7 @@ pub(super) struct InstanceArgs {
     #[command(subcommand)]
     command: InstanceCommand,
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    token: TokenArgs,
-    /// Answer with JSON, as the API does.
-    #[arg(long, global = true)]
-    json: bool,
+    call: CallArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,8 +76,7 @@ pub(super) fn run(args: InstanceArgs) -> anyhow::Result<()> {
 }
 
 async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
-    let api = Api::new(args.server, args.token);
-    let json = args.json;
+    let (api, json) = args.call.api();
     let (method, action, name) = match args.command {
         InstanceCommand::Pair(pair) => return pair::run(&api, &pair, json).await,
         InstanceCommand::New {

@@ -6,7 +6,7 @@ use hyper::Method;
 use presence_core::PresenceSent;
 use serde_json::{Value, json};
 
-use super::api::{Api, ServerArgs, TokenArgs};
+use super::api::CallArgs;
 use super::instance::named;
 use super::output::{Table, block_on, say, warn};
 
@@ -25,12 +25,7 @@ pub(super) struct SendArgs {
     #[arg(long, conflicts_with = "seconds")]
     text: Option<String>,
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    token: TokenArgs,
-    /// Answer with JSON, as the API does.
-    #[arg(long)]
-    json: bool,
+    call: CallArgs,
 }
 
 #[derive(Debug, Args)]
@@ -38,12 +33,7 @@ pub(super) struct ShownArgs {
     /// Which instance.
     instance: String,
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    token: TokenArgs,
-    /// Answer with JSON, as the API does.
-    #[arg(long)]
-    json: bool,
+    call: CallArgs,
 }
 
 pub(super) fn run(args: SendArgs) -> anyhow::Result<()> {
@@ -55,10 +45,10 @@ pub(super) fn run(args: SendArgs) -> anyhow::Result<()> {
     });
     block_on(async {
         let path = ["api", "chat", "presence", &args.instance];
-        let api = Api::new(args.server, args.token);
+        let (api, json) = args.call.api();
         let answer = api.call(Method::POST, &path, &[], Some(body)).await?;
-        let answer = answer.success(args.json).map_err(named(&args.instance))?;
-        if args.json {
+        let answer = answer.success(json).map_err(named(&args.instance))?;
+        if json {
             return Ok(say(&answer.text)?);
         }
         let message = answer.value["message"].as_str().unwrap_or_default().to_owned();
@@ -74,10 +64,10 @@ pub(super) fn run(args: SendArgs) -> anyhow::Result<()> {
 pub(super) fn run_shown(args: ShownArgs) -> anyhow::Result<()> {
     block_on(async {
         let path = ["api", "chat", "presence", &args.instance];
-        let api = Api::new(args.server, args.token);
+        let (api, json) = args.call.api();
         let answer = api.call(Method::GET, &path, &[], None).await?;
-        let answer = answer.success(args.json).map_err(named(&args.instance))?;
-        if args.json {
+        let answer = answer.success(json).map_err(named(&args.instance))?;
+        if json {
             return Ok(say(&answer.text)?);
         }
         print_shown(&answer.value)

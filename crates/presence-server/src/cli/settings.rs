@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::api::{Api, ServerArgs, TokenArgs};
+use super::api::CallArgs;
 use super::instance::named;
 use super::output::{block_on, say};
 
@@ -16,12 +16,7 @@ pub(super) struct SettingsArgs {
     #[arg(long, value_name = "on|off", hide_possible_values = true)]
     keep_online: Option<Switch>,
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    token: TokenArgs,
-    /// Answer with JSON, as the API does.
-    #[arg(long)]
-    json: bool,
+    call: CallArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -40,10 +35,10 @@ pub(super) fn run(args: SettingsArgs) -> anyhow::Result<()> {
     };
     block_on(async {
         let path = ["api", "instance", action, &args.instance];
-        let api = Api::new(args.server, args.token);
+        let (api, json) = args.call.api();
         let answer = api.call(method, &path, &[], body).await?;
-        let answer = answer.success(args.json).map_err(named(&args.instance))?;
-        if args.json {
+        let answer = answer.success(json).map_err(named(&args.instance))?;
+        if json {
             return Ok(say(&answer.text)?);
         }
         // The others of the API are constants, for clients that were written for another service.

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::api::{Api, ServerArgs, TokenArgs};
+use super::api::CallArgs;
 use super::output::{block_on, say};
 
 #[derive(Debug, Args)]
@@ -12,12 +12,7 @@ pub(super) struct WebhookArgs {
     #[command(subcommand)]
     command: WebhookCommand,
     #[command(flatten)]
-    server: ServerArgs,
-    #[command(flatten)]
-    token: TokenArgs,
-    /// Answer with JSON, as the API does.
-    #[arg(long, global = true)]
-    json: bool,
+    call: CallArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -44,10 +39,10 @@ pub(super) fn run(args: WebhookArgs) -> anyhow::Result<()> {
         WebhookCommand::Remove => (Method::POST, Some(json!({"enabled": false}))),
     };
     block_on(async {
-        let api = Api::new(args.server, args.token);
+        let (api, json) = args.call.api();
         let answer = api.call(method, &["api", "events", "webhook"], &[], body).await?;
-        let answer = answer.success(args.json)?;
-        if args.json {
+        let answer = answer.success(json)?;
+        if json {
             return Ok(say(&answer.text)?);
         }
         let webhook = &answer.value["webhook"];
