@@ -103,6 +103,7 @@ fn document() -> OpenApi {
         .info(info.build())
         .servers(Some([Server::new("/")]))
         .paths(paths)
+        .webhooks(Some(webhooks::told()))
         .components(Some(components.build()))
         .security(Some(any_token()))
         .tags(Some(Section::ALL.map(Section::tag)))
