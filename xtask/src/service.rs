@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -241,6 +241,8 @@ impl Server {
 pub(crate) struct Process {
     name: &'static str,
     child: Child,
+    /// Open as long as the process lives: one that prints more would end by it otherwise.
+    _stdout: BufReader<ChildStdout>,
 }
 
 impl Process {
@@ -250,16 +252,21 @@ impl Process {
     /// Starts `command` and waits for its first line, which tells that it is ready.
     pub(crate) fn start(name: &'static str, command: &mut Command) -> anyhow::Result<(Self, String)> {
         // A group of its own keeps the terminal's Ctrl-C away from it: it is stopped in order, by us.
-        let child = command
+        let mut child = command
             .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("{name} cannot be started"))?;
-        let mut process = Self { name, child };
-        let stdout = process.child.stdout.take().expect("stdout is piped");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
+        let read = stdout.read_line(&mut line);
+        let mut process = Self {
+            name,
+            child,
+            _stdout: stdout,
+        };
+        read?;
         if line.is_empty() {
             let status = process.child.wait()?;
             bail!("{name} ended before it was ready ({status})");
