@@ -367,12 +367,12 @@ impl Call<'_> {
     /// What the link with this secret opens. It is authorised by that alone: guesses count as wrong tokens do.
     fn pairing_link(&mut self, secret: &str) -> Result<Opened, ApiError> {
         let (limits, time) = (&self.app.limits, Time::read());
-        if let Some(standing) = limits.refuses(self.client, Some(secret), time) {
-            return Err(ApiError::RateLimited(standing));
-        }
+        self.check_guesses(Some(secret), time)?;
         let Some(opened) = self.app.pairing_links.open(secret) else {
-            limits.count_failure(self.client, time);
-            return Err(ApiError::NoSuchLink);
+            return Err(match self.refuse(time) {
+                ApiError::InvalidToken => ApiError::NoSuchLink,
+                error => error,
+            });
         };
         limits.succeeded(self.client, secret, time.now);
         let standing = match opened {
@@ -380,9 +380,22 @@ impl Call<'_> {
             Opened::Used => None,
         };
         match standing.filter(Standing::is_refused) {
-            Some(standing) => Err(ApiError::RateLimited(standing)),
+            Some(standing) => {
+                self.app.metrics.rate_limited[Limit::from(Bucket::Requests)].inc();
+                Err(ApiError::RateLimited(standing))
+            }
             None => Ok(opened),
         }
+    }
+
+    /// Refuses even to try what is `presented` by a client that has guessed too often.
+    fn check_guesses(&self, presented: Option<&str>, time: Time) -> Result<(), ApiError> {
+        let Some(standing) = self.app.limits.refuses(self.client, presented, time) else {
+            return Ok(());
+        };
+        self.app.metrics.tokens_refused.inc();
+        self.app.metrics.rate_limited[Limit::WrongTokens].inc();
+        Err(ApiError::RateLimited(standing))
     }
 
     fn authenticated(
@@ -392,11 +405,7 @@ impl Call<'_> {
     ) -> Result<Caller, ApiError> {
         let (limits, time) = (&self.app.limits, Time::read());
         let presented = auth::presented(&self.parts.headers, self.compat);
-        if let Some(standing) = limits.refuses(self.client, presented, time) {
-            self.app.metrics.tokens_refused.inc();
-            self.app.metrics.rate_limited[Limit::WrongTokens].inc();
-            return Err(ApiError::RateLimited(standing));
-        }
+        self.check_guesses(presented, time)?;
         let instances = self.app.instances()?;
         let caller = presented.and_then(|token| Some((token, instances.authenticate(token)?)));
         let Some((token, caller)) = caller.filter(|(_, caller)| is_wanted(caller)) else {
