@@ -22,10 +22,11 @@ const TOP_LEVEL: [&str; 7] = [
 ];
 
 /// Which of our crates a crate may depend on, outside its tests.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     (
         "presence-api",
         &[
+            "presence-cluster",
             "presence-core",
             "presence-metrics",
             "presence-store",
@@ -33,12 +34,19 @@ const ARROWS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("presence-bench", &["presence-core"]),
+    ("presence-cluster", &["presence-core", "presence-store"]),
     ("presence-core", &[]),
     ("presence-metrics", &[]),
     ("presence-sandbox", &[]),
     (
         "presence-server",
-        &["presence-api", "presence-core", "presence-store", "presence-wa"],
+        &[
+            "presence-api",
+            "presence-cluster",
+            "presence-core",
+            "presence-store",
+            "presence-wa",
+        ],
     ),
     ("presence-store", &["presence-core"]),
     (

@@ -33,6 +33,13 @@ pub(crate) use sqlite::pairings;
 /// - An append that failed to reach the disk is tried again until it does, and never lost while the process lives.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
+    /// In which epoch this process has `device`; `None` while another one may have it, and nothing can be appended.
+    /// Without a cluster that is always the first.
+    fn epoch(&self, device: InstanceId) -> Option<Epoch> {
+        let _ = device;
+        Some(Epoch::default())
+    }
+
     /// The value of one row.
     ///
     /// # Errors

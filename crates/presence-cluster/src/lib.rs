@@ -1,0 +1,15 @@
+//! Which of many nodes has which instance.
+//!
+//! A [`Cluster`] is what one process knows of all: who lives, who has what, where a request belongs. Its
+//! [`Driver`] keeps this node's lease in the [`Ledger`](presence_store::Ledger), takes a fair share of the instances,
+//! and tells [`Sessions`] what to open and what to end. What it does when is decided by a machine without IO.
+
+mod cluster;
+mod sessions;
+mod settings;
+mod view;
+
+pub use cluster::{Cluster, Driver, Standing};
+pub use sessions::Sessions;
+pub use settings::ClusterSettings;
+pub use view::{Home, Whereabouts};

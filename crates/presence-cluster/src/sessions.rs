@@ -1,0 +1,26 @@
+//! What a node does with the instances that it has.
+
+use async_trait::async_trait;
+use presence_core::InstanceId;
+use presence_store::Ownership;
+
+/// The sessions of this node.
+#[async_trait]
+pub trait Sessions: Send + Sync + 'static {
+    /// From now on these are this node's, each in its epoch. Returns at once.
+    fn take(&self, taken: &[Ownership]);
+
+    /// Ends the session of `instance` in order: what it shows is paused, the connection closed, its keys saved.
+    /// When this returns, another node may open it. That takes seconds at most.
+    async fn hand_over(&self, instance: InstanceId);
+
+    /// These may be another's by now: their sessions end without a word, nothing of them is written, and
+    /// nothing of them runs when this returns.
+    async fn give_up(&self, lost: &[InstanceId]);
+
+    /// Whether `instance` is not to be handed over without need: a phone is linking it, or it shows something.
+    fn is_busy(&self, instance: InstanceId) -> bool;
+
+    /// How many instances there are, on all nodes together.
+    fn wanted(&self) -> usize;
+}

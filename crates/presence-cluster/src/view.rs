@@ -1,0 +1,86 @@
+//! Who lives and who has what, as this node knows it.
+
+use std::sync::Arc;
+
+use presence_core::InstanceId;
+use presence_store::{Epoch, Node, NodeId, Ownership};
+use rpds::HashTrieMapSync;
+
+/// Where an instance is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// At this node.
+    Here(Epoch),
+    /// At that one, as far as is known.
+    There(Arc<Node>, Epoch),
+    /// Nobody has it, or whoever has it lives no longer.
+    Nowhere,
+}
+
+/// Where something is kept that exactly one node keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// At this node.
+    Here,
+    /// At that one.
+    There(Arc<Node>),
+}
+
+/// A moment of the cluster. Cloning it copies a few pointers.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    pub(crate) me: Option<NodeId>,
+    /// By their ids.
+    pub(crate) nodes: Arc<[Arc<Node>]>,
+    owners: HashTrieMapSync<InstanceId, (NodeId, Epoch)>,
+}
+
+impl View {
+    pub(crate) fn whereabouts(&self, instance: InstanceId) -> Whereabouts {
+        let Some((owner, epoch)) = self.owners.get(&instance).copied() else {
+            return Whereabouts::Nowhere;
+        };
+        if self.me == Some(owner) {
+            return Whereabouts::Here(epoch);
+        }
+        match self.nodes.iter().find(|node| node.id == owner) {
+            Some(node) => Whereabouts::There(Arc::clone(node), epoch),
+            None => Whereabouts::Nowhere,
+        }
+    }
+
+    /// Where `key` is at home: the node with the highest score for it, so that a node which comes or goes moves
+    /// only what is its own.
+    pub(crate) fn home(&self, key: u64) -> Home {
+        let highest = self.nodes.iter().max_by_key(|node| score(node.id, key));
+        match highest {
+            Some(node) if Some(node.id) != self.me => Home::There(Arc::clone(node)),
+            _ => Home::Here,
+        }
+    }
+
+    pub(crate) fn set(&mut self, ownership: &Ownership) {
+        match ownership.node {
+            Some(node) => self
+                .owners
+                .insert_mut(ownership.instance, (node, ownership.epoch)),
+            None => {
+                self.owners.remove_mut(&ownership.instance);
+            }
+        }
+    }
+
+    pub(crate) fn forget_owners(&mut self) {
+        self.owners = HashTrieMapSync::default();
+    }
+}
+
+/// The same on every node, of whatever version: FNV-1a with a finish that spreads it.
+fn score(node: NodeId, key: u64) -> u64 {
+    let bytes = node.as_bytes().iter().copied().chain(key.to_le_bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    hash ^ (hash >> 33)
+}
