@@ -353,6 +353,10 @@ impl Connector for WhatsApp {
         self.devices.wipe(instance).await
     }
 
+    async fn forget(&self, instance: InstanceId) {
+        self.devices.forget(instance);
+    }
+
     async fn refresh_version(&self, instance: InstanceId) -> Result<bool, VersionError> {
         let Some(versions) = &self.versions else {
             return Ok(false);

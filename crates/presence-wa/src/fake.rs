@@ -223,6 +223,10 @@ impl Connector for FakeConnector {
         Ok(())
     }
 
+    async fn forget(&self, instance: InstanceId) {
+        self.0.lock().events.push(format!("forget {instance}"));
+    }
+
     async fn refresh_version(&self, _device: InstanceId) -> Result<bool, VersionError> {
         let mut state = self.0.lock();
         state.events.push("refresh".to_owned());

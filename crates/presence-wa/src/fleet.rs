@@ -18,7 +18,7 @@ use crate::pairing::{Connected, PairWith};
 use crate::pairing_record::PairingRecord;
 use crate::session::Connector;
 use crate::settings::FleetSettings;
-use crate::status::InstanceStatus;
+use crate::status::{InstanceStatus, Reason};
 use crate::watch::{InstanceWatch, StatusWatch};
 
 /// The handle of all instances. Cheap to clone; when the last clone is dropped, every session ends at once,
@@ -58,7 +58,7 @@ impl Fleet {
     /// Adds an instance. Adding one that is there already changes nothing.
     pub fn add(&self, instance: InstanceId, options: InstanceOptions) {
         let context = &self.inner.context;
-        let make = || InstanceHandle::new(instance, options, context.kill.child_token());
+        let make = || InstanceHandle::new(instance, options, context);
         if let Some(handle) = self.inner.instances.insert(instance, make)
             && handle.begins_by_itself()
         {
@@ -237,6 +237,48 @@ impl Fleet {
         }
     }
 
+    /// Takes the instance out of the fleet for another process to open: what it shows is paused, its session closed.
+    /// Its device stays linked. Returns when nothing of it runs any more.
+    pub async fn hand_over(&self, instance: InstanceId) {
+        let Some(handle) = self.inner.instances.take(instance) else {
+            return;
+        };
+        handle.stop();
+        let settings = &self.inner.context.settings;
+        let limit = settings.farewell_timeout + 2 * settings.close_timeout;
+        if timeout(limit, handle.ended()).await.is_err() {
+            let _span = handle.span().entered();
+            warn!("handing over took too long; its task is cut off");
+            handle.kill();
+            handle.ended().await;
+        }
+        self.inner.context.connector.forget(instance).await;
+    }
+
+    /// Takes the instance out of the fleet on the spot: another process may have opened it already. Nothing is paused,
+    /// and nothing of it runs any more when this returns, but for a connection that is being closed.
+    pub async fn give_up(&self, instance: InstanceId) {
+        let Some(handle) = self.inner.instances.take(instance) else {
+            return;
+        };
+        handle.kill();
+        handle.ended().await;
+        self.inner.context.connector.forget(instance).await;
+    }
+
+    /// Whether the instance is not to be disturbed: a phone is linking it, or it shows something.
+    #[must_use]
+    pub fn is_busy(&self, instance: InstanceId) -> bool {
+        self.handle(instance).is_some_and(|handle| {
+            let published = handle.published().borrow();
+            let linking = matches!(
+                published.reason,
+                Some(Reason::WaitingForPhone | Reason::Registering)
+            );
+            linking || published.available && !handle.keeps_online()
+        })
+    }
+
     /// Whether WhatsApp takes the account for online all the time. Applies at once.
     pub fn set_keep_online(&self, instance: InstanceId, keep: bool) {
         if let Some(handle) = self.handle(instance) {
@@ -248,6 +290,12 @@ impl Fleet {
     #[must_use]
     pub fn take_used(&self) -> Vec<InstanceId> {
         self.inner.instances.take_used()
+    }
+
+    /// The instances that have written something that phones show since this was last asked.
+    #[must_use]
+    pub fn take_changed(&self) -> Vec<InstanceId> {
+        self.inner.instances.take_changed()
     }
 
     /// What all instances have done since the start.
@@ -333,24 +381,32 @@ impl Instances {
     }
 
     fn remove(&self, instance: InstanceId) {
+        drop(self.take(instance));
+    }
+
+    fn take(&self, instance: InstanceId) -> Option<Arc<InstanceHandle>> {
         self.shard(instance)
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&instance);
+            .remove(&instance)
     }
 
     fn take_used(&self) -> Vec<InstanceId> {
-        let mut used = Vec::new();
+        self.those(InstanceHandle::take_use)
+    }
+
+    fn take_changed(&self) -> Vec<InstanceId> {
+        self.those(InstanceHandle::take_wrote)
+    }
+
+    fn those(&self, wanted: impl Fn(&InstanceHandle) -> bool) -> Vec<InstanceId> {
+        let mut those = Vec::new();
         for shard in &self.0 {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            used.extend(
-                shard
-                    .iter()
-                    .filter(|(_, handle)| handle.take_use())
-                    .map(|(id, _)| *id),
-            );
+            let wanted = shard.iter().filter(|(_, handle)| wanted(handle));
+            those.extend(wanted.map(|(id, _)| *id));
         }
-        used
+        those
     }
 
     fn shard(&self, instance: InstanceId) -> &RwLock<HashMap<InstanceId, Arc<InstanceHandle>>> {

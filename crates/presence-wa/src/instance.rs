@@ -84,12 +84,16 @@ pub(crate) struct InstanceHandle {
     mailbox: OnceLock<mpsc::Sender<Message>>,
     /// A client has used it since this was last asked.
     used: AtomicBool,
+    /// A stanza was written since this was last asked.
+    wrote: Arc<AtomicBool>,
+    /// Has the task say farewell and end.
+    stop: CancellationToken,
     /// Ends the task on the spot.
     kill: CancellationToken,
 }
 
 impl InstanceHandle {
-    pub(crate) fn new(instance: InstanceId, options: InstanceOptions, kill: CancellationToken) -> Self {
+    pub(crate) fn new(instance: InstanceId, options: InstanceOptions, fleet: &FleetContext) -> Self {
         let begins = options.begins();
         let state = match (options.logged_out, begins) {
             (true, _) => InstanceState::LoggedOut,
@@ -107,7 +111,9 @@ impl InstanceHandle {
             options,
             mailbox: OnceLock::new(),
             used: AtomicBool::new(false),
-            kill,
+            wrote: Arc::default(),
+            stop: fleet.stop.child_token(),
+            kill: fleet.kill.child_token(),
         }
     }
 
@@ -118,6 +124,11 @@ impl InstanceHandle {
     /// Whether a client has used it since this was last asked.
     pub(crate) fn take_use(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether a stanza was written since this was last asked.
+    pub(crate) fn take_wrote(&self) -> bool {
+        self.wrote.swap(false, Ordering::Relaxed)
     }
 
     /// Whether there is something to do though nobody has asked.
@@ -133,6 +144,10 @@ impl InstanceHandle {
         self.keep_online.send_replace(keep);
     }
 
+    pub(crate) fn keeps_online(&self) -> bool {
+        *self.keep_online.borrow()
+    }
+
     /// The mailbox of its task, if it has one.
     pub(crate) fn mailbox(&self) -> Option<&mpsc::Sender<Message>> {
         self.mailbox.get()
@@ -140,7 +155,7 @@ impl InstanceHandle {
 
     /// The mailbox of its task, which is started if there is none; `None` when the fleet shuts down.
     pub(crate) fn start(&self, fleet: &Arc<FleetContext>) -> Option<&mpsc::Sender<Message>> {
-        if fleet.stop.is_cancelled() {
+        if self.stop.is_cancelled() {
             return None;
         }
         Some(self.mailbox.get_or_init(|| {
@@ -150,6 +165,8 @@ impl InstanceHandle {
                 fleet: Arc::clone(fleet),
                 published: self.published.clone(),
                 keep_online: self.keep_online.subscribe(),
+                wrote: Arc::clone(&self.wrote),
+                stop: self.stop.clone(),
             };
             let (kill, beginning) = (self.kill.clone(), self.options.beginning());
             let task = async move {
@@ -166,9 +183,22 @@ impl InstanceHandle {
         error_span!(parent: None, "instance", instance.id = %self.instance, instance.name = name)
     }
 
+    /// Has its task pause what is shown, close the session and end. Nothing can be asked of it any more.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Ends its task where it stands.
     pub(crate) fn kill(&self) {
+        self.stop.cancel();
         self.kill.cancel();
+    }
+
+    /// Returns when its task has ended. It is to be told so before.
+    pub(crate) async fn ended(&self) {
+        if let Some(mailbox) = self.mailbox.get() {
+            mailbox.closed().await;
+        }
     }
 }
 
@@ -202,6 +232,8 @@ struct Runner {
     fleet: Arc<FleetContext>,
     published: watch::Sender<Published>,
     keep_online: watch::Receiver<bool>,
+    wrote: Arc<AtomicBool>,
+    stop: CancellationToken,
 }
 
 impl Runner {
@@ -216,11 +248,14 @@ impl Runner {
                 fleet,
                 published,
                 self.keep_online.clone(),
+                Arc::clone(&self.wrote),
                 lifecycle,
             );
             let started = Instant::now();
             // What it leaves behind is dropped whole, and with it everything that may be broken.
-            let ended = AssertUnwindSafe(task.run(&mut messages)).catch_unwind().await;
+            let ended = AssertUnwindSafe(task.run(&mut messages, &self.stop))
+                .catch_unwind()
+                .await;
             drop(task);
             let Err(panic) = ended else { break };
             panics = if started.elapsed() < PANIC_FORGOTTEN {

@@ -46,6 +46,10 @@ pub trait Connector: Send + Sync + 'static {
     /// [`KeysError`] when they could not be wiped, or not all of them.
     async fn wipe(&self, instance: InstanceId) -> Result<(), KeysError>;
 
+    /// Lets go of what is in memory of the keys of `instance`, of which no session is open: another process may
+    /// have it from now on.
+    async fn forget(&self, instance: InstanceId);
+
     /// Called when WhatsApp refused the client of `instance` as too old ([`End::Outdated`]): looks the current
     /// client version up again, past any cache. `Ok(true)` when it differs from the one that was refused.
     ///

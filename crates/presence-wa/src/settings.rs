@@ -62,6 +62,10 @@ pub struct RetrySettings {
     /// For how long after a pairing a refused login means that WhatsApp has not registered the device yet.
     /// Default 3 min.
     pub registering: Duration,
+    /// How long to wait before an instance whose device connected elsewhere is connected once more. Never twice
+    /// within an hour, so that two who use one device do not end each other's sessions for ever. `None`, the
+    /// default: it is not, until somebody asks.
+    pub replaced_again_after: Option<Duration>,
     /// The least time between two sessions that were opened because a client asked for a fresh connection.
     /// Default 10 s.
     pub reopen_interval: Duration,
@@ -104,6 +108,7 @@ impl Default for RetrySettings {
             stable_after: Duration::from_secs(30),
             unknown_ban: Duration::from_secs(60 * 60),
             registering: Duration::from_secs(180),
+            replaced_again_after: None,
             reopen_interval: Duration::from_secs(10),
             opens_a_minute: 12,
         }

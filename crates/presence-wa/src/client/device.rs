@@ -10,6 +10,7 @@ use ::whatsapp_rust::store::error::StoreError;
 use ::whatsapp_rust::store::persistence_manager::PersistenceManager;
 use ::whatsapp_rust::wacore::store::Device as DeviceData;
 use ::whatsapp_rust::wacore::store::device::{CachedNoiseCert, CachedServerCertChain};
+use presence_store::Epoch;
 use tokio::time::Instant;
 
 use super::storage::Storage;
@@ -45,6 +46,11 @@ impl Device {
             // Devices that are loaded together, at a start, are not busy together.
             forget_at: Arc::new(Mutex::new(Instant::now() + FORGET_EVERY.mul_f64(rand::random()))),
         })
+    }
+
+    /// In which epoch it was loaded. In another one its keys may be others.
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        self.storage.epoch
     }
 
     /// Whether a phone has linked it.

@@ -54,8 +54,8 @@ impl Devices {
         let permit = slot.acquire(instance).await?;
         let mut device = slot.device.lock().await;
         let opened = match &*device {
-            Some(device) => device.clone(),
-            None => {
+            Some(device) if device.epoch() == self.keys.epoch(instance) => device.clone(),
+            _ => {
                 let loaded = Device::load(self.storage(instance)).await;
                 device
                     .insert(loaded.map_err(failed(instance, "loading"))?)
@@ -82,7 +82,9 @@ impl Devices {
     pub(super) async fn saved(&self, instance: InstanceId) -> Result<Option<Identity>, KeysError> {
         let slot = self.slot(instance);
         let opened = slot.device.lock().await;
-        if let Some(device) = &*opened {
+        if let Some(device) = &*opened
+            && device.epoch() == self.keys.epoch(instance)
+        {
             return Ok(device.identity());
         }
         let row = self.keys.get(instance, rows::DEVICE, b"").await;
@@ -98,6 +100,12 @@ impl Devices {
         let slot = self.slot(instance);
         let opened = slot.device.lock().await;
         opened.as_ref().map(Device::version)
+    }
+
+    /// Lets go of what is in memory of the keys of `instance`: another process may change them from now on.
+    pub(super) fn forget(&self, instance: InstanceId) {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.remove(&instance);
     }
 
     /// Wipes the keys of `instance`.

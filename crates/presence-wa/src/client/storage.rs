@@ -37,6 +37,8 @@ use super::push_name::PushName;
 pub(super) struct Storage {
     keys: Arc<dyn KeyStore>,
     device: InstanceId,
+    /// What it writes, it writes in this epoch, so that it writes nothing once somebody else has had the device.
+    pub(super) epoch: Option<Epoch>,
     /// The account's name, while it is kept from the client.
     pub(super) name: PushName,
     /// What the phone's list of linked devices shows. No store keeps it.
@@ -70,6 +72,7 @@ impl Storage {
     /// That of `device`, in `keys`.
     pub(super) fn new(keys: Arc<dyn KeyStore>, device: InstanceId, props: DevicePropsOverride) -> Self {
         Self {
+            epoch: keys.epoch(device),
             keys,
             device,
             name: PushName::default(),
@@ -151,10 +154,10 @@ impl Storage {
     }
 
     async fn write(&self, changes: Vec<RowChange>, durability: Durability) -> Result<()> {
-        // One node alone: no device ever changes hands.
-        let written = self
-            .keys
-            .append(self.device, Epoch::default(), changes, durability);
+        let epoch = self
+            .epoch
+            .ok_or_else(|| failed(presence_store::StoreError::Fenced))?;
+        let written = self.keys.append(self.device, epoch, changes, durability);
         written.await.map_err(failed)
     }
 

@@ -5,6 +5,7 @@ mod counters;
 mod faults;
 mod lifecycle;
 mod logs;
+mod moving;
 mod own_messages;
 mod presence;
 

@@ -60,12 +60,18 @@ pub(super) struct History {
     version_refreshed: bool,
     /// When a phone linked the device.
     paired_at: Option<Instant>,
+    /// When the device was last connected again although it had connected elsewhere.
+    replaced_at: Option<Instant>,
 }
 
 impl History {
     /// A session lasted: what was before it does not count any more.
     pub(super) fn handle_stable(&mut self) {
-        *self = Self::default();
+        let replaced_at = self.replaced_at;
+        *self = Self {
+            replaced_at,
+            ..Self::default()
+        };
     }
 
     /// A session came online: WhatsApp knows the device, so a login that it refuses from now on is refused for
@@ -112,7 +118,7 @@ impl History {
             End::LoggedOut { .. } => Next::LogOut(Reason::Unlinked),
             End::PairingFailed(_) => Next::LogOut(Reason::PairingFailed),
             End::PairingExpired => Next::Stop(Reason::PairingExpired),
-            End::Replaced => Next::Stop(Reason::Replaced),
+            End::Replaced => self.replaced(now, settings),
             // Never less than a back-off, or a peer that bans for no time at all would keep us dialling.
             End::Banned(lasts) => Next::Wait {
                 until: now
@@ -167,6 +173,22 @@ impl History {
         }
     }
 
+    fn replaced(&mut self, now: Instant, settings: &RetrySettings) -> Next {
+        let lately = self
+            .replaced_at
+            .is_some_and(|replaced| now < replaced + REPLACED_AGAIN);
+        match settings.replaced_again_after.filter(|_| !lately) {
+            Some(after) => {
+                self.replaced_at = Some(now);
+                Next::Wait {
+                    until: now + after,
+                    why: WaitReason::Lost,
+                }
+            }
+            None => Next::Stop(Reason::Replaced),
+        }
+    }
+
     fn is_registering(&self, now: Instant, settings: &RetrySettings) -> bool {
         self.paired_at
             .is_some_and(|paired| now < paired + settings.registering)
@@ -202,6 +224,9 @@ impl History {
 /// More sessions at once than this in a row, without one that lasts, are a fault: a pairing takes one, the
 /// restart that WhatsApp asks for after it another.
 const RESTARTS_AT_ONCE: u32 = 3;
+
+/// How long a device that was connected again is not connected again once more when it connects elsewhere.
+const REPLACED_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 /// The longest ban that is waited for in one piece. It bounds what a peer can put into our clock.
 const LONGEST_BAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -275,6 +300,32 @@ mod tests {
         for (end, expected) in rows {
             assert_eq!(after(&mut History::default(), now, &end), expected, "{end:?}");
         }
+    }
+
+    #[test]
+    fn a_device_that_connects_elsewhere_is_connected_again_once_an_hour_where_that_is_wanted() {
+        let (start, mut history) = (Instant::now(), History::default());
+        let settings = RetrySettings {
+            replaced_again_after: Some(Duration::from_secs(30)),
+            ..settings()
+        };
+        let mut replaced = |after| {
+            let (now, rng) = (start + after, &mut StdRng::seed_from_u64(1));
+            let next = history.after(now, &End::Replaced, &settings, rng);
+            history.handle_stable();
+            match next {
+                Next::Wait { until, .. } => Some(until - now),
+                next => {
+                    assert_eq!(next, Next::Stop(Reason::Replaced));
+                    None
+                }
+            }
+        };
+        let again = Some(Duration::from_secs(30));
+        assert_eq!(replaced(Duration::ZERO), again);
+        assert_eq!(replaced(Duration::from_secs(31)), None);
+        assert_eq!(replaced(HOUR - Duration::from_millis(1)), None);
+        assert_eq!(replaced(HOUR), again);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod told;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
@@ -15,6 +16,7 @@ use futures_util::stream::FuturesUnordered;
 use presence_core::{Indicators, InstanceId, Policy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use self::presences::BegunRequest;
 use super::active_indicators::ActiveIndicators;
@@ -48,6 +50,8 @@ pub(super) struct InstanceTask {
     fleet: Arc<FleetContext>,
     published: watch::Sender<Published>,
     keep_online: watch::Receiver<bool>,
+    /// Set when a stanza was written.
+    wrote: Arc<AtomicBool>,
     lifecycle: Lifecycle,
     indicators: Indicators,
     active: ActiveIndicators,
@@ -94,6 +98,7 @@ impl InstanceTask {
         fleet: Arc<FleetContext>,
         published: watch::Sender<Published>,
         keep_online: watch::Receiver<bool>,
+        wrote: Arc<AtomicBool>,
         lifecycle: Lifecycle,
     ) -> Self {
         let settings = &fleet.settings;
@@ -114,6 +119,7 @@ impl InstanceTask {
             fleet,
             published,
             keep_online,
+            wrote,
             lifecycle,
             numbers: Numbers::new(numbers),
             session: None,
@@ -137,9 +143,8 @@ impl InstanceTask {
         }
     }
 
-    /// Runs until the instance is removed or the fleet stops.
-    pub(super) async fn run(&mut self, mailbox: &mut mpsc::Receiver<Message>) {
-        let stop = self.fleet.stop.clone();
+    /// Runs until the instance is removed or told to stop.
+    pub(super) async fn run(&mut self, mailbox: &mut mpsc::Receiver<Message>, stop: &CancellationToken) {
         loop {
             self.step();
             if self.lifecycle.is_over() {

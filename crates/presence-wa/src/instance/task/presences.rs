@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use presence_core::{Cause, ChatJid, Command, Refused, Transmit};
 use tokio::time::Instant;
@@ -152,6 +153,9 @@ impl InstanceTask {
     }
 
     fn handle_written_state(&mut self, cause: Cause) {
+        if cause != Cause::Hold {
+            self.wrote.store(true, Ordering::Relaxed);
+        }
         let counters = &self.fleet.counters;
         match cause {
             Cause::Command => {

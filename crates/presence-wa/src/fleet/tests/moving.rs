@@ -1,0 +1,54 @@
+//! Instances that leave the fleet for another process, and come back.
+
+use super::*;
+
+const NUMBER: &str = "4915112345601";
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_handed_over_is_paused_closed_and_gone_and_its_device_stays_linked() {
+    let (fleet, world) = online().await;
+    let start = Instant::now();
+    fleet.show(DEVICE, &presence(NUMBER, "typing", 30)).await.unwrap();
+    assert_eq!(fleet.take_changed(), [DEVICE]);
+    assert!(fleet.take_changed().is_empty());
+    fleet.hand_over(DEVICE).await;
+    assert!(fleet.status(DEVICE).is_none());
+    let written = world.timeline(DEVICE, start);
+    assert!(written.contains("paused"), "{written}");
+    let events = world.lock().events.clone();
+    assert!(events.ends_with(&["forget 1".to_owned()]), "{events:?}");
+    assert!(!events.iter().any(|event| event.contains("wipe") || event.contains("logout")));
+    assert_eq!(tasks(&fleet), 0);
+
+    resume(&fleet, &world, DEVICE);
+    until(&fleet, DEVICE, InstanceState::Connected).await;
+    fleet.show(DEVICE, &presence(NUMBER, "typing", 5)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_given_up_writes_nothing_more() {
+    let (fleet, world) = online().await;
+    fleet.show(DEVICE, &presence(NUMBER, "typing", 30)).await.unwrap();
+    let lost = Instant::now();
+    fleet.give_up(DEVICE).await;
+    assert!(fleet.status(DEVICE).is_none());
+    assert_eq!(tasks(&fleet), 0);
+    sleep(Duration::from_secs(60)).await;
+    let after = world.lock().written.iter().filter(|written| written.at > lost).count();
+    assert_eq!(after, 0);
+    assert!(fleet.show(DEVICE, &presence(NUMBER, "typing", 5)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_shows_something_is_busy_and_one_that_is_kept_online_for_nothing_is_not() {
+    let (fleet, _world) = online().await;
+    assert!(!fleet.is_busy(DEVICE));
+    fleet.show(DEVICE, &presence(NUMBER, "typing", 5)).await.unwrap();
+    assert!(fleet.is_busy(DEVICE));
+    sleep(Duration::from_secs(60)).await;
+    assert!(!fleet.is_busy(DEVICE));
+    fleet.set_keep_online(DEVICE, true);
+    sleep(Duration::from_secs(1)).await;
+    assert!(fleet.status(DEVICE).is_some_and(|status| status.available));
+    assert!(!fleet.is_busy(DEVICE));
+}
