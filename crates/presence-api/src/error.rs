@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 
-use hyper::header::{ALLOW, HeaderName, HeaderValue};
+use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use presence_core::InvalidRequest;
 use serde::Serialize;
@@ -56,6 +56,12 @@ pub(crate) enum ApiError {
     /// No live session, or it did not take the stanza in time.
     #[error("the instance is not connected")]
     NotConnected,
+    /// No node of the cluster has the instance now, or it does not answer.
+    #[error("the instance is out of reach")]
+    OutOfReach,
+    /// The database that nodes share does not answer.
+    #[error("the database does not answer")]
+    DatabaseAway,
     /// A client of WAHA asked a session that cannot do it now for something; with that API's word of its state.
     #[error("the session is {status}")]
     SessionNotWorking { session: String, status: &'static str },
@@ -115,9 +121,13 @@ impl ApiError {
             Self::Invalid { text, .. } => (StatusCode::BAD_REQUEST, *text),
             Self::QuotaExceeded => (StatusCode::FORBIDDEN, "Account instance quota exceeded"),
             Self::NameTaken => (StatusCode::CONFLICT, "Instance name already exists"),
-            Self::NotConnected => (
+            Self::NotConnected | Self::OutOfReach => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Instance is not connected to WhatsApp",
+            ),
+            Self::DatabaseAway => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Service is temporarily unavailable",
             ),
             Self::SessionNotWorking { .. } => (
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -200,6 +210,10 @@ impl ApiError {
                 response.headers_mut().insert(ALLOW, allow);
             }
             Self::RateLimited(standing) => standing.write(response.headers_mut()),
+            Self::OutOfReach | Self::DatabaseAway => {
+                let headers = response.headers_mut();
+                headers.insert(RETRY_AFTER, HeaderValue::from_static(SOON));
+            }
             _ => {}
         }
         response
@@ -215,6 +229,9 @@ impl From<BodyError> for ApiError {
         }
     }
 }
+
+/// Seconds until it is worth trying again, when a node or the database is away.
+const SOON: &str = "5";
 
 /// Carries what exactly was wrong beside the contract's literal text.
 pub(crate) const ERROR_DETAIL: HeaderName = HeaderName::from_static("x-error-detail");

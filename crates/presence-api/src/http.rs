@@ -36,12 +36,15 @@ use crate::clock::Time;
 use crate::compat::CompatApi;
 use crate::connection::RequestGuard;
 use crate::error::ApiError;
+use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::metrics::Limit;
+use crate::nodes;
 use crate::pairing_links::Opened;
 use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
 use crate::routes::{self, Endpoint, Found};
+use crate::scope::Scope;
 
 /// Which routes a listener has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub(crate) enum Surface {
     Api,
     /// Those for probes and monitoring.
     Probes,
+    /// Calls of other nodes alone.
+    Nodes,
 }
 
 /// Answers a request that came from `peer`, and is on its connection as long as `guard` lives. Nothing in it, whatever it is, makes this fail or panic.
@@ -129,6 +134,23 @@ where
     response
 }
 
+/// Answers a call of another node.
+pub(crate) async fn handle_node<B>(app: Arc<App>, guard: RequestGuard, request: Request<B>) -> Response<Body>
+where
+    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let (parts, mut body) = request.into_parts();
+    let limit = app.settings.body_timeout;
+    let Ok(body) = json::read_body(&mut body, json::MAX_BODY, limit).await else {
+        return ApiError::InvalidBody("body".into()).into_response();
+    };
+    let answer = AssertUnwindSafe(nodes::serve(&app, &parts, &body)).catch_unwind();
+    tokio::select! {
+        answer = answer => answer.unwrap_or_else(|_| ApiError::internal("a call panicked", None).into_response()),
+        () = guard.hung_up() => ApiError::ClientGone.into_response(),
+    }
+}
+
 /// The other gateway whose path the request names, if the listener has its routes.
 fn compat_api(app: &App, surface: Surface, parts: &Parts) -> Option<CompatApi> {
     let api = routes::compat(parts.uri.path())?;
@@ -157,6 +179,7 @@ fn find<'a>(
             _ => true,
         },
         Surface::Probes => route.probe,
+        Surface::Nodes => false,
     };
     is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
 }
@@ -205,7 +228,7 @@ impl Call<'_> {
     where
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
-        let instance = self.instance(name)?;
+        let instance = self.instance(name).await?;
         let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
         let (instances, pace) = (self.app.instances()?, self.app.settings.pace);
         self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
@@ -226,73 +249,77 @@ impl Call<'_> {
         match endpoint {
             Endpoint::ChatPresence => self.answer_presence(name, body).await,
             Endpoint::ShownPresences => {
-                let instance = self.instance(name)?;
+                let instance = self.instance(name).await?;
                 Ok(presence::shown_presences(app.instances()?, &instance).await)
             }
             Endpoint::Events => {
-                let caller = self.caller(Bucket::Requests)?;
+                let caller = self.caller(Bucket::Requests).await?;
                 self.unless_given_up(events::events(app, &caller, parts, self.guard))
                     .await
             }
             Endpoint::GetWebhook => {
-                let account = self.account(Bucket::Requests)?;
+                let account = self.account(Bucket::Requests).await?;
                 webhook::get(app.instances()?, account)
             }
             Endpoint::Webhook => {
-                let account = self.account(Bucket::Requests)?;
+                let account = self.account(Bucket::Requests).await?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 webhook::change(app.instances()?, account, &body).await
             }
             Endpoint::InstanceNew => {
-                let account = self.account(Bucket::NewInstances)?;
+                let account = self.account(Bucket::NewInstances).await?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 instance::new(app.instances()?, account, &body).await
             }
             Endpoint::InstanceList => {
-                let caller = self.caller(Bucket::Requests)?;
+                let caller = self.caller(Bucket::Requests).await?;
                 instance::list(app.instances()?, &caller, query)
             }
             Endpoint::InstanceConnect => {
-                let instance = self.instance(name)?;
+                let instance = self.instance(name).await?;
                 let hold = app.settings.connect_hold;
                 self.unless_given_up(instance::connect(app.instances()?, &instance, query, hold))
                     .await
             }
             Endpoint::InstanceReconnect => {
-                let instance = self.instance(name)?;
+                let instance = self.instance(name).await?;
                 instance::reconnect(app.instances()?, &instance).await
             }
             Endpoint::InstanceLogout => {
-                let instance = self.instance(name)?;
-                instance::logout(app.instances()?, instance).await
+                let instance = self.instance(name).await?;
+                instance::logout(app.instances()?, &instance).await
             }
             Endpoint::InstanceDelete => {
-                let account = Caller::Account(self.account(Bucket::Requests)?);
+                let account = Caller::Account(self.account(Bucket::Requests).await?);
                 let instances = app.instances()?;
-                instance::delete(instances, instances.find(&account, name)?).await
+                let instance = instances.find_soon(&account, name).await?;
+                instance::delete(instances, instance).await
             }
-            Endpoint::InstanceGetSettings => Ok(instance::get_settings(&*self.instance(name)?)),
+            Endpoint::InstanceGetSettings => Ok(instance::get_settings(&*self.instance(name).await?)),
             Endpoint::InstanceSettings => {
-                let instance = self.instance(name)?;
+                let instance = self.instance(name).await?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 instance::change_settings(app.instances()?, &instance, &body).await
             }
             Endpoint::InstanceGetProxy => {
-                let instance = self.instance(name)?;
+                let instance = self.instance(name).await?;
                 instance::get_proxy(app.instances()?, &instance)
             }
             Endpoint::InstanceProxy => {
-                let instance = self.instance(name)?;
+                let instance = self.instance(name).await?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 instance::change_proxy(app.instances()?, &instance, &body).await
             }
             Endpoint::PairingLink => {
-                let instance = self.instance(name)?;
-                pair::create(app, &instance, parts)
+                let instance = self.instance(name).await?;
+                pair::create(app, &instance, parts).await
             }
-            Endpoint::RevokePairingLink => Ok(pair::revoke(app, &*self.instance(name)?)),
+            Endpoint::RevokePairingLink => {
+                let instance = self.instance(name).await?;
+                pair::revoke(app, &instance).await
+            }
             Endpoint::Mcp => {
-                let caller = self.caller(Bucket::Requests)?;
+                let caller = self.caller(Bucket::Requests).await?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 self.unless_given_up(mcp::mcp(app.instances()?, caller, parts, body))
                     .await
@@ -306,7 +333,7 @@ impl Call<'_> {
             Endpoint::Waha(endpoint) => compat::waha(self, endpoint, name, body).await,
             Endpoint::PairPage => pair::page(name, &parts.headers),
             Endpoint::Pair => {
-                let opened = self.pairing_link(name)?;
+                let opened = self.pairing_link(name).await?;
                 let body = self.read(body, json::MAX_BODY).await?;
                 self.unless_given_up(pair::step(app, opened, &body)).await
             }
@@ -346,29 +373,30 @@ impl Call<'_> {
     }
 
     /// Who calls: the checks of the token and of its rate limit.
-    fn caller(&mut self, bucket: Bucket) -> Result<Caller, ApiError> {
-        self.authenticated(bucket, |_| true)
+    async fn caller(&mut self, bucket: Bucket) -> Result<Caller, ApiError> {
+        self.authenticated(bucket, |_| true).await
     }
 
     /// Which account calls. An instance token counts as no valid token.
-    fn account(&mut self, bucket: Bucket) -> Result<AccountId, ApiError> {
-        match self.authenticated(bucket, |caller| matches!(caller, Caller::Account(_)))? {
+    async fn account(&mut self, bucket: Bucket) -> Result<AccountId, ApiError> {
+        let caller = self.authenticated(bucket, |caller| matches!(caller, Caller::Account(_)));
+        match caller.await? {
             Caller::Account(account) => Ok(account),
             Caller::Instance(_) => Err(ApiError::InvalidToken),
         }
     }
 
     /// The caller's instance of this name: all checks before the body.
-    fn instance(&mut self, name: &str) -> Result<Arc<Instance>, ApiError> {
-        let caller = self.caller(Bucket::Requests)?;
-        Ok(self.app.instances()?.find(&caller, name)?)
+    async fn instance(&mut self, name: &str) -> Result<Arc<Instance>, ApiError> {
+        let caller = self.caller(Bucket::Requests).await?;
+        Ok(self.app.instances()?.find_soon(&caller, name).await?)
     }
 
     /// What the link with this secret opens. It is authorised by that alone: guesses count as wrong tokens do.
-    fn pairing_link(&mut self, secret: &str) -> Result<Opened, ApiError> {
+    async fn pairing_link(&mut self, secret: &str) -> Result<Opened, ApiError> {
         let (limits, time) = (&self.app.limits, Time::read());
         self.check_guesses(Some(secret), time)?;
-        let Some(opened) = self.app.pairing_links.open(secret) else {
+        let Some(opened) = pair::open(self.app, secret).await else {
             return Err(match self.refuse(time) {
                 ApiError::InvalidToken => ApiError::NoSuchLink,
                 error => error,
@@ -398,7 +426,7 @@ impl Call<'_> {
         Err(ApiError::RateLimited(standing))
     }
 
-    fn authenticated(
+    async fn authenticated(
         &mut self,
         bucket: Bucket,
         is_wanted: impl Fn(&Caller) -> bool,
@@ -407,12 +435,16 @@ impl Call<'_> {
         let presented = auth::presented(&self.parts.headers, self.compat);
         self.check_guesses(presented, time)?;
         let instances = self.app.instances()?;
-        let caller = presented.and_then(|token| Some((token, instances.authenticate(token)?)));
+        let caller = match presented {
+            Some(token) => instances.authenticate_soon(token).await,
+            None => None,
+        };
+        let caller = presented.zip(caller);
         let Some((token, caller)) = caller.filter(|(_, caller)| is_wanted(caller)) else {
             return Err(self.refuse(time));
         };
         limits.succeeded(self.client, token, time.now);
-        self.standing = limits.count(&caller, bucket, time);
+        self.standing = self.count(instances, Scope::from(&caller), bucket, time).await;
         match self.standing.filter(Standing::is_refused) {
             Some(standing) => {
                 self.app.metrics.rate_limited[Limit::from(bucket)].inc();
@@ -420,6 +452,23 @@ impl Call<'_> {
             }
             None => Ok(caller),
         }
+    }
+
+    /// Counts the request where the caller's window is, which in a cluster may be at another node.
+    async fn count(
+        &self,
+        instances: &Instances,
+        scope: Scope,
+        bucket: Bucket,
+        time: Time,
+    ) -> Option<Standing> {
+        let limits = &self.app.limits;
+        if let Some(nodes) = instances.nodes().filter(|_| limits.limits(bucket))
+            && let Some(standing) = nodes.count(scope, bucket).await
+        {
+            return standing;
+        }
+        limits.count(scope, bucket, time)
     }
 
     /// What a request without a valid token gets; it counts in the window of the client's address.

@@ -3,6 +3,10 @@
 //! Handlers come in here and touch neither. Every method is one thing that a client can ask for, done in the
 //! order that leaves nothing wrong behind if the process is killed in the middle of it.
 
+mod fenced;
+mod here;
+mod kept;
+mod member;
 mod pairing_record;
 mod webhooks;
 
@@ -20,13 +24,18 @@ use presence_wa::{
     StatusWatch,
 };
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use self::fenced::FencedConnector;
 use self::pairing_record::RegistryPairingRecord;
 use crate::clock::utc_now;
+use crate::nodes::{
+    ApplySettings, ChangeFailed, Connect, KnownStatus, LogOut, NoOwner, Nodes, PeerWatch, Reconnect, Remove,
+    Show, ShownChat, ShownIn,
+};
 use crate::proxy::{self, KeptProxyError};
 use crate::scope::Scope;
 
@@ -41,6 +50,12 @@ struct Inner {
     fleet: Fleet,
     /// What is in the fleet.
     known: Mutex<HashSet<InstanceId>>,
+    /// `None`: there is no other node, and every instance is here.
+    nodes: Option<Nodes>,
+    /// What was taken over from another node of late, and when.
+    taken: Mutex<HashMap<InstanceId, Instant>>,
+    /// When it was last begun to read what other nodes wrote.
+    caught_up: tokio::sync::Mutex<Option<Instant>>,
     /// Changes under way, which are finished even if nobody waits for them.
     changes: TaskTracker,
     /// Cancelled when the service begins to stop.
@@ -54,6 +69,16 @@ pub(crate) struct Listed {
     pub(crate) token: Option<Result<Token, StoreError>>,
     /// `None` while the fleet does not know it yet, or no longer.
     pub(crate) status: Option<InstanceStatus>,
+    /// In a cluster, the node that has it.
+    pub(crate) node: Option<ListedNode>,
+}
+
+/// The node that has an instance.
+pub(crate) struct ListedNode {
+    /// Where others reach it; `None`: no node has the instance.
+    pub(crate) address: Option<String>,
+    /// The node does not answer, and the status is what it said last.
+    pub(crate) is_silent: bool,
 }
 
 /// An instance that a caller may not use.
@@ -72,6 +97,18 @@ pub(crate) enum ChangeError<E> {
     Stopping,
     /// A defect; the cause is for the log.
     Panicked(tokio::task::JoinError),
+    /// It failed at the node that has the instance.
+    Elsewhere(ChangeFailed),
+    /// No node made it, or nobody knows.
+    NoOwner(NoOwner),
+    Failed(E),
+}
+
+/// Something that was not done where the instance is.
+#[derive(Debug)]
+pub(crate) enum RouteError<E> {
+    /// No node did it, or nobody knows.
+    NoOwner(NoOwner),
     Failed(E),
 }
 
@@ -98,19 +135,7 @@ impl Instances {
                 None
             }
         };
-        let record = RegistryPairingRecord {
-            registry: Arc::clone(&registry),
-            edge,
-        };
-        let instances = Self {
-            inner: Arc::new(Inner {
-                registry,
-                fleet: Fleet::new(connector, Arc::new(record), settings),
-                known: Mutex::default(),
-                changes: TaskTracker::new(),
-                stopping: CancellationToken::new(),
-            }),
-        };
+        let instances = Self::new(registry, edge, connector, settings, None);
         let mut all = instances.inner.registry.all_instances();
         all.sort_by_key(|instance| std::cmp::Reverse(instance.last_used));
         for instance in all {
@@ -120,16 +145,90 @@ impl Instances {
             };
             instances.inner.add(&instance, saved);
         }
-        let inner = Arc::clone(&instances.inner);
-        instances.inner.changes.spawn(async move {
+        instances.follow();
+        instances
+    }
+
+    /// The same as one of several `nodes`: an instance is here when this node is given it
+    /// ([`Sessions`](presence_cluster::Sessions)), and until then what is asked of it is done where it is.
+    #[must_use]
+    pub fn join(
+        registry: Arc<dyn Registry>,
+        edge: Edge,
+        connector: Arc<dyn Connector>,
+        settings: FleetSettings,
+        nodes: Nodes,
+    ) -> Self {
+        let connector = Arc::new(FencedConnector {
+            connector,
+            cluster: nodes.cluster().clone(),
+        });
+        let instances = Self::new(registry, edge, connector, settings, Some(nodes.clone()));
+        instances.follow();
+        let stopping = instances.inner.stopping.clone();
+        instances.inner.changes.spawn(nodes.follow(stopping));
+        instances.keep_shown();
+        instances
+    }
+
+    fn new(
+        registry: Arc<dyn Registry>,
+        edge: Edge,
+        connector: Arc<dyn Connector>,
+        settings: FleetSettings,
+        nodes: Option<Nodes>,
+    ) -> Self {
+        let record = RegistryPairingRecord {
+            registry: Arc::clone(&registry),
+            edge,
+        };
+        Self {
+            inner: Arc::new(Inner {
+                registry,
+                fleet: Fleet::new(connector, Arc::new(record), settings),
+                known: Mutex::default(),
+                nodes,
+                taken: Mutex::default(),
+                caught_up: tokio::sync::Mutex::default(),
+                changes: TaskTracker::new(),
+                stopping: CancellationToken::new(),
+            }),
+        }
+    }
+
+    /// Keeps sessions and registry in step from here on.
+    fn follow(&self) {
+        let inner = Arc::clone(&self.inner);
+        self.inner.changes.spawn(async move {
             inner.stopping.run_until_cancelled(inner.follow()).await;
         });
-        instances
+    }
+
+    /// The other nodes, in a cluster.
+    pub(crate) fn nodes(&self) -> Option<&Nodes> {
+        self.inner.nodes.as_ref()
     }
 
     /// Whose `token` is.
     pub(crate) fn authenticate(&self, token: &str) -> Option<Caller> {
         self.inner.registry.authenticate(token)
+    }
+
+    /// The same, also when another node made the token a moment ago.
+    pub(crate) async fn authenticate_soon(&self, token: &str) -> Option<Caller> {
+        if let Some(caller) = self.authenticate(token) {
+            return Some(caller);
+        }
+        self.inner.catch_up().await.then(|| self.authenticate(token))?
+    }
+
+    /// The same as [`find`](Self::find), also when another node made the instance a moment ago.
+    pub(crate) async fn find_soon(&self, caller: &Caller, name: &str) -> Result<Arc<Instance>, NotYours> {
+        let found = self.find(caller, name);
+        if matches!(found, Err(NotYours::Unknown)) && self.inner.catch_up().await {
+            return self.find(caller, name);
+        }
+        found
     }
 
     /// The instance that `caller` means by `name`. Nothing of another account can be observed.
@@ -147,7 +246,18 @@ impl Instances {
 
     /// Where the session of `instance` stands; `None` while the fleet does not know it yet, or no longer.
     pub(crate) fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
-        self.inner.fleet.status(instance)
+        self.known_status(instance).map(|known| known.status)
+    }
+
+    fn known_status(&self, instance: InstanceId) -> Option<KnownStatus> {
+        match (self.inner.fleet.status(instance), &self.inner.nodes) {
+            (Some(status), _) => Some(KnownStatus {
+                status,
+                is_old: false,
+            }),
+            (None, Some(nodes)) => nodes.status(instance),
+            (None, None) => None,
+        }
     }
 
     /// What `caller` may see: an account its instances, oldest first; an instance itself.
@@ -156,10 +266,17 @@ impl Instances {
             Caller::Instance(own) => (vec![Arc::clone(own)], false),
             Caller::Account(account) => (self.inner.registry.instances(*account), true),
         };
-        let listed = |instance: Arc<Instance>| Listed {
-            token: with_tokens.then(|| self.inner.registry.instance_token(&instance)),
-            status: self.inner.fleet.status(instance.id),
-            instance,
+        let listed = |instance: Arc<Instance>| {
+            let known = self.known_status(instance.id);
+            Listed {
+                token: with_tokens.then(|| self.inner.registry.instance_token(&instance)),
+                node: self.inner.nodes.as_ref().map(|nodes| ListedNode {
+                    address: nodes.address_of(instance.id),
+                    is_silent: known.as_ref().is_some_and(|known| known.is_old),
+                }),
+                status: known.map(|known| known.status),
+                instance,
+            }
         };
         instances.into_iter().map(listed).collect()
     }
@@ -172,7 +289,14 @@ impl Instances {
     ) -> Result<(Arc<Instance>, Token), ChangeError<CreateInstanceError>> {
         self.change(async move |inner| {
             let created = inner.registry.create_instance(account, new).await?;
-            inner.add(&created.0, SavedKeys::Nothing);
+            match &inner.nodes {
+                None => inner.add(&created.0, SavedKeys::Nothing),
+                Some(nodes) => {
+                    if let Err(error) = nodes.cluster().claim(created.0.id).await {
+                        tracing::debug!(%error, "a new instance is left for any node to take");
+                    }
+                }
+            }
             Ok(created)
         })
         .await
@@ -182,6 +306,17 @@ impl Instances {
     /// The session ends first: were the process killed in between, the instance is still there, and can be
     /// deleted again.
     pub(crate) async fn remove(&self, instance: Arc<Instance>) -> Result<bool, ChangeError<StoreError>> {
+        let Some(nodes) = self.nodes_but_for(instance.id) else {
+            return self.remove_local(instance).await;
+        };
+        let call = Remove {
+            instance: instance.id,
+        };
+        let removed = nodes.at_owner(instance.id, call, |_| self.remove_here(instance.id));
+        elsewhere(removed.await)
+    }
+
+    async fn remove_local(&self, instance: Arc<Instance>) -> Result<bool, ChangeError<StoreError>> {
         self.change(async move |inner| {
             let wiped = inner.end(instance.id).await;
             let deleted = inner.registry.delete_instance(instance.id).await;
@@ -203,21 +338,44 @@ impl Instances {
         &self,
         instance: &Instance,
         how: PairWith,
-    ) -> Result<Connected, ConnectError> {
-        self.inner.fleet.connect(instance.id, how).await
+    ) -> Result<Connected, RouteError<ConnectError>> {
+        let id = instance.id;
+        let Some(nodes) = self.nodes_but_for(id) else {
+            return Ok(self.inner.fleet.connect(id, how).await?);
+        };
+        let number = match how {
+            PairWith::Qr => None,
+            PairWith::LinkCode(number) => Some(number.to_string()),
+        };
+        let call = Connect { instance: id, number };
+        Ok(nodes.at_owner(id, call, |_| self.connect_here(id, how)).await??)
     }
 
     /// Opens the saved session again. Returns when that has begun.
-    pub(crate) async fn reconnect(&self, instance: &Instance) -> Result<(), ReconnectError> {
-        self.inner.fleet.reconnect(instance.id).await
+    pub(crate) async fn reconnect(&self, instance: &Instance) -> Result<(), RouteError<ReconnectError>> {
+        let id = instance.id;
+        let Some(nodes) = self.nodes_but_for(id) else {
+            return Ok(self.inner.fleet.reconnect(id).await?);
+        };
+        let call = Reconnect { instance: id };
+        Ok(nodes.at_owner(id, call, |_| self.reconnect_here(id)).await??)
     }
 
     /// Unlinks the device and wipes its keys. The instance and its token stay; doing it again is no error.
-    pub(crate) async fn logout(&self, instance: Arc<Instance>) -> Result<(), ChangeError<StoreError>> {
+    pub(crate) async fn logout(&self, instance: &Instance) -> Result<(), ChangeError<StoreError>> {
+        let id = instance.id;
+        let Some(nodes) = self.nodes_but_for(id) else {
+            return self.logout_local(id).await;
+        };
+        let call = LogOut { instance: id };
+        elsewhere(nodes.at_owner(id, call, |_| self.log_out_here(id)).await)
+    }
+
+    async fn logout_local(&self, id: InstanceId) -> Result<(), ChangeError<StoreError>> {
         self.change(async move |inner| {
             // Before anything is done, so that what was answered with 200 is still true after a restart.
-            inner.registry.set_logged_out(instance.id, true).await?;
-            inner.fleet.logout(instance.id).await;
+            inner.registry.set_logged_out(id, true).await?;
+            inner.fleet.logout(id).await;
             Ok(())
         })
         .await
@@ -231,14 +389,21 @@ impl Instances {
         keep: bool,
     ) -> Result<bool, ChangeError<StoreError>> {
         let id = instance.id;
-        self.change(async move |inner| {
-            let set = inner.registry.set_keep_online(id, keep).await?;
-            if set {
-                inner.apply_settings(id);
-            }
-            Ok(set)
-        })
-        .await
+        let set = self
+            .change(async move |inner| {
+                let set = inner.registry.set_keep_online(id, keep).await?;
+                if set {
+                    inner.apply_settings(id);
+                }
+                Ok(set)
+            })
+            .await?;
+        if let Some(nodes) = self.nodes_but_for(id) {
+            let call = ApplySettings { instance: id };
+            // A node that is not reached now learns of it from the registry.
+            let _ = nodes.at_owner(id, call, |_| self.apply_settings_here(id)).await;
+        }
+        Ok(set)
     }
 
     /// The proxy that the instance connects through.
@@ -263,13 +428,30 @@ impl Instances {
         &self,
         instance: &Instance,
         presence: &ChatPresence,
-    ) -> Result<PresenceSent, ShowError> {
-        self.inner.fleet.show(instance.id, presence).await
+    ) -> Result<PresenceSent, RouteError<ShowError>> {
+        let id = instance.id;
+        let Some(nodes) = self.nodes_but_for(id) else {
+            return Ok(self.inner.fleet.show(id, presence).await?);
+        };
+        let call = Show {
+            instance: id,
+            presence: presence.into(),
+        };
+        Ok(nodes
+            .at_owner(id, call, |_| self.show_here(id, presence))
+            .await??)
     }
 
-    /// What the instance shows now, what ends first at the front.
+    /// What the instance shows now, what ends first at the front. Nothing, when its node does not answer.
     pub(crate) async fn shown(&self, instance: &Instance) -> Vec<(ChatJid, Shown)> {
-        self.inner.fleet.shown(instance.id).await
+        let id = instance.id;
+        let Some(nodes) = self.nodes_but_for(id) else {
+            return self.inner.fleet.shown(id).await;
+        };
+        let call = ShownIn { instance: id };
+        let shown = nodes.at_owner(id, call, |_| self.shown_here(id)).await;
+        let shown = shown.unwrap_or_default().into_iter();
+        shown.filter_map(ShownChat::into_shown).collect()
     }
 
     /// Follows the instance; `None` while the fleet does not know it yet, or no longer.
@@ -277,9 +459,26 @@ impl Instances {
         self.inner.fleet.watch(id)
     }
 
+    /// Follows how an instance is that another node has.
+    pub(crate) fn watch_elsewhere(&self, id: InstanceId) -> Option<PeerWatch> {
+        Some(self.nodes_but_for(id)?.watch(id))
+    }
+
     /// Follows how the instance is; `None` while the fleet does not know it yet, or no longer.
     pub(crate) fn watch_status(&self, id: InstanceId) -> Option<StatusWatch> {
         self.inner.fleet.watch_status(id)
+    }
+
+    /// Whether this node has the instance.
+    pub(crate) fn has(&self, id: InstanceId) -> bool {
+        self.inner.nodes.as_ref().is_none_or(|nodes| nodes.has(id))
+    }
+
+    /// The instances that are at this node, oldest first.
+    pub(crate) fn all_here(&self) -> Vec<Arc<Instance>> {
+        let mut all = self.all();
+        all.retain(|instance| self.has(instance.id));
+        all
     }
 
     /// The instance with this number.
@@ -309,7 +508,7 @@ impl Instances {
     pub(crate) fn states(&self) -> [(InstanceState, usize); 4] {
         use InstanceState::{Connected, Connecting, Disconnected, LoggedOut};
         let mut states = [Connected, Connecting, Disconnected, LoggedOut].map(|state| (state, 0));
-        for instance in self.inner.registry.all_instances() {
+        for instance in self.all_here() {
             let status = self.inner.fleet.status(instance.id);
             let state = status.map_or(Disconnected, |status| status.state);
             for (_, count) in states.iter_mut().filter(|(counted, _)| *counted == state) {
@@ -366,6 +565,36 @@ impl Instances {
             Ok(done) => done.map_err(ChangeError::Failed),
             Err(error) => Err(ChangeError::Panicked(error)),
         }
+    }
+}
+
+/// What became of a change at the node that has the instance.
+fn elsewhere<T>(done: Result<Result<T, ChangeFailed>, NoOwner>) -> Result<T, ChangeError<StoreError>> {
+    done.map_err(ChangeError::NoOwner)?
+        .map_err(ChangeError::Elsewhere)
+}
+
+impl<E> From<NoOwner> for RouteError<E> {
+    fn from(why: NoOwner) -> Self {
+        Self::NoOwner(why)
+    }
+}
+
+impl From<ShowError> for RouteError<ShowError> {
+    fn from(error: ShowError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ConnectError> for RouteError<ConnectError> {
+    fn from(error: ConnectError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<ReconnectError> for RouteError<ReconnectError> {
+    fn from(error: ReconnectError) -> Self {
+        Self::Failed(error)
     }
 }
 
@@ -457,7 +686,7 @@ impl Inner {
                     .map(|id| (id, self.registry.instance_by_id(id)))
                     .partition(|(_, instance)| instance.is_some());
                 for instance in there.into_iter().filter_map(|(_, instance)| instance) {
-                    self.add(&instance, SavedKeys::Unknown);
+                    self.add_if_here(&instance);
                 }
                 gone.into_iter()
                     .map(|(id, _)| id)
@@ -466,7 +695,7 @@ impl Inner {
             }
             None => {
                 for instance in self.registry.all_instances() {
-                    self.add(&instance, SavedKeys::Unknown);
+                    self.add_if_here(&instance);
                 }
                 let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let gone = known.into_iter();
@@ -484,6 +713,39 @@ impl Inner {
         futures_util::future::join_all(removals).await;
     }
 
+    /// Reads what other nodes wrote until now. `false` without other nodes, or when it cannot be read. Many who ask at
+    /// once have it read once, so whoever guesses tokens keeps the database no busier than one reader does.
+    async fn catch_up(&self) -> bool {
+        if self.nodes.is_none() {
+            return false;
+        }
+        let asked = Instant::now();
+        let read = async {
+            let mut caught_up = self.caught_up.lock().await;
+            if caught_up.is_some_and(|begun| begun >= asked) {
+                return true;
+            }
+            let begun = Instant::now();
+            let read = self.registry.refresh().await.is_ok();
+            *caught_up = read.then_some(begun);
+            read
+        };
+        timeout(CATCH_UP, read).await.unwrap_or(false)
+    }
+
+    /// Puts an instance into the fleet that the registry has told of, unless another node is to have it; and hands it
+    /// the settings that another process may have changed.
+    fn add_if_here(&self, instance: &Instance) {
+        match &self.nodes {
+            None => self.add(instance, SavedKeys::Unknown),
+            Some(nodes) if nodes.has(instance.id) => {
+                self.add(instance, SavedKeys::Resume);
+                self.apply_settings(instance.id);
+            }
+            Some(_) => {}
+        }
+    }
+
     fn is_known(&self, id: InstanceId) -> bool {
         self.known
             .lock()
@@ -499,6 +761,9 @@ fn saved_keys(paired: Option<&Identity>) -> SavedKeys {
         None => SavedKeys::Unpaired,
     }
 }
+
+/// How long a request with an unknown token, or for an unknown instance, waits for what other nodes wrote.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// How often it is written down which instances were used.
 const REMEMBER_USE_EVERY: Duration = Duration::from_secs(60);

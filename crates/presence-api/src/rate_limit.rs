@@ -1,7 +1,7 @@
 //! How many requests a token may make, and how many wrong tokens an address may try (contract, section 6).
 //!
-//! A fixed window of a minute, in memory, for this process alone. Several nodes would share their counts
-//! behind the same two functions.
+//! A fixed window of a minute, in memory. In a cluster each token is counted at one node, see
+//! [`Nodes`](crate::nodes::Nodes).
 
 mod known_tokens;
 
@@ -14,7 +14,7 @@ use std::time::Duration;
 use hyper::HeaderMap;
 use hyper::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use presence_core::InstanceId;
-use presence_store::Caller;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use self::known_tokens::KnownTokens;
@@ -47,14 +47,14 @@ pub(crate) struct RateLimiter {
 }
 
 /// Which of a token's windows a request counts in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Bucket {
     Requests,
     NewInstances,
 }
 
 /// Where a caller stands in its window, this request counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Standing {
     limit: u32,
     remaining: u32,
@@ -75,13 +75,21 @@ impl RateLimiter {
         }
     }
 
-    /// Counts a request of `caller`; `None` when its kind is not limited.
-    pub(crate) fn count(&self, caller: &Caller, bucket: Bucket, time: Time) -> Option<Standing> {
-        // Not by the token, so that a rotation gives no second allowance.
-        let key = Scope::from(caller);
+    /// Counts a request of whoever has this scope, and not by the token, so that a rotation gives no second
+    /// allowance; `None` when its kind is not limited.
+    pub(crate) fn count(&self, scope: Scope, bucket: Bucket, time: Time) -> Option<Standing> {
+        self.windows(bucket).count(scope, time)
+    }
+
+    /// Whether requests of this kind are limited.
+    pub(crate) fn limits(&self, bucket: Bucket) -> bool {
+        self.windows(bucket).limit > 0
+    }
+
+    fn windows(&self, bucket: Bucket) -> &Windows<Scope> {
         match bucket {
-            Bucket::Requests => self.requests.count(key, time),
-            Bucket::NewInstances => self.new_instances.count(key, time),
+            Bucket::Requests => &self.requests,
+            Bucket::NewInstances => &self.new_instances,
         }
     }
 

@@ -36,6 +36,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Connections of probes at the same time. They are few and short.
 const MAX_PROBES: usize = 64;
+/// Connections of other nodes at the same time: one for each request that is at another node.
+const MAX_NODES: usize = 4096;
 
 /// The service over HTTP. Cheap to clone.
 ///
@@ -103,6 +105,16 @@ impl Server {
         let stopped = &self.app.stopped;
         stopped
             .run_until_cancelled(self.accept_on(&listener, &connections, Surface::Probes))
+            .await;
+    }
+
+    /// Accepts connections of the other nodes of a cluster, and answers their calls until [`stop`](Self::stop) has
+    /// ended. They prove who they are by the cluster's secret.
+    pub async fn accept_nodes(&self, listener: TcpListener) {
+        let connections = Arc::new(Connections::new(MAX_NODES, 0));
+        let stopped = &self.app.stopped;
+        stopped
+            .run_until_cancelled(self.accept_on(&listener, &connections, Surface::Nodes))
             .await;
     }
 
@@ -181,7 +193,7 @@ impl Server {
             let app = &server.app;
             let end = match surface {
                 Surface::Api => &app.stopping,
-                Surface::Probes => &app.stopped,
+                Surface::Probes | Surface::Nodes => &app.stopped,
             };
             let leaving = end.child_token();
             let evicted = async {
@@ -197,7 +209,7 @@ impl Server {
         };
         match surface {
             Surface::Api => drop(self.app.serving.spawn(serve)),
-            Surface::Probes => drop(tokio::spawn(serve)),
+            Surface::Probes | Surface::Nodes => drop(tokio::spawn(serve)),
         }
     }
 
@@ -215,7 +227,11 @@ impl Server {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (app, guard) = (Arc::clone(&self.app), state.begin_request());
             async move {
-                Ok::<_, std::convert::Infallible>(http::handle(app, peer, surface, guard, request).await)
+                let answer = match surface {
+                    Surface::Nodes => http::handle_node(app, guard, request).await,
+                    Surface::Api | Surface::Probes => http::handle(app, peer, surface, guard, request).await,
+                };
+                Ok::<_, std::convert::Infallible>(answer)
             }
         });
         let mut serving = http1::Builder::new()

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use presence_core::InstanceId;
-use presence_store::{Epoch, Ledger, Node, NodeId, StoreError};
+use presence_store::{Epoch, KeptShown, Ledger, Node, NodeId, StoreError};
 use tokio::sync::watch;
 
 use crate::sessions::Sessions;
@@ -120,6 +121,25 @@ impl Cluster {
     pub async fn claim(&self, instance: InstanceId) -> Result<Option<Epoch>, StoreError> {
         let _ = (instance, &self.inner.ledger, &self.inner.settings);
         Ok(None)
+    }
+
+    /// Keeps what instances of this node show, for whoever takes them when it is lost.
+    ///
+    /// # Errors
+    /// When the ledger cannot be written.
+    pub async fn keep_shown(&self, shown: &[(InstanceId, Epoch, Bytes)]) -> Result<(), StoreError> {
+        match self.me() {
+            Some(me) => self.inner.ledger.keep_shown(me, shown).await,
+            None => Ok(()),
+        }
+    }
+
+    /// What these instances showed, as it was kept last.
+    ///
+    /// # Errors
+    /// When the ledger cannot be read.
+    pub async fn take_shown(&self, instances: &[InstanceId]) -> Result<Vec<KeptShown>, StoreError> {
+        self.inner.ledger.take_shown(instances).await
     }
 
     /// Hands everything over, all at the same time and within `grace`, and leaves the cluster.

@@ -17,6 +17,14 @@ pub enum Whereabouts {
     Nowhere,
 }
 
+impl Whereabouts {
+    /// Whether it is at this node.
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        matches!(self, Self::Here(_))
+    }
+}
+
 /// Where something is kept that exactly one node keeps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Home {

@@ -3,9 +3,12 @@
 use std::fmt;
 use std::num::NonZeroI32;
 
+use serde::{Deserialize, Serialize};
+
 /// Names one WhatsApp session of an account, and its device keys, for good: 1 to 2 147 483 647, never given
 /// twice. The width is that of the device's number in the client library's store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i32", into = "i32")]
 pub struct InstanceId(NonZeroI32);
 
 impl InstanceId {
@@ -24,6 +27,25 @@ impl InstanceId {
         self.0.get()
     }
 }
+
+impl TryFrom<i32> for InstanceId {
+    type Error = NotPositive;
+
+    fn try_from(number: i32) -> Result<Self, NotPositive> {
+        Self::new(number).ok_or(NotPositive)
+    }
+}
+
+impl From<InstanceId> for i32 {
+    fn from(id: InstanceId) -> Self {
+        id.get()
+    }
+}
+
+/// A number that is no instance's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the number of an instance is positive")]
+pub struct NotPositive;
 
 impl fmt::Display for InstanceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -57,7 +57,7 @@ pub use hold::Hold;
 pub use indicators::{
     Availability, Cause, Indicators, MAX_CHATS, Policy, Refused, Shown, ShownChange, Timing, Transmit,
 };
-pub use instance::InstanceId;
+pub use instance::{InstanceId, NotPositive};
 pub use invalid_request::InvalidRequest;
 pub use pace::Pace;
 pub use phone::{InvalidPhone, PhoneNumber};

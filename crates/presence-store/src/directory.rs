@@ -125,6 +125,10 @@ impl Directory {
         self.instances.values()
     }
 
+    pub(crate) fn instance_count(&self) -> usize {
+        self.instances.size()
+    }
+
     pub(crate) fn unwiped(&self) -> impl Iterator<Item = InstanceId> {
         self.unwiped.iter().copied()
     }

@@ -48,6 +48,9 @@ pub trait Registry: Send + Sync + 'static {
     /// The instances of all accounts, oldest first.
     fn all_instances(&self) -> Vec<Arc<Instance>>;
 
+    /// How many there are of all accounts.
+    fn instance_count(&self) -> usize;
+
     /// The token of `instance`, for the owner of its account.
     ///
     /// # Errors

@@ -255,6 +255,10 @@ impl Registry for Store {
         self.current.load().all_instances().cloned().collect()
     }
 
+    fn instance_count(&self) -> usize {
+        self.current.load().instance_count()
+    }
+
     fn instance_token(&self, instance: &Instance) -> Result<Token, StoreError> {
         self.key()?.open_token(instance.id, &instance.sealed_token)
     }

@@ -1,9 +1,11 @@
 //! Why the fleet did not do what it was asked.
 
+use serde::{Deserialize, Serialize};
+
 use crate::status::Reason;
 
 /// An indicator that was not shown, or not ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShowError {
     /// There is no live session, or it did not take the stanza in time.
@@ -18,7 +20,7 @@ pub enum ShowError {
 }
 
 /// A connection that was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
     /// The attempt is over; the reason says why, and whether there will be another by itself.
@@ -36,7 +38,7 @@ pub enum ConnectError {
 }
 
 /// A session that was not reopened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReconnectError {
     /// The instance is not paired.

@@ -237,6 +237,25 @@ impl Fleet {
         }
     }
 
+    /// Whether the instance is in the fleet.
+    #[must_use]
+    pub fn contains(&self, instance: InstanceId) -> bool {
+        self.handle(instance).is_some()
+    }
+
+    /// Whether a presence of the instance would be written now.
+    #[must_use]
+    pub fn is_online(&self, instance: InstanceId) -> bool {
+        self.handle(instance)
+            .is_some_and(|handle| handle.published().borrow().is_online())
+    }
+
+    /// How all instances are at this moment.
+    #[must_use]
+    pub fn statuses(&self) -> Vec<(InstanceId, InstanceStatus)> {
+        self.inner.instances.statuses()
+    }
+
     /// Takes the instance out of the fleet for another process to open: what it shows is paused, its session closed.
     /// Its device stays linked. Returns when nothing of it runs any more.
     pub async fn hand_over(&self, instance: InstanceId) {
@@ -247,8 +266,8 @@ impl Fleet {
         let settings = &self.inner.context.settings;
         let limit = settings.farewell_timeout + 2 * settings.close_timeout;
         if timeout(limit, handle.ended()).await.is_err() {
-            let _span = handle.span().entered();
-            warn!("handing over took too long; its task is cut off");
+            let late = || warn!("handing over took too long; its task is cut off");
+            handle.span().in_scope(late);
             handle.kill();
             handle.ended().await;
         }
@@ -397,6 +416,16 @@ impl Instances {
 
     fn take_changed(&self) -> Vec<InstanceId> {
         self.those(InstanceHandle::take_wrote)
+    }
+
+    fn statuses(&self) -> Vec<(InstanceId, InstanceStatus)> {
+        let mut statuses = Vec::new();
+        for shard in &self.0 {
+            let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
+            let status = |handle: &InstanceHandle| handle.published().borrow().status();
+            statuses.extend(shard.iter().map(|(id, handle)| (*id, status(handle))));
+        }
+        statuses
     }
 
     fn those(&self, wanted: impl Fn(&InstanceHandle) -> bool) -> Vec<InstanceId> {

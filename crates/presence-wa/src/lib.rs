@@ -52,6 +52,7 @@ mod session;
 mod settings;
 mod status;
 mod watch;
+mod wire;
 
 pub use backoff::Backoff;
 pub use client::{

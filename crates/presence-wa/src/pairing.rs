@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use presence_core::PhoneNumber;
+use serde::{Deserialize, Serialize};
 
 /// A step of a pairing that the owner of the phone must act on.
 ///
@@ -36,7 +37,7 @@ impl fmt::Debug for PairingUpdate {
 }
 
 /// Eight characters that the owner of the account types into the phone.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LinkCode(String);
 
 impl LinkCode {
@@ -85,7 +86,7 @@ pub enum PairWith {
 }
 
 /// What [`Fleet::connect`](crate::Fleet::connect) came to. Its `Debug` shows no code.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Connected {
     /// The instance is online.
     Already,

@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 use std::str::FromStr;
 
 use presence_core::InstanceId;
+use serde::{Deserialize, Serialize};
 
 /// Tells which proxy an instance has. It is asked whenever a connection is opened, so that a change takes effect
 /// at the next one, and nothing has to be told of it.
@@ -259,7 +260,7 @@ pub enum InvalidProxy {
 pub struct UnreadableProxy(#[source] pub Box<dyn Error + Send + Sync>);
 
 /// Why an instance was not connected through its proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProxyFault {
     /// Nobody answered there, or TLS with it could not be agreed on.

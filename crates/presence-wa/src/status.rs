@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::proxy::ProxyFault;
+use crate::wire;
 
 /// The contract's four states of an instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum InstanceState {
     /// A chat state sent now would be written.
     Connected,
@@ -47,7 +49,7 @@ impl fmt::Display for InstanceState {
 }
 
 /// An instance at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceStatus {
     /// The state.
@@ -55,6 +57,7 @@ pub struct InstanceStatus {
     /// Why it is in that state, where the state alone does not say.
     pub reason: Option<Reason>,
     /// Since when it is in that state; the start of the service is the earliest.
+    #[serde(with = "wire::instant")]
     pub since: Instant,
     /// The account's JID, `<digits>@s.whatsapp.net`, while it is paired.
     pub jid: Option<String>,
@@ -83,7 +86,7 @@ pub(crate) fn is_news(
 }
 
 /// Why an instance is not simply connected or disconnected. It holds no number, name or code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Reason {
     /// A phone must scan the QR code, or its owner type the link code.
@@ -91,12 +94,13 @@ pub enum Reason {
     /// A phone has linked the device, and WhatsApp is registering it.
     Registering,
     /// The connection was lost or not made; the next attempt is at this time.
-    Retrying(Instant),
+    Retrying(#[serde(with = "wire::instant")] Instant),
     /// The connection was not made through the instance's proxy.
     ProxyFailed {
         /// What went wrong with it.
         fault: ProxyFault,
         /// The next attempt.
+        #[serde(with = "wire::instant")]
         next: Instant,
     },
     /// WhatsApp refused the session for now.
@@ -104,6 +108,7 @@ pub enum Reason {
         /// WhatsApp's code, if it gave one.
         code: Option<u16>,
         /// The next attempt.
+        #[serde(with = "wire::instant")]
         next: Instant,
     },
     /// WhatsApp refused the session for good, with this code.
@@ -111,15 +116,17 @@ pub enum Reason {
         /// WhatsApp's code.
         code: u16,
         /// When it is tried once more all the same.
+        #[serde(with = "wire::instant")]
         next: Instant,
     },
     /// WhatsApp takes this client version no longer. When there is a newer one is looked up at this time.
     Outdated {
         /// The next look-up.
+        #[serde(with = "wire::instant")]
         next: Instant,
     },
     /// Banned; the next attempt is at this time.
-    Banned(Instant),
+    Banned(#[serde(with = "wire::instant")] Instant),
     /// No phone linked the device in time.
     PairingExpired,
     /// The pairing failed.
@@ -131,7 +138,7 @@ pub enum Reason {
     /// What happened could not be written down, so the pairing was not begun.
     NotRecorded,
     /// The task of the instance failed, which is a fault of this service; it starts again at this time.
-    Crashed(Instant),
+    Crashed(#[serde(with = "wire::instant")] Instant),
 }
 
 impl Reason {

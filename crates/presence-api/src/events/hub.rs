@@ -127,6 +127,13 @@ impl Hub {
                             return;
                         }
                     }
+                } else if let Some(mut watch) = instances.watch_elsewhere(id) {
+                    while let Some(status) = watch.next().await {
+                        let update = InstanceUpdate::Status(status);
+                        if updates.send((id, update)).await.is_err() {
+                            return;
+                        }
+                    }
                 }
                 sleep(LOOK_AGAIN).await;
             }

@@ -11,7 +11,8 @@ mod settings;
 use presence_store::StoreError;
 
 use crate::error::ApiError;
-use crate::instances::{ChangeError, NotYours};
+use crate::instances::{ChangeError, NotYours, RouteError};
+use crate::nodes::{ChangeFailed, NoOwner};
 
 pub(super) use connect::{
     CodeReply, INVALID_NUMBER, QrReply, already_connected, connect, link, link_code_for,
@@ -36,13 +37,44 @@ impl<E: Into<Self>> From<ChangeError<E>> for ApiError {
         match error {
             ChangeError::Stopping => Self::Stopping,
             ChangeError::Panicked(error) => Self::internal("a change panicked", Some(error.into())),
+            ChangeError::Elsewhere(ChangeFailed::Stopping) => Self::Stopping,
+            ChangeError::Elsewhere(ChangeFailed::DatabaseAway) => Self::DatabaseAway,
+            ChangeError::Elsewhere(ChangeFailed::Internal) => {
+                Self::internal("a change failed at another node, whose log says why", None)
+            }
+            ChangeError::NoOwner(why) => why.into(),
             ChangeError::Failed(error) => error.into(),
         }
     }
 }
 
+impl<E: Into<Self>> From<RouteError<E>> for ApiError {
+    fn from(error: RouteError<E>) -> Self {
+        match error {
+            RouteError::NoOwner(why) => why.into(),
+            RouteError::Failed(error) => error.into(),
+        }
+    }
+}
+
+impl From<NoOwner> for ApiError {
+    fn from(why: NoOwner) -> Self {
+        tracing::debug!(%why, "an instance is out of reach");
+        Self::OutOfReach
+    }
+}
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
-        Self::internal("the registry failed", Some(error.into()))
+        match error {
+            StoreError::Away { .. } => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a request needs the database"
+                );
+                Self::DatabaseAway
+            }
+            error => Self::internal("the registry failed", Some(error.into())),
+        }
     }
 }

@@ -72,7 +72,7 @@ struct Own {
 impl Presences for Own {
     async fn show(&self, instance: &str, request: &Value) -> Result<PresenceSent, ToolError> {
         let shown = async {
-            let instance = self.instances.find(&self.caller, instance)?;
+            let instance = self.instances.find_soon(&self.caller, instance).await?;
             let request = ChatPresenceRequest::from_json(request.to_string().as_bytes())?;
             let presence = ChatPresence::try_from(request)?;
             Ok(self.instances.presence(&instance, &presence).await?)

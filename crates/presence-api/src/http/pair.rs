@@ -6,6 +6,7 @@
 use std::sync::{Arc, LazyLock};
 
 use chrono::{SecondsFormat, TimeDelta};
+use futures_util::future::join_all;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
@@ -20,6 +21,7 @@ use crate::app::App;
 use crate::clock::utc_now;
 use crate::error::ApiError;
 use crate::json::{self, Body};
+use crate::nodes::{CreateLink, OpenLink, RevokeLink};
 use crate::pairing_links::{Opened, VALID_FOR};
 
 /// As the console's.
@@ -53,10 +55,22 @@ pub(in crate::http) struct LinkReply {
 }
 
 /// Makes a link for the instance. The one before is void.
-pub(super) fn create(app: &Arc<App>, instance: &Instance, parts: &Parts) -> Result<Response<Body>, ApiError> {
+pub(super) async fn create(
+    app: &Arc<App>,
+    instance: &Instance,
+    parts: &Parts,
+) -> Result<Response<Body>, ApiError> {
     let base = base_url(app, parts)?;
-    let watch = app.instances()?.watch_status(instance.id);
-    let secret = app.pairing_links.create(instance.id, watch);
+    let (instances, id) = (app.instances()?, instance.id);
+    let create = async || app.pairing_links.create(id, instances.watch_status(id));
+    let secret = match instances.nodes() {
+        None => create().await,
+        // The node that has the instance sees when it is linked.
+        Some(nodes) => {
+            let call = CreateLink { instance: id };
+            nodes.at_owner(id, call, async |_| Some(create().await)).await?
+        }
+    };
     let expires_at = utc_now() + TimeDelta::seconds(VALID_FOR.as_secs().cast_signed());
     let reply = LinkReply {
         url: format!("{base}/pair/{secret}"),
@@ -66,9 +80,31 @@ pub(super) fn create(app: &Arc<App>, instance: &Instance, parts: &Parts) -> Resu
 }
 
 /// Makes the link of the instance void, if it has one.
-pub(super) fn revoke(app: &Arc<App>, instance: &Instance) -> Response<Body> {
-    app.pairing_links.revoke(instance.id);
-    json::succeed(StatusCode::OK, "Pairing link revoked", Nothing {})
+pub(super) async fn revoke(app: &Arc<App>, instance: &Instance) -> Result<Response<Body>, ApiError> {
+    let id = instance.id;
+    match app.instances()?.nodes() {
+        None => app.pairing_links.revoke(id),
+        Some(nodes) => {
+            let call = RevokeLink { instance: id };
+            let here = async |_| Some(app.pairing_links.revoke(id));
+            nodes.at_owner(id, call, here).await?;
+        }
+    }
+    Ok(json::succeed(StatusCode::OK, "Pairing link revoked", Nothing {}))
+}
+
+/// What the link with this secret opens, whichever node made it.
+pub(super) async fn open(app: &App, secret: &str) -> Option<Opened> {
+    if let Some(opened) = app.pairing_links.open(secret) {
+        return Some(opened);
+    }
+    let nodes = app.instances().ok()?.nodes()?;
+    let call = OpenLink {
+        secret: secret.to_owned(),
+    };
+    let others = nodes.others();
+    let asked = others.iter().map(|node| nodes.ask(node, &call));
+    join_all(asked).await.into_iter().flatten().flatten().next()
 }
 
 /// The page, which is the same whatever the secret is, or one of its files.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use presence_core::InstanceId;
 use presence_store::AccountId;
 use presence_wa::AllowedNetworks;
+use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::reporter::{News, Reporter};
 use super::target::Target;
 use super::{WebhookCounters, WebhookSettings};
 use crate::instances::Instances;
+use crate::nodes::Nodes;
 
 /// Whose a webhook is; `None` is the operator.
 type Owner = Option<AccountId>;
@@ -20,13 +22,29 @@ type Owner = Option<AccountId>;
 /// later, and by whichever webhooks accounts then have.
 pub(crate) async fn report(instances: Instances, settings: WebhookSettings, counters: Arc<WebhookCounters>) {
     let mut changes = instances.changes();
+    let mut moves = instances.nodes().map(Nodes::changes);
     let mut reporters = Reporters::new(instances, settings, counters);
     loop {
         changes.mark_unchanged();
+        if let Some(moves) = &mut moves {
+            moves.mark_unchanged();
+        }
         reporters.reconcile();
-        if changes.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = changes.changed() => changed,
+            changed = changed(&mut moves) => changed,
+        };
+        if changed.is_err() {
             return;
         }
+    }
+}
+
+/// Of who has what; never without other nodes.
+async fn changed(moves: &mut Option<watch::Receiver<u64>>) -> Result<(), watch::error::RecvError> {
+    match moves {
+        Some(moves) => moves.changed().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -61,7 +79,7 @@ impl Reporters {
         if self.targets.is_empty() {
             return;
         }
-        let instances = self.instances.all();
+        let instances = self.instances.all_here();
         for instance in &instances {
             let Some(account) = self.instances.account(instance.account) else {
                 continue;
@@ -80,8 +98,10 @@ impl Reporters {
                 });
             }
         }
-        // Those of deleted instances end by themselves, when that is told.
-        self.running.retain(|_, reporter| !reporter.is_finished());
+        // Those of deleted instances end by themselves, when that is told. Of what another node has, it tells.
+        self.running.retain(|(_, id), reporter| {
+            !reporter.is_finished() && (self.instances.has(*id) || self.instances.by_id(*id).is_none())
+        });
     }
 
     fn find_targets(&mut self) {

@@ -113,22 +113,22 @@ where
     let app = call.app;
     match endpoint {
         EvolutionEndpoint::SendPresence => {
-            let instance = call.instance(name)?;
+            let instance = call.instance(name).await?;
             let body = call.read(body, json::MAX_BODY).await?;
             call.unless_given_up(send_presence(app.instances()?, &instance, &body))
                 .await
         }
         EvolutionEndpoint::SetPresence => {
-            let instance = call.instance(name)?;
+            let instance = call.instance(name).await?;
             let body = call.read(body, json::MAX_BODY).await?;
             set_presence(app.instances()?, &instance, &body).await
         }
         EvolutionEndpoint::ConnectionState => {
-            let instance = call.instance(name)?;
+            let instance = call.instance(name).await?;
             Ok(connection_state(app.instances()?, &instance))
         }
         EvolutionEndpoint::FetchInstances => {
-            let caller = call.caller(Bucket::Requests)?;
+            let caller = call.caller(Bucket::Requests).await?;
             fetch_instances(app.instances()?, &caller, call.parts.uri.query())
         }
     }

@@ -93,7 +93,7 @@ where
     B: hyper::body::Body<Data = Bytes> + Send + Unpin,
 {
     let app = call.app;
-    let caller = call.caller(Bucket::Requests)?;
+    let caller = call.caller(Bucket::Requests).await?;
     let instances = app.instances()?;
     match endpoint {
         WahaEndpoint::StartTyping => {
@@ -107,14 +107,14 @@ where
             call.unless_given_up(pause).await
         }
         WahaEndpoint::Presence => {
-            let instance = find(instances, &caller, name)?;
+            let instance = find(instances, &caller, name).await?;
             let body = call.read(body, json::MAX_BODY).await?;
             call.unless_given_up(set_presence(instances, &instance, &body))
                 .await
         }
         WahaEndpoint::Sessions => Ok(list(instances, &caller, call.parts.uri.query())),
         WahaEndpoint::Session => {
-            let instance = find(instances, &caller, name)?;
+            let instance = find(instances, &caller, name).await?;
             let session = Session::of(&instance, instances.status(instance.id));
             Ok(json::respond(StatusCode::OK, &session))
         }
@@ -152,8 +152,8 @@ pub(super) fn refuse(error: ApiError) -> Response<Body> {
 
 /// The instance that a session is. Names come first; a token that is for one instance means that one by
 /// `default`, which clients with one session send without being told to.
-fn find(instances: &Instances, caller: &Caller, session: &str) -> Result<Arc<Instance>, ApiError> {
-    match (instances.find(caller, session), caller) {
+async fn find(instances: &Instances, caller: &Caller, session: &str) -> Result<Arc<Instance>, ApiError> {
+    match (instances.find_soon(caller, session).await, caller) {
         (Err(NotYours::Unknown), Caller::Instance(own)) if session == DEFAULT_SESSION => Ok(Arc::clone(own)),
         (found, _) => Ok(found?),
     }
@@ -168,7 +168,7 @@ async fn typing(
     let request: TypingRequest = json::parse(body)?;
     let session = request.session.as_deref().filter(|name| !name.is_empty());
     let session = session.unwrap_or(DEFAULT_SESSION);
-    let instance = find(instances, caller, session)?;
+    let instance = find(instances, caller, session).await?;
     show(instances, &instance, request.chat_id.as_deref(), state).await?;
     Ok(json::respond(StatusCode::CREATED, &Done { result: true }))
 }

@@ -24,7 +24,7 @@ pub(in crate::http) async fn reconnect(
 /// Unlinks the device and wipes its keys. The instance and its token stay; doing it again is no error.
 pub(in crate::http) async fn logout(
     instances: &Instances,
-    instance: Arc<Instance>,
+    instance: &Instance,
 ) -> Result<Response<Body>, ApiError> {
     instances.logout(instance).await?;
     let status = InInstance {

@@ -46,6 +46,13 @@ struct Item {
     connection: Connection,
     profile: Profile,
     settings: Settings,
+    /// In a cluster: the node that has the instance; `null` while none has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    node: Option<Option<String>>,
+    /// The node does not answer: the rest is what it said last.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    node_silent: bool,
 }
 
 /// How an instance is connected to WhatsApp.
@@ -143,6 +150,7 @@ impl From<Listed> for Item {
             instance,
             token,
             status,
+            node,
         } = listed;
         let (token, token_error) = match token {
             None => (None, None),
@@ -166,6 +174,8 @@ impl From<Listed> for Item {
             settings: Settings {
                 keep_online_status: instance.keep_online,
             },
+            node_silent: node.as_ref().is_some_and(|node| node.is_silent),
+            node: node.map(|node| node.address),
         }
     }
 }

@@ -17,7 +17,11 @@ async fn an_instance_that_is_handed_over_is_paused_closed_and_gone_and_its_devic
     assert!(written.contains("paused"), "{written}");
     let events = world.lock().events.clone();
     assert!(events.ends_with(&["forget 1".to_owned()]), "{events:?}");
-    assert!(!events.iter().any(|event| event.contains("wipe") || event.contains("logout")));
+    assert!(
+        !events
+            .iter()
+            .any(|event| event.contains("wipe") || event.contains("logout"))
+    );
     assert_eq!(tasks(&fleet), 0);
 
     resume(&fleet, &world, DEVICE);
@@ -34,7 +38,12 @@ async fn an_instance_that_is_given_up_writes_nothing_more() {
     assert!(fleet.status(DEVICE).is_none());
     assert_eq!(tasks(&fleet), 0);
     sleep(Duration::from_secs(60)).await;
-    let after = world.lock().written.iter().filter(|written| written.at > lost).count();
+    let after = world
+        .lock()
+        .written
+        .iter()
+        .filter(|written| written.at > lost)
+        .count();
     assert_eq!(after, 0);
     assert!(fleet.show(DEVICE, &presence(NUMBER, "typing", 5)).await.is_err());
 }

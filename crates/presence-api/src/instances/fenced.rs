@@ -1,0 +1,125 @@
+//! Sessions of a node that may lose its instances.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use presence_cluster::{Cluster, Whereabouts};
+use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
+use presence_wa::{
+    Connector, Contact, Identity, KeysError, LinkCode, OwnMessage, PairError, SendError, Session,
+    SessionState, VersionError,
+};
+use tokio::sync::{mpsc, watch};
+
+/// Opens sessions of instances that this node has, and lets them write while it lives. Whoever slept through its
+/// lease, or was told that an instance is another's, writes nothing for it.
+pub(super) struct FencedConnector {
+    pub(super) connector: Arc<dyn Connector>,
+    pub(super) cluster: Cluster,
+}
+
+struct FencedSession {
+    session: Box<dyn Session>,
+    cluster: Cluster,
+    instance: InstanceId,
+    /// In which it was opened.
+    epoch: presence_store::Epoch,
+}
+
+/// A node that may not act for an instance now.
+#[derive(Debug, thiserror::Error)]
+#[error("the instance may be another node's by now")]
+struct NotOurs;
+
+impl FencedSession {
+    fn check(&self) -> Result<(), SendError> {
+        let ours = self.cluster.may_act()
+            && self.cluster.whereabouts(self.instance) == Whereabouts::Here(self.epoch);
+        if ours { Ok(()) } else { Err(SendError::Offline) }
+    }
+}
+
+#[async_trait]
+impl Connector for FencedConnector {
+    async fn paired(&self) -> Result<Vec<(InstanceId, Identity)>, KeysError> {
+        self.connector.paired().await
+    }
+
+    async fn saved(&self, instance: InstanceId) -> Result<Option<Identity>, KeysError> {
+        self.connector.saved(instance).await
+    }
+
+    async fn open(&self, instance: InstanceId) -> Result<Box<dyn Session>, KeysError> {
+        let epoch = match self.cluster.whereabouts(instance) {
+            Whereabouts::Here(epoch) if self.cluster.may_act() => epoch,
+            _ => {
+                return Err(KeysError {
+                    instance: Some(instance),
+                    doing: "opening a session",
+                    source: Box::new(NotOurs),
+                });
+            }
+        };
+        Ok(Box::new(FencedSession {
+            session: self.connector.open(instance).await?,
+            cluster: self.cluster.clone(),
+            instance,
+            epoch,
+        }))
+    }
+
+    async fn wipe(&self, instance: InstanceId) -> Result<(), KeysError> {
+        self.connector.wipe(instance).await
+    }
+
+    async fn forget(&self, instance: InstanceId) {
+        self.connector.forget(instance).await;
+    }
+
+    async fn refresh_version(&self, instance: InstanceId) -> Result<bool, VersionError> {
+        self.connector.refresh_version(instance).await
+    }
+}
+
+#[async_trait]
+impl Session for FencedSession {
+    async fn send_chat_state(&self, to: &ChatJid, state: ChatState) -> Result<(), SendError> {
+        self.check()?;
+        self.session.send_chat_state(to, state).await
+    }
+
+    async fn set_availability(&self, availability: Availability) -> Result<(), SendError> {
+        self.check()?;
+        self.session.set_availability(availability).await
+    }
+
+    async fn local_contact(&self, person: &ChatJid) -> Result<Contact, SendError> {
+        self.session.local_contact(person).await
+    }
+
+    async fn query_contact(&self, number: &PhoneNumber) -> Result<Option<Contact>, SendError> {
+        self.check()?;
+        self.session.query_contact(number).await
+    }
+
+    async fn request_link_code(&self, phone: &PhoneNumber) -> Result<LinkCode, PairError> {
+        self.session.request_link_code(phone).await
+    }
+
+    fn state(&self) -> watch::Receiver<SessionState> {
+        self.session.state()
+    }
+
+    fn own_messages(&self) -> mpsc::Receiver<OwnMessage> {
+        self.session.own_messages()
+    }
+
+    async fn logout(&self, limit: Duration) {
+        self.session.logout(limit).await;
+    }
+
+    async fn close(&self) {
+        self.session.close().await;
+    }
+}

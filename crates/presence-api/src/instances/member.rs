@@ -1,0 +1,79 @@
+//! The instances of this node, as one of several: taken, handed over, given up.
+
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use presence_cluster::Sessions;
+use presence_core::InstanceId;
+use presence_store::Ownership;
+use presence_wa::SavedKeys;
+use tokio::time::Instant;
+
+use super::{Inner, Instances};
+
+#[async_trait]
+impl Sessions for Instances {
+    fn take(&self, taken: &[Ownership]) {
+        let ids: Vec<_> = taken.iter().map(|ownership| ownership.instance).collect();
+        self.inner.note_taken(&ids);
+        let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.inner.resume(*id)).collect();
+        self.show_again(ids);
+        if unknown.is_empty() {
+            return;
+        }
+        // The registry has not told of them yet.
+        let inner = Arc::clone(&self.inner);
+        self.inner.changes.spawn(async move {
+            if let Err(error) = inner.registry.refresh().await {
+                tracing::debug!(%error, "the registry cannot be read; new instances come later");
+            }
+            for id in unknown {
+                inner.resume(id);
+            }
+        });
+    }
+
+    async fn hand_over(&self, instance: InstanceId) {
+        self.inner.forget(instance);
+        self.inner.fleet.hand_over(instance).await;
+    }
+
+    async fn give_up(&self, lost: &[InstanceId]) {
+        let ends = lost.iter().map(|id| {
+            self.inner.forget(*id);
+            self.inner.fleet.give_up(*id)
+        });
+        join_all(ends).await;
+    }
+
+    fn is_busy(&self, instance: InstanceId) -> bool {
+        self.inner.fleet.is_busy(instance)
+    }
+
+    fn wanted(&self) -> usize {
+        self.inner.registry.instance_count()
+    }
+}
+
+impl Inner {
+    fn note_taken(&self, ids: &[InstanceId]) {
+        let now = Instant::now();
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        taken.extend(ids.iter().map(|id| (*id, now)));
+    }
+
+    /// Puts the instance into the fleet; `false` when the registry does not know it.
+    fn resume(&self, id: InstanceId) -> bool {
+        let Some(instance) = self.registry.instance_by_id(id) else {
+            return false;
+        };
+        self.add(&instance, SavedKeys::Resume);
+        true
+    }
+
+    fn forget(&self, id: InstanceId) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.remove(&id);
+    }
+}

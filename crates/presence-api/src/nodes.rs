@@ -1,0 +1,215 @@
+//! The other nodes of a cluster: calls to whichever has an instance, and what is known of theirs.
+//!
+//! A request's token, limit and body are checked where it arrives. What it asks for is then a [`NodeCall`], carried
+//! out by the node that has the instance, which may be this one. Without a cluster there are no nodes, and nothing
+//! of this.
+
+mod board;
+mod calls;
+mod client;
+mod peers;
+mod secret;
+mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use presence_cluster::{Cluster, Home, Whereabouts};
+use presence_core::InstanceId;
+use presence_store::Node;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use self::board::StatusBoard;
+pub(crate) use self::calls::{
+    ApplySettings, ChangeFailed, Connect, Count, CreateLink, LogOut, NodeCall, OpenLink, Reconnect, Remove,
+    RevokeLink, Show, ShownChat, ShownIn,
+};
+use self::client::{Client, Unanswered};
+use self::peers::Peers;
+pub(crate) use self::peers::{KnownStatus, PeerWatch};
+pub use self::secret::{ClusterSecret, InvalidSecret};
+pub(crate) use self::serve::serve;
+use crate::rate_limit::{Bucket, Standing};
+use crate::scope::Scope;
+
+/// This node among the others. Cheap to clone.
+#[derive(Clone)]
+pub struct Nodes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster: Cluster,
+    secret: ClusterSecret,
+    client: Client,
+    board: StatusBoard,
+    peers: Peers,
+}
+
+/// No node carried the call out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoOwner {
+    /// No node has the instance, or none that answers.
+    #[error("no node that answers has the instance")]
+    Nobody,
+    /// The node that has it was asked, and did not answer: it may have done it or not.
+    #[error("the node that has the instance did not answer")]
+    NoAnswer,
+}
+
+/// How long a request waits for an instance that is on its way from one node to another.
+const SETTLING: Duration = Duration::from_secs(5);
+/// How long to wait before the ledger is asked again who has an instance, unless a change is noticed.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+impl Nodes {
+    /// The nodes of `cluster`, which know each other by `secret`.
+    #[must_use]
+    pub fn new(cluster: Cluster, secret: ClusterSecret) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                client: Client::new(&secret),
+                cluster,
+                secret,
+                board: StatusBoard::default(),
+                peers: Peers::default(),
+            }),
+        }
+    }
+
+    /// Whether `instance` is this node's.
+    pub(crate) fn has(&self, instance: InstanceId) -> bool {
+        matches!(self.whereabouts(instance), Whereabouts::Here(_))
+    }
+
+    pub(crate) fn whereabouts(&self, instance: InstanceId) -> Whereabouts {
+        self.inner.cluster.whereabouts(instance)
+    }
+
+    pub(crate) fn cluster(&self) -> &Cluster {
+        &self.inner.cluster
+    }
+
+    /// Where the node that has `instance` is reached, for people.
+    pub(crate) fn address_of(&self, instance: InstanceId) -> Option<String> {
+        let cluster = &self.inner.cluster;
+        match cluster.whereabouts(instance) {
+            Whereabouts::There(node, _) => Some(node.address.clone()),
+            Whereabouts::Here(_) => {
+                let (me, nodes) = (cluster.me()?, cluster.nodes());
+                let mine = nodes.iter().find(|node| node.id == me)?;
+                Some(mine.address.clone())
+            }
+            Whereabouts::Nowhere => None,
+        }
+    }
+
+    /// How `instance`, which another node has, is; as that node said last.
+    pub(crate) fn status(&self, instance: InstanceId) -> Option<KnownStatus> {
+        self.inner.peers.status(instance)
+    }
+
+    /// Follows how an instance is that another node has.
+    pub(crate) fn watch(&self, instance: InstanceId) -> PeerWatch {
+        self.inner.peers.watch(instance, self.inner.cluster.clone())
+    }
+
+    /// Counts changes of who has what.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.cluster.changes()
+    }
+
+    /// What this node tells the others of its instances.
+    pub(crate) fn board(&self) -> &StatusBoard {
+        &self.inner.board
+    }
+
+    /// Has the statuses of other nodes' instances kept up to date, until `stopping`.
+    pub(crate) async fn follow(self, stopping: CancellationToken) {
+        stopping.run_until_cancelled(peers::follow(self)).await;
+    }
+
+    /// Has `call` carried out where its instance is: by `here` at this node, or by the node that has it. An instance
+    /// that is on its way from one node to another is waited for.
+    ///
+    /// # Errors
+    /// [`NoOwner`] when nobody carried it out, or nobody knows.
+    pub(crate) async fn at_owner<C, F>(
+        &self,
+        instance: InstanceId,
+        call: C,
+        here: impl Fn(C) -> F,
+    ) -> Result<C::Answer, NoOwner>
+    where
+        C: NodeCall + Clone,
+        F: Future<Output = Option<C::Answer>>,
+    {
+        let mut changes = self.changes();
+        let until = Instant::now() + SETTLING;
+        loop {
+            changes.mark_unchanged();
+            match self.whereabouts(instance) {
+                Whereabouts::Here(_) => {
+                    if let Some(answer) = here(call.clone()).await {
+                        return Ok(answer);
+                    }
+                }
+                Whereabouts::There(node, _) => match self.inner.client.ask(&node, &call).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Unanswered::Misdirected | Unanswered::NotReached) => self.look_again().await,
+                    Err(Unanswered::Unknown) => return Err(NoOwner::NoAnswer),
+                },
+                Whereabouts::Nowhere => {}
+            }
+            if Instant::now() >= until {
+                return Err(NoOwner::Nobody);
+            }
+            let _ = timeout_at(until.min(Instant::now() + LOOK_AGAIN), changes.changed()).await;
+        }
+    }
+
+    async fn look_again(&self) {
+        if let Err(error) = self.inner.cluster.refresh().await {
+            tracing::debug!(%error, "who has an instance cannot be read");
+        }
+    }
+
+    /// Counts a request where its caller's window is: that of an instance at its node, that of an account at the
+    /// account's home. `None` when that is this node, or it does not answer: then the window here has to do.
+    pub(crate) async fn count(&self, scope: Scope, bucket: Bucket) -> Option<Option<Standing>> {
+        let cluster = &self.inner.cluster;
+        let node = match scope {
+            Scope::Instance(id) => match cluster.whereabouts(id) {
+                Whereabouts::There(node, _) => node,
+                Whereabouts::Here(_) | Whereabouts::Nowhere => return None,
+            },
+            Scope::Account(id) => match cluster.home(id.get().unsigned_abs()) {
+                Home::There(node) => node,
+                Home::Here => return None,
+            },
+        };
+        self.ask(&node, &Count { scope, bucket }).await
+    }
+
+    /// Asks one node; `None` when it does not answer.
+    pub(crate) async fn ask<C: NodeCall>(&self, node: &Node, call: &C) -> Option<C::Answer> {
+        match self.inner.client.ask(node, call).await {
+            Ok(answer) => Some(answer),
+            Err(why) => {
+                tracing::debug!(node = %node.id, call = C::NAME, ?why, "another node did not answer");
+                None
+            }
+        }
+    }
+
+    /// All nodes but this one.
+    pub(crate) fn others(&self) -> Vec<Arc<Node>> {
+        let cluster = &self.inner.cluster;
+        let me = cluster.me();
+        let nodes = cluster.nodes();
+        let others = nodes.iter().filter(|node| Some(node.id) != me);
+        others.cloned().collect()
+    }
+}

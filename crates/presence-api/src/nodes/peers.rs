@@ -1,0 +1,179 @@
+//! What other nodes say of their instances, kept for those who ask.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use presence_cluster::Cluster;
+use presence_core::InstanceId;
+use presence_store::{Node, NodeId};
+use presence_wa::InstanceStatus;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::Nodes;
+use super::calls::{StatusNews, Statuses};
+
+/// The statuses of other nodes' instances, as those said last.
+#[derive(Default)]
+pub(super) struct Peers {
+    known: Arc<RwLock<HashMap<InstanceId, Told>>>,
+    heard: Mutex<HashMap<NodeId, Instant>>,
+    changes: watch::Sender<u64>,
+}
+
+struct Told {
+    by: NodeId,
+    status: InstanceStatus,
+}
+
+/// How an instance is, and whether that is what its node says now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KnownStatus {
+    pub(crate) status: InstanceStatus,
+    /// Its node was not heard of lately.
+    pub(crate) is_old: bool,
+}
+
+/// A node that was asked answers within ten seconds, whatever happens.
+const OLD_AFTER: Duration = Duration::from_secs(15);
+/// How long to wait before a node is asked again that did not answer.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Peers {
+    pub(super) fn status(&self, instance: InstanceId) -> Option<KnownStatus> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let told = known.get(&instance)?;
+        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = heard.get(&told.by).is_none_or(|at| at.elapsed() > OLD_AFTER);
+        let status = told.status.clone();
+        Some(KnownStatus { status, is_old })
+    }
+
+    pub(super) fn watch(&self, instance: InstanceId, cluster: Cluster) -> PeerWatch {
+        let (mut changes, mut moves) = (self.changes.subscribe(), cluster.changes());
+        changes.mark_changed();
+        moves.mark_changed();
+        PeerWatch {
+            cluster,
+            moves,
+            instance,
+            known: Arc::clone(&self.known),
+            changes,
+            told: None,
+        }
+    }
+
+    fn handle_news(&self, by: NodeId, news: StatusNews) {
+        self.heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(by, Instant::now());
+        if news.statuses.is_empty() {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (id, status) in news.statuses {
+            match status {
+                Some(status) => {
+                    known.insert(id, Told { by, status });
+                }
+                // Another node may have told of it already.
+                None if known.get(&id).is_some_and(|told| told.by == by) => {
+                    known.remove(&id);
+                }
+                None => {}
+            }
+        }
+        drop(known);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// That node lives no longer. What it said stays until its instances' next node says something.
+    fn handle_gone(&self, node: NodeId) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.remove(&node);
+    }
+}
+
+/// Follows how an instance is that another node has.
+pub(crate) struct PeerWatch {
+    instance: InstanceId,
+    known: Arc<RwLock<HashMap<InstanceId, Told>>>,
+    changes: watch::Receiver<u64>,
+    cluster: Cluster,
+    /// Of who has what.
+    moves: watch::Receiver<u64>,
+    told: Option<InstanceStatus>,
+}
+
+impl PeerWatch {
+    /// How it is next; at first how it is now, once that is known. `None` when it is another node's no longer, or the
+    /// service stops. A call that is dropped loses nothing.
+    pub(crate) async fn next(&mut self) -> Option<InstanceStatus> {
+        loop {
+            tokio::select! {
+                biased;
+                moved = self.moves.changed() => {
+                    moved.ok()?;
+                    if self.cluster.whereabouts(self.instance).is_here() {
+                        return None;
+                    }
+                    continue;
+                }
+                changed = self.changes.changed() => changed.ok()?,
+            }
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let status = known.get(&self.instance).map(|told| &told.status);
+            if let Some(status) = status.filter(|status| self.told.as_ref() != Some(status)) {
+                let status = status.clone();
+                self.told = Some(status.clone());
+                return Some(status);
+            }
+        }
+    }
+}
+
+/// Asks every other node how its instances are, for as long as it lives.
+pub(super) async fn follow(nodes: Nodes) {
+    let mut changes = nodes.changes();
+    let mut asking: HashMap<NodeId, AbortOnDropHandle<()>> = HashMap::new();
+    loop {
+        changes.mark_unchanged();
+        let others = nodes.others();
+        asking.retain(|id, _| {
+            let lives = others.iter().any(|node| node.id == *id);
+            if !lives {
+                nodes.inner.peers.handle_gone(*id);
+            }
+            lives
+        });
+        for node in others {
+            let nodes = &nodes;
+            asking.entry(node.id).or_insert_with(|| {
+                let ask = ask(nodes.clone(), node);
+                AbortOnDropHandle::new(tokio::spawn(ask))
+            });
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn ask(nodes: Nodes, node: Arc<Node>) {
+    let mut asked = Statuses::default();
+    loop {
+        match nodes.ask(&node, &asked).await {
+            Some(news) => {
+                asked = Statuses {
+                    board: news.board,
+                    seen: news.seen,
+                };
+                nodes.inner.peers.handle_news(node.id, news);
+            }
+            None => sleep(ASK_AGAIN).await,
+        }
+    }
+}
