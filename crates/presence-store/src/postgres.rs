@@ -3,6 +3,7 @@
 mod database;
 mod hints;
 mod ledger;
+mod registry;
 mod schema;
 
 use std::str::FromStr as _;
@@ -14,8 +15,10 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::error::StoreError;
 use crate::key::TokenKey;
+use crate::store::Store;
 use database::{Database, failed};
 use hints::Hints;
+use registry::PostgresBackend;
 
 pub use ledger::PostgresLedger;
 
@@ -67,13 +70,29 @@ impl Postgres {
         })
     }
 
+    /// Opens the registry. Without a key, accounts can be managed, but instances' tokens neither made nor shown.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongKey`] when the token key is not the one that was used here before; otherwise whatever kept
+    /// the database from being read and written.
+    pub async fn open_registry(&self, key: Option<TokenKey>) -> Result<Store, StoreError> {
+        let backend = PostgresBackend::new(self.database.clone(), self.hints.clone());
+        if let Some(key) = &key {
+            let check_value = backend.claim_key_check(&key.check_value()?).await?;
+            if !key.matches(&check_value) {
+                return Err(StoreError::WrongKey);
+            }
+        }
+        Store::over(Box::new(backend), key, None).await
+    }
+
     /// The ledger of nodes. What instances show is sealed with `key`.
     #[must_use]
     pub fn ledger(&self, key: TokenKey) -> Arc<PostgresLedger> {
         Arc::new(PostgresLedger::new(
             self.database.clone(),
             key,
-            self.hints.ledger(),
+            self.hints.clone(),
         ))
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Counts notifications, from one connection that listens for all of them. They may be late, lost or for nothing, so
-/// who waits for one looks now and then without any.
+/// who waits for one looks now and then without any. It listens until the last who wants them is gone.
 pub(super) struct Hints {
     registry: watch::Sender<u64>,
     ledger: watch::Sender<u64>,

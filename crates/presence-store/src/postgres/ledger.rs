@@ -3,6 +3,7 @@
 //! What happens in which order is said in the schema, `migrations/postgres/0003_ledger.sql`.
 
 use std::fmt::Display;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +12,7 @@ use presence_core::InstanceId;
 use tokio::sync::watch;
 
 use super::database::Database;
+use super::hints::Hints;
 use crate::error::StoreError;
 use crate::key::TokenKey;
 use crate::key_store::Epoch;
@@ -21,11 +23,11 @@ pub struct PostgresLedger {
     database: Database,
     /// What instances show is sealed with it.
     key: TokenKey,
-    hints: watch::Receiver<u64>,
+    hints: Arc<Hints>,
 }
 
 impl PostgresLedger {
-    pub(super) fn new(database: Database, key: TokenKey, hints: watch::Receiver<u64>) -> Self {
+    pub(super) fn new(database: Database, key: TokenKey, hints: Arc<Hints>) -> Self {
         Self { database, key, hints }
     }
 }
@@ -149,7 +151,7 @@ impl Ledger for PostgresLedger {
     }
 
     fn hints(&self) -> watch::Receiver<u64> {
-        self.hints.clone()
+        self.hints.ledger()
     }
 
     async fn keep_shown(&self, node: NodeId, shown: &[(InstanceId, Epoch, Bytes)]) -> Result<(), StoreError> {
