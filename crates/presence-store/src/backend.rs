@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use presence_core::InstanceId;
+use tokio::sync::watch;
 
 use crate::directory::{Change, Directory};
 use crate::error::StoreError;
@@ -23,6 +24,11 @@ pub(crate) trait Backend: Send + Sync + 'static {
 
     /// Reads, and writes durably.
     async fn check(&mut self) -> Result<(), StoreError>;
+
+    /// Counts hints that others wrote; `None` where there are none to be had.
+    fn hints(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
 
     /// Lets go of the files, tidied up.
     async fn close(self: Box<Self>) -> Result<(), StoreError>;

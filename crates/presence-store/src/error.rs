@@ -22,7 +22,7 @@ pub enum StoreError {
     Full {
         /// What was tried.
         doing: &'static str,
-        /// SQLite's own words.
+        /// The database's own words.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -31,7 +31,16 @@ pub enum StoreError {
     Database {
         /// What was tried.
         doing: &'static str,
-        /// SQLite's own words.
+        /// The database's own words.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The database does not answer now: it cannot be reached, has no connection left, is shutting down or too slow.
+    #[error("the database does not answer: {doing}")]
+    Away {
+        /// What was tried.
+        doing: &'static str,
+        /// The database's own words, or the network's.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },

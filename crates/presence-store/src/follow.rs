@@ -4,18 +4,22 @@ use std::error::Error;
 use std::sync::Weak;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::error::StoreError;
 use crate::registry::Registry;
 
-/// Looks for changes until the registry is gone.
-pub(crate) async fn follow<R: Registry>(registry: Weak<R>) {
+/// Looks for changes until the registry is gone, and whenever there is a hint of one.
+pub(crate) async fn follow<R: Registry>(registry: Weak<R>, mut hints: Option<watch::Receiver<u64>>) {
     let mut ticks = tokio::time::interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;
     loop {
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = hinted(&mut hints) => {}
+        }
         let Some(registry) = registry.upgrade() else {
             return;
         };
@@ -23,6 +27,18 @@ pub(crate) async fn follow<R: Registry>(registry: Weak<R>) {
         if news(&mut failing, looked.is_ok()) {
             report(looked);
         }
+    }
+}
+
+/// Waits for a hint, for ever where there are none.
+async fn hinted(hints: &mut Option<watch::Receiver<u64>>) {
+    if let Some(told) = hints
+        && told.changed().await.is_err()
+    {
+        *hints = None;
+    }
+    if hints.is_none() {
+        std::future::pending().await
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
 use presence_core::InstanceId;
@@ -134,6 +135,17 @@ impl TokenKey {
         Some(std::mem::take(&mut *value))
     }
 
+    /// Seals what `instance` shows, for that instance only.
+    pub(crate) fn seal_shown(&self, instance: InstanceId, shown: &[u8]) -> Result<Box<[u8]>, StoreError> {
+        self.seal(&shown_context(instance), shown)
+    }
+
+    /// `None` when it was sealed with another key or for another instance, or damaged.
+    pub(crate) fn open_shown(&self, instance: InstanceId, sealed: &[u8]) -> Option<Bytes> {
+        let mut shown = self.open(&shown_context(instance), sealed)?;
+        Some(Bytes::from(std::mem::take(&mut *shown)))
+    }
+
     /// A value by which [`matches`](Self::matches) knows this key again.
     pub(crate) fn check_value(&self) -> Result<Vec<u8>, StoreError> {
         self.seal(CHECK_CONTEXT, b"").map(Into::into)
@@ -207,6 +219,10 @@ fn proxy_context(instance: InstanceId) -> Vec<u8> {
 
 fn token_context(instance: InstanceId) -> Vec<u8> {
     format!("presence instance token {instance}").into_bytes()
+}
+
+fn shown_context(instance: InstanceId) -> Vec<u8> {
+    format!("presence instance shown {instance}").into_bytes()
 }
 
 fn row_context(device: InstanceId, kind: u8, name: &[u8]) -> Vec<u8> {

@@ -30,7 +30,7 @@ use crate::secret_text::SecretText;
 use crate::sqlite::SqliteBackend;
 use crate::token::Token;
 
-/// The accounts and instances of a data directory, or of nothing but memory.
+/// The accounts and instances of a data directory, of a [`Postgres`](crate::Postgres), or of nothing but memory.
 ///
 /// Readers load an immutable snapshot. A change is decided on the newest one, made durable by the backend, and
 /// only then published as the next snapshot. Changes and reloads take turns.
@@ -38,11 +38,13 @@ pub struct Store {
     current: ArcSwap<Directory>,
     backend: Mutex<Box<dyn Backend>>,
     changes: watch::Sender<u64>,
+    /// That others wrote; `None` where nobody tells.
+    hints: Option<watch::Receiver<u64>>,
     recent: StdMutex<RecentChanges>,
     key: Option<TokenKey>,
     /// The device keys beside it, once they are checked.
     keys: OnceLock<SqliteKeyStore>,
-    /// Where it is; `None` in memory.
+    /// Where it is; `None` in memory and in PostgreSQL.
     dir: Option<DataDir>,
 }
 
@@ -70,13 +72,7 @@ impl Store {
                 return Err(StoreError::WrongKey);
             }
         }
-        let mut directory = Directory::default();
-        match backend.refresh().await? {
-            Refreshed::Everything(everything) => directory = *everything,
-            Refreshed::Changes(changes) => changes.iter().for_each(|change| directory.apply(change)),
-            Refreshed::Nothing => {}
-        }
-        Ok(Self::new(directory, Box::new(backend), key, Some(dir.clone())))
+        Self::over(Box::new(backend), key, Some(dir.clone())).await
     }
 
     /// An empty registry that is gone when dropped, for tests.
@@ -92,6 +88,21 @@ impl Store {
         ))
     }
 
+    /// What `backend` has, from the beginning.
+    pub(crate) async fn over(
+        mut backend: Box<dyn Backend>,
+        key: Option<TokenKey>,
+        dir: Option<DataDir>,
+    ) -> Result<Self, StoreError> {
+        let mut directory = Directory::default();
+        match backend.refresh().await? {
+            Refreshed::Everything(everything) => directory = *everything,
+            Refreshed::Changes(changes) => changes.iter().for_each(|change| directory.apply(change)),
+            Refreshed::Nothing => {}
+        }
+        Ok(Self::new(directory, backend, key, dir))
+    }
+
     pub(crate) fn new(
         directory: Directory,
         backend: Box<dyn Backend>,
@@ -100,6 +111,7 @@ impl Store {
     ) -> Self {
         Self {
             current: ArcSwap::from_pointee(directory),
+            hints: backend.hints(),
             backend: Mutex::new(backend),
             changes: watch::Sender::new(0),
             recent: StdMutex::default(),
@@ -118,9 +130,9 @@ impl Store {
     }
 
     /// Looks twice a second for what other processes wrote, such as the command line on the same data
-    /// directory. The task ends by itself when the store is dropped.
+    /// directory, and at once when the database tells of it. The task ends by itself when the store is dropped.
     pub fn follow(self: &Arc<Self>) -> JoinHandle<()> {
-        tokio::spawn(follow::follow(Arc::downgrade(self)))
+        tokio::spawn(follow::follow(Arc::downgrade(self), self.hints.clone()))
     }
 
     /// Decides a change, makes it durable and publishes it. `decide` is asked again when another process

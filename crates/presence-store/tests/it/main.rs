@@ -1,4 +1,5 @@
-//! The store from outside: one suite for the registry in memory and in a file, then what only a file can do.
+//! The store from outside: one suite for the registry in memory, in a file and in PostgreSQL, then what only
+//! one of them can do.
 
 mod concurrency;
 mod data_dir;
@@ -6,6 +7,7 @@ mod files;
 mod key_store;
 mod model;
 mod old_keys;
+mod postgres;
 mod registry;
 mod restore;
 mod snapshot;

@@ -1,5 +1,5 @@
-//! What every registry does. Each case runs in memory and in a file; of a file, a second reader must see the
-//! same in the end.
+//! What every registry does. Each case runs in memory, in a file and in PostgreSQL; of these two, a second reader must see
+//! the same in the end.
 
 use presence_store::{
     Caller, CreateAccountError, CreateInstanceError, Edge, EdgeMismatch, NewInstance, SecretText,
@@ -26,6 +26,20 @@ macro_rules! for_every_registry {
                 let store = open(&dir).await;
                 super::$case(&store).await;
                 assert_eq!(view(&open(&dir).await), view(&store));
+            })*
+        }
+
+        mod in_postgres {
+            use crate::postgres::TestDatabase;
+            use crate::support::view;
+
+            $(#[tokio::test]
+            #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+            async fn $case() {
+                let database = TestDatabase::create().await;
+                let store = database.registry().await;
+                super::$case(&store).await;
+                assert_eq!(view(&database.registry().await), view(&store));
             })*
         }
     };

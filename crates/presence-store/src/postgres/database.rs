@@ -1,0 +1,240 @@
+//! Access to the database, bounded in time: the pool, transactions, and what failures mean.
+
+use std::io;
+use std::time::Duration;
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, FromRow};
+use tokio::time::{Instant, timeout_at};
+
+use crate::error::StoreError;
+
+/// A bounded pool of connections.
+#[derive(Clone)]
+pub(super) struct Database {
+    pool: PgPool,
+}
+
+impl Database {
+    pub(super) fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Runs one statement that is a transaction by itself: the database ends it without hearing of the caller again.
+    /// `statement` has its values written out, so it takes numbers and the like only.
+    pub(super) async fn call<T: for<'r> FromRow<'r, PgRow>>(
+        &self,
+        doing: &'static str,
+        statement: &str,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut access = self.acquire(doing, Instant::now() + ACCESS).await?;
+        let rows = access.simple(format!("{LIMITS} {statement}")).await?;
+        access.is_over = true;
+        read(doing, &rows)
+    }
+
+    /// Begins a transaction that changes something.
+    pub(super) async fn begin(&self, doing: &'static str) -> Result<Transaction, StoreError> {
+        self.begin_with(doing, "BEGIN;", ACCESS).await
+    }
+
+    /// Begins a transaction that reads, all of one moment.
+    pub(super) async fn begin_reading(&self, doing: &'static str) -> Result<Transaction, StoreError> {
+        self.begin_with(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;", ACCESS)
+            .await
+    }
+
+    /// Begins a transaction by `begin`, one or several statements. It has `limit` to end.
+    pub(super) async fn begin_with(
+        &self,
+        doing: &'static str,
+        begin: &str,
+        limit: Duration,
+    ) -> Result<Transaction, StoreError> {
+        let mut access = self.acquire(doing, Instant::now() + limit).await?;
+        access.simple(format!("{begin} {LIMITS}")).await?;
+        Ok(Transaction(access))
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    async fn acquire(&self, doing: &'static str, ends_by: Instant) -> Result<Access, StoreError> {
+        let connection = bounded(doing, ends_by, self.pool.acquire()).await?;
+        Ok(Access {
+            connection,
+            doing,
+            ends_by,
+            is_over: false,
+        })
+    }
+}
+
+/// The use of a connection.
+struct Access {
+    connection: PoolConnection<sqlx::Postgres>,
+    doing: &'static str,
+    ends_by: Instant,
+    is_over: bool,
+}
+
+impl Access {
+    /// Runs statements without parameters, in one message.
+    async fn simple(&mut self, statements: String) -> Result<Vec<PgRow>, StoreError> {
+        let rows = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(&mut *self.connection);
+        bounded(self.doing, self.ends_by, rows).await
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        // Given up halfway: the pool would have to wait for an answer that may never come.
+        if !self.is_over {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// A transaction. Dropped, or after a failure, nothing of it happened.
+pub(super) struct Transaction(Access);
+
+impl Transaction {
+    pub(super) async fn fetch<T: for<'r> FromRow<'r, PgRow>>(
+        &mut self,
+        query: Query<'_, sqlx::Postgres, PgArguments>,
+    ) -> Result<Vec<T>, StoreError> {
+        read(self.0.doing, &self.rows(query).await?)
+    }
+
+    pub(super) async fn fetch_optional<T: for<'r> FromRow<'r, PgRow>>(
+        &mut self,
+        query: Query<'_, sqlx::Postgres, PgArguments>,
+    ) -> Result<Option<T>, StoreError> {
+        Ok(self.fetch(query).await?.pop())
+    }
+
+    pub(super) async fn rows(
+        &mut self,
+        query: Query<'_, sqlx::Postgres, PgArguments>,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let access = &mut self.0;
+        let rows = query.persistent(false).fetch_all(&mut *access.connection);
+        bounded(access.doing, access.ends_by, rows).await
+    }
+
+    /// How many rows it concerned.
+    pub(super) async fn execute(
+        &mut self,
+        query: Query<'_, sqlx::Postgres, PgArguments>,
+    ) -> Result<u64, StoreError> {
+        let access = &mut self.0;
+        let done = query.persistent(false).execute(&mut *access.connection);
+        Ok(bounded(access.doing, access.ends_by, done).await?.rows_affected())
+    }
+
+    /// Runs statements without parameters.
+    pub(super) async fn run(&mut self, statements: &'static str) -> Result<(), StoreError> {
+        self.0.simple(statements.to_owned()).await?;
+        Ok(())
+    }
+
+    pub(super) async fn commit(self) -> Result<(), StoreError> {
+        self.end("COMMIT").await
+    }
+
+    pub(super) async fn rollback(self) -> Result<(), StoreError> {
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, statement: &'static str) -> Result<(), StoreError> {
+        self.run(statement).await?;
+        self.0.is_over = true;
+        Ok(())
+    }
+}
+
+async fn bounded<T>(
+    doing: &'static str,
+    ends_by: Instant,
+    access: impl Future<Output = sqlx::Result<T>>,
+) -> Result<T, StoreError> {
+    match timeout_at(ends_by, access).await {
+        Ok(done) => done.map_err(failed(doing)),
+        Err(_) => Err(failed(doing)(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))),
+    }
+}
+
+fn read<T: for<'r> FromRow<'r, PgRow>>(doing: &'static str, rows: &[PgRow]) -> Result<Vec<T>, StoreError> {
+    let rows = rows.iter().map(|row| T::from_row(row).map_err(failed(doing)));
+    rows.collect()
+}
+
+pub(super) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
+    move |error| {
+        let code = error
+            .as_database_error()
+            .and_then(|error| Some(error.code()?.into_owned()));
+        let source = Box::new(error);
+        match code.as_deref() {
+            Some(LIVES_NO_LONGER) => StoreError::Fenced,
+            Some("53100") => StoreError::Full { doing, source },
+            Some(code) if is_away(code) => StoreError::Away { doing, source },
+            Some(_) => StoreError::Database { doing, source },
+            None => match *source {
+                sqlx::Error::PoolClosed => StoreError::Closed,
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::WorkerCrashed
+                | sqlx::Error::BeginFailed => StoreError::Away { doing, source },
+                _ => StoreError::Database { doing, source },
+            },
+        }
+    }
+}
+
+/// Whether the database said by `code` that it does not answer now, but may soon: it is shutting down or starting, has
+/// no connection left, was too slow, kept a lock, or is a standby that somebody failed over from.
+fn is_away(code: &str) -> bool {
+    ["08", "53", "57P", "40"]
+        .iter()
+        .any(|class| code.starts_with(class))
+        || ["57014", "55P03", "25006", "25P03"].contains(&code)
+}
+
+/// What the schema's functions say to a node that was struck off.
+const LIVES_NO_LONGER: &str = "PN001";
+
+/// How long one access may take, the connection included.
+const ACCESS: Duration = Duration::from_secs(8);
+
+/// What keeps an access from holding locks when this end of it is frozen or cut off. They are set anew for each
+/// transaction, because of a pooler's connections nobody else may be left with them.
+const LIMITS: &str = "SET LOCAL statement_timeout = '7s'; SET LOCAL lock_timeout = '4s'; \
+                      SET LOCAL idle_in_transaction_session_timeout = '3s';";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ends_by_itself_is_told_from_what_does_not() {
+        for away in [
+            "57P01", "57P03", "53300", "57014", "25006", "08006", "40P01", "55P03",
+        ] {
+            assert!(is_away(away), "{away}");
+        }
+        for lasting in ["42501", "23505", "42P01", "28P01", "3D000"] {
+            assert!(!is_away(lasting), "{lasting}");
+        }
+        let refused = sqlx::Error::Io(io::ErrorKind::ConnectionRefused.into());
+        assert!(matches!(
+            failed("x")(refused),
+            StoreError::Away { doing: "x", .. }
+        ));
+    }
+}

@@ -1,0 +1,98 @@
+//! Notifications that something changed.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Counts notifications, from one connection that listens for all of them. They may be late, lost or for nothing, so
+/// who waits for one looks now and then without any. It listens until the last who wants them is gone.
+pub(super) struct Hints {
+    registry: watch::Sender<u64>,
+    ledger: watch::Sender<u64>,
+    listening: JoinHandle<()>,
+}
+
+impl Hints {
+    pub(super) fn listen(options: PgConnectOptions) -> Self {
+        let (registry, ledger) = (watch::Sender::new(0), watch::Sender::new(0));
+        Self {
+            listening: tokio::spawn(listen(options, registry.clone(), ledger.clone())),
+            registry,
+            ledger,
+        }
+    }
+
+    /// Of the registry.
+    pub(super) fn registry(&self) -> watch::Receiver<u64> {
+        self.registry.subscribe()
+    }
+
+    /// Of the ledger of nodes.
+    pub(super) fn ledger(&self) -> watch::Receiver<u64> {
+        self.ledger.subscribe()
+    }
+
+    pub(super) fn stop(&self) {
+        self.listening.abort();
+    }
+}
+
+impl Drop for Hints {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger: watch::Sender<u64>) {
+    let mut is_reported = false;
+    loop {
+        let error = match connect(&options).await {
+            Ok(mut listener) => {
+                is_reported = false;
+                // Who knows what was missed.
+                count(&registry);
+                count(&ledger);
+                loop {
+                    match listener.recv().await {
+                        Ok(told) if told.channel() == REGISTRY => count(&registry),
+                        Ok(_) => count(&ledger),
+                        Err(error) => break error,
+                    }
+                }
+            }
+            Err(error) => error,
+        };
+        if !std::mem::replace(&mut is_reported, true) {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "no notifications from the database; looking without them"
+            );
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
+    let pool = PgPoolOptions::new()
+        .max_connections(1)
+        .max_lifetime(None)
+        .idle_timeout(None)
+        .acquire_timeout(CONNECT)
+        .connect_lazy_with(options.clone());
+    let mut listener = PgListener::connect_with(&pool).await?;
+    listener.eager_reconnect(false);
+    listener.listen_all([REGISTRY, LEDGER]).await?;
+    Ok(listener)
+}
+
+fn count(hints: &watch::Sender<u64>) {
+    hints.send_modify(|count| *count += 1);
+}
+
+const REGISTRY: &str = "presence_registry";
+const LEDGER: &str = "presence_ledger";
+
+const CONNECT: Duration = Duration::from_secs(4);
+const RETRY: Duration = Duration::from_secs(1);
