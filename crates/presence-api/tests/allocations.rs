@@ -139,6 +139,8 @@ impl Connector for AlwaysOnline {
         Ok(())
     }
 
+    async fn forget(&self, _instance: InstanceId) {}
+
     async fn refresh_version(&self, _: InstanceId) -> Result<bool, VersionError> {
         Ok(false)
     }

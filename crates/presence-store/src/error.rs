@@ -98,15 +98,6 @@ pub enum StoreError {
          presence.db of the same back-up, move keys.db away (and keys.db-wal and keys.db-shm with it)"
     )]
     TwoKeyFiles,
-    /// The database that nodes share does not answer, or not in time.
-    #[error("the database does not answer: cannot {doing}")]
-    Away {
-        /// What was tried.
-        doing: &'static str,
-        /// Why it failed.
-        #[source]
-        source: Box<dyn Error + Send + Sync>,
-    },
     /// Somebody who took the device over has written to it.
     #[error("the device belongs to another node by now")]
     Fenced,
