@@ -1,5 +1,6 @@
 //! What the service is told at its start, checked: every mistake is found, not only the first.
 
+pub(crate) mod cluster;
 mod listen;
 pub(crate) mod settings;
 pub(crate) mod unknown;
@@ -23,6 +24,7 @@ use presence_wa::{Edge, FleetSettings};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+pub use self::cluster::ClusterConfig;
 pub use self::listen::{InvalidListen, Listen};
 use self::settings::Setting;
 
@@ -38,6 +40,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// What tokens and device keys are sealed with; `None`: the key file in the data directory.
     pub token_key: Option<TokenKey>,
+    /// How it is one node of several, which keep everything in one database; `None`: it is alone, and everything is in
+    /// the data directory.
+    pub cluster: Option<ClusterConfig>,
     /// Which WhatsApp.
     pub edge: Edge,
     /// What phones call this device.
@@ -106,13 +111,15 @@ impl Config {
         };
         let listen = from.read(&settings::LISTEN, parse::<Listen>);
         let console_unset = listen.is_loopback();
+        let token_key = from.read_optional(&settings::TOKEN_KEY, |key| {
+            TokenKey::from_base64(key).map_err(|error| error.to_string())
+        });
         let config = Self {
             listen,
             probe_listen: from.read_optional(&settings::PROBE_LISTEN, parse::<Listen>),
             data_dir: from.read(&settings::DATA_DIR, parse::<PathBuf>),
-            token_key: from.read_optional(&settings::TOKEN_KEY, |key| {
-                TokenKey::from_base64(key).map_err(|error| error.to_string())
-            }),
+            cluster: cluster::read(&mut from, token_key.as_ref()),
+            token_key,
             edge: from.edge(),
             device_name: from.read(&settings::DEVICE_NAME, |name| match name.trim().chars().count() {
                 _ if name.contains(char::is_control) => Err("it has control characters".to_owned()),

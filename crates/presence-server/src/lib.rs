@@ -12,5 +12,5 @@ mod file_handles;
 mod logging;
 mod start;
 
-pub use config::{Config, ConfigError, InvalidListen, Listen, LogFormat};
+pub use config::{ClusterConfig, Config, ConfigError, InvalidListen, Listen, LogFormat};
 pub use start::Service;

@@ -108,6 +108,10 @@ impl Registry for Troubled {
         self.inside.all_instances()
     }
 
+    fn instance_count(&self) -> usize {
+        self.inside.instance_count()
+    }
+
     fn instance_token(&self, instance: &Instance) -> Result<Token, StoreError> {
         self.inside.instance_token(instance)
     }

@@ -50,6 +50,56 @@ pub(crate) const TOKEN_KEY: Setting = Setting {
            Unset: the file token.key in the data directory, created on first use",
     secret: true,
 };
+pub(crate) const DATABASE_URL: Setting = Setting {
+    flag: "database-url",
+    variable: "PRESENCE_DATABASE_URL",
+    value: "URL",
+    default: None,
+    help: "A PostgreSQL, postgres://…, that several nodes share: accounts, instances and device keys are kept there, and \
+           no data directory is used. Needs --token-key, --advertise-url, --internal-listen and --cluster-secret-file. \
+           Unset: one node, and its data directory",
+    secret: true,
+};
+pub(crate) const DATABASE_LISTEN_URL: Setting = Setting {
+    flag: "database-listen-url",
+    variable: "PRESENCE_DATABASE_LISTEN_URL",
+    value: "URL",
+    default: None,
+    help: "The same database past any pooler, to listen for notifications. Unset: at --database-url",
+    secret: true,
+};
+pub(crate) const DATABASE_CONNECTIONS: Setting = Setting {
+    flag: "database-connections",
+    variable: "PRESENCE_DATABASE_CONNECTIONS",
+    value: "N",
+    default: Some("8"),
+    help: "Most connections to the database, 2 to 1000, besides one that listens",
+    secret: false,
+};
+pub(crate) const ADVERTISE_URL: Setting = Setting {
+    flag: "advertise-url",
+    variable: "PRESENCE_ADVERTISE_URL",
+    value: "URL",
+    default: None,
+    help: "Where the other nodes reach this one's --internal-listen, such as http://10.0.0.5:7070",
+    secret: false,
+};
+pub(crate) const INTERNAL_LISTEN: Setting = Setting {
+    flag: "internal-listen",
+    variable: "PRESENCE_INTERNAL_LISTEN",
+    value: "ADDRESS",
+    default: None,
+    help: "Where to listen for the other nodes. Nobody else needs to reach it",
+    secret: false,
+};
+pub(crate) const CLUSTER_SECRET_FILE: Setting = Setting {
+    flag: "cluster-secret-file",
+    variable: "PRESENCE_CLUSTER_SECRET_FILE",
+    value: "FILE",
+    default: None,
+    help: "A file with what the nodes know each other by: 32 to 512 characters, the same on all of them",
+    secret: false,
+};
 pub(crate) const EDGE_URL: Setting = Setting {
     flag: "edge-url",
     variable: "PRESENCE_EDGE_URL",
@@ -337,11 +387,17 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 38] = [
+pub(crate) const ALL: [&Setting; 44] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
     &TOKEN_KEY,
+    &DATABASE_URL,
+    &DATABASE_LISTEN_URL,
+    &DATABASE_CONNECTIONS,
+    &ADVERTISE_URL,
+    &INTERNAL_LISTEN,
+    &CLUSTER_SECRET_FILE,
     &EDGE_URL,
     &EDGE_KEY,
     &DEVICE_NAME,

@@ -1,0 +1,198 @@
+//! A server that is one node of several, which share a database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_trait::async_trait;
+use presence_api::{CheckCounter, Finding, HealthCheck, Instances, Nodes, Server};
+use presence_cluster::{Cluster, ClusterSettings, Sessions, Standing};
+use presence_core::InstanceId;
+use presence_store::{Ledger, Ownership, Postgres, PostgresKeyStore, Registry};
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{pinned, serve, whatsapp, wipe_deleted};
+use crate::config::{ClusterConfig, Config};
+
+/// What the service holds while it runs.
+pub(super) struct Opened {
+    _wiping: AbortOnDropHandle<()>,
+    driving: JoinHandle<()>,
+    keys: PostgresKeyStore,
+    database: Postgres,
+}
+
+/// How long this node's part in the cluster may take to end, once it has left.
+const LAST_DEED: Duration = Duration::from_secs(2);
+/// How long a device whose instance was connected elsewhere is left to whoever did that. It was no node of this
+/// cluster, or the instance would not be this node's any more.
+const REPLACED_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+impl Opened {
+    /// Saves what the sessions, all of them handed over or closed, have left to be saved.
+    pub(super) async fn close(self) {
+        let Self {
+            driving,
+            keys,
+            database,
+            ..
+        } = self;
+        let close = async {
+            let _ = driving.await;
+            keys.close().await;
+            database.close().await;
+        };
+        if tokio::time::timeout(LAST_DEED, close).await.is_err() {
+            tracing::error!("the last changes could not be written to the database in time");
+        }
+    }
+}
+
+/// Opens what is in the database, enters the cluster, and gives the server its instances.
+pub(super) async fn open(
+    config: &Config,
+    cluster_config: &ClusterConfig,
+    server: &Server,
+) -> anyhow::Result<Opened> {
+    let key = cluster_config.token_key.clone();
+    let database = Postgres::connect(&cluster_config.database)
+        .await
+        .context("cannot open the database")?;
+    let store = database.open_registry(Some(key.clone())).await;
+    let store = Arc::new(store.context("cannot open the registry")?);
+    let edge = pinned(&config.edge);
+    edge.check(store.edge())?;
+    let keys = database
+        .open_keys(key.clone())
+        .await
+        .context("cannot open the device keys")?;
+
+    let registry: Arc<dyn Registry> = store.clone();
+    let whatsapp = whatsapp(config, Arc::new(keys.clone()), &registry)?;
+    let wiping = tokio::spawn(wipe_deleted(
+        Arc::new(keys.clone()),
+        registry.clone(),
+        registry.deleted_unwiped(),
+    ));
+    let ledger: Arc<dyn Ledger> = database.ledger(key);
+    let address = cluster_config.advertise_url.as_str().trim_end_matches('/');
+    let (cluster, driver) = Cluster::new(ledger, ClusterSettings::new(address));
+    let nodes = Nodes::new(cluster.clone(), cluster_config.secret.clone());
+    let mut fleet = config.fleet.clone();
+    fleet.retry.replaced_again_after = Some(REPLACED_AGAIN_AFTER);
+    let instances = Instances::join(registry.clone(), edge, whatsapp, fleet, nodes);
+    let sessions = Arc::new(NodeSessions {
+        instances: instances.clone(),
+        keys: keys.clone(),
+    });
+    let driving = tokio::spawn(driver.run(sessions));
+    // Before that, it knows of no instance where it is.
+    let mut standing = cluster.standing();
+    if standing
+        .wait_for(|standing| *standing != Standing::Outside)
+        .await
+        .is_err()
+    {
+        bail!("the cluster was not entered");
+    }
+    server.watch(Arc::new(ClusterCheck(cluster)));
+    server.watch(Arc::new(KeysCheck(keys.clone())));
+    serve(server, instances);
+    store.follow();
+    tracing::info!(
+        node = address,
+        accounts = registry.accounts().len(),
+        instances = registry.instance_count(),
+        "entered the cluster, for sessions with {edge}"
+    );
+    Ok(Opened {
+        _wiping: AbortOnDropHandle::new(wiping),
+        driving,
+        keys,
+        database,
+    })
+}
+
+/// The sessions of this node, and the right to write their keys.
+struct NodeSessions {
+    instances: Instances,
+    keys: PostgresKeyStore,
+}
+
+#[async_trait]
+impl Sessions for NodeSessions {
+    fn take(&self, taken: &[Ownership]) {
+        self.keys.own(taken);
+        self.instances.take(taken);
+    }
+
+    async fn hand_over(&self, instance: InstanceId) {
+        self.instances.hand_over(instance).await;
+        if let Err(error) = self.keys.flush().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, instance.id = %instance, "the last keys of a session could not be saved");
+        }
+        self.keys.disown(&[instance]);
+    }
+
+    async fn give_up(&self, lost: &[InstanceId]) {
+        self.keys.disown(lost);
+        self.instances.give_up(lost).await;
+    }
+
+    fn is_busy(&self, instance: InstanceId) -> bool {
+        self.instances.is_busy(instance)
+    }
+
+    fn wanted(&self) -> usize {
+        self.instances.wanted()
+    }
+}
+
+/// The check `cluster`: how this node stands.
+struct ClusterCheck(Cluster);
+
+#[async_trait]
+impl HealthCheck for ClusterCheck {
+    fn name(&self) -> &'static str {
+        "cluster"
+    }
+
+    async fn check(&self) -> Finding {
+        match *self.0.standing().borrow() {
+            Standing::Member | Standing::Leaving => Finding::Ok,
+            Standing::CutOff => Finding::Failed("the database does not answer".to_owned()),
+            Standing::Outside => Finding::Failed("not in the cluster".to_owned()),
+        }
+    }
+}
+
+/// The check `devices`: the keys of all sessions.
+struct KeysCheck(PostgresKeyStore);
+
+#[async_trait]
+impl HealthCheck for KeysCheck {
+    fn name(&self) -> &'static str {
+        "devices"
+    }
+
+    async fn check(&self) -> Finding {
+        Finding::of(self.0.check().await)
+    }
+
+    fn counters(&self) -> Vec<CheckCounter> {
+        vec![
+            CheckCounter {
+                name: "presence_key_flushes",
+                help: "Commits of device keys to the disk, each of all sessions together",
+                value: self.0.flushes(),
+            },
+            CheckCounter {
+                name: "presence_key_writes_fenced",
+                help: "Devices whose keys were not written, because another node had taken them",
+                value: self.0.fenced(),
+            },
+        ]
+    }
+}
