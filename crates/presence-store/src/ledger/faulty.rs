@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use crate::key_store::Epoch;
 pub struct FaultyLedger {
     ledger: Arc<dyn Ledger>,
     fault: watch::Sender<LedgerFault>,
+    statements: Arc<AtomicU64>,
 }
 
 /// What is wrong with the way to a ledger.
@@ -43,6 +45,7 @@ impl FaultyLedger {
         Self {
             ledger: Arc::new(ledger),
             fault: watch::Sender::new(LedgerFault::Nothing),
+            statements: Arc::default(),
         }
     }
 
@@ -51,10 +54,17 @@ impl FaultyLedger {
         self.fault.send_replace(fault);
     }
 
+    /// How many statements were sent on this way.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
     async fn through<T>(
         &self,
         statement: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
         let fault = *self.fault.borrow();
         match fault {
             LedgerFault::Nothing => {}
