@@ -112,6 +112,8 @@ impl Run {
     /// Does all that can be done without waiting.
     fn step(&mut self) {
         self.look_at_clock();
+        // What is taken may be acted for at once.
+        self.shared.act_until.set(self.machine.acts_until());
         let sessions = Arc::clone(&self.sessions);
         while let Some(action) = self.machine.poll_action(&|instance| sessions.is_busy(instance)) {
             self.carry_out(action);
@@ -223,7 +225,6 @@ impl Run {
 
     fn publish(&mut self) {
         let shared = &self.shared;
-        shared.act_until.set(self.machine.acts_until());
         if self.machine.poll_view_changed() {
             shared.view.store(Arc::new(self.machine.view().clone()));
             shared.changes.send_modify(|changes| *changes += 1);

@@ -471,6 +471,7 @@ impl Machine {
             moves,
             self.holdings.closing_until(),
             self.leaving.map(|leaving| leaving.until),
+            self.leaving.map(|leaving| leaving.until + self.settings.patience),
         ];
         let ahead = deadlines.into_iter().flatten().filter(|at| *at > self.now);
         ahead.min().map_or(tick, |at| at.min(tick))
