@@ -1,5 +1,6 @@
-//! What requests ask of the cluster, and the task that keeps it true.
+//! What requests ask of the cluster.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,120 +8,131 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use presence_core::InstanceId;
 use presence_store::{Epoch, KeptShown, Ledger, Node, NodeId, StoreError};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
-use crate::sessions::Sessions;
+use crate::act_until::ActUntil;
+use crate::driver::Driver;
+use crate::message::Message;
 use crate::settings::ClusterSettings;
+use crate::standing::Standing;
 use crate::view::{Home, View, Whereabouts};
 
 /// What this process knows of the cluster. Cheap to clone; questions are answered from memory.
 #[derive(Clone)]
 pub struct Cluster {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
-struct Inner {
-    ledger: Arc<dyn Ledger>,
-    settings: ClusterSettings,
-    view: ArcSwap<View>,
-    changes: watch::Sender<u64>,
-    standing: watch::Sender<Standing>,
-}
-
-/// How this node stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// It has not entered the ledger yet, or has to enter it again.
-    Outside,
-    /// It lives, as far as it knows.
-    Member,
-    /// The database does not answer. What this node has, it keeps for a while.
-    CutOff,
-    /// It hands over what it has, and takes nothing.
-    Leaving,
-}
-
-/// Keeps the cluster true, until it is told to leave.
-pub struct Driver {
-    cluster: Cluster,
+/// What the task of the cluster publishes, and how it is reached.
+pub(crate) struct Shared {
+    pub(crate) ledger: Arc<dyn Ledger>,
+    pub(crate) settings: ClusterSettings,
+    pub(crate) view: ArcSwap<View>,
+    pub(crate) changes: watch::Sender<u64>,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) act_until: ActUntil,
+    mailbox: mpsc::UnboundedSender<Message>,
 }
 
 impl Cluster {
     /// The cluster of `ledger`, and what drives this node's part in it.
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, settings: ClusterSettings) -> (Self, Driver) {
-        let cluster = Self {
-            inner: Arc::new(Inner {
-                ledger,
-                settings,
-                view: ArcSwap::default(),
-                changes: watch::Sender::new(0),
-                standing: watch::Sender::new(Standing::Outside),
-            }),
-        };
-        (cluster.clone(), Driver { cluster })
+        let (mailbox, messages) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared {
+            ledger,
+            settings,
+            view: ArcSwap::default(),
+            changes: watch::Sender::new(0),
+            standing: watch::Sender::new(Standing::Outside),
+            act_until: ActUntil::new(),
+            mailbox,
+        });
+        let driver = Driver::new(Arc::clone(&shared), messages);
+        (Self { shared }, driver)
     }
 
     /// Where `instance` is.
     #[must_use]
     pub fn whereabouts(&self, instance: InstanceId) -> Whereabouts {
-        self.inner.view.load().whereabouts(instance)
+        self.shared.view.load().whereabouts(instance)
     }
 
     /// Where what has this number is at home, such as the rate limit of an account.
     #[must_use]
     pub fn home(&self, key: u64) -> Home {
-        self.inner.view.load().home(key)
+        self.shared.view.load().home(key)
     }
 
     /// Which node this process is now.
     #[must_use]
     pub fn me(&self) -> Option<NodeId> {
-        self.inner.view.load().me
+        self.shared.view.load().me
     }
 
     /// All nodes that live.
     #[must_use]
     pub fn nodes(&self) -> Arc<[Arc<Node>]> {
-        Arc::clone(&self.inner.view.load().nodes)
+        Arc::clone(&self.shared.view.load().nodes)
     }
 
     /// Counts changes of who lives and who has what.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
-        self.inner.changes.subscribe()
+        self.shared.changes.subscribe()
     }
 
     /// How this node stands.
     #[must_use]
     pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.inner.standing.subscribe()
+        self.shared.standing.subscribe()
     }
 
-    /// Whether this node may act for the instances that it has: it was neither cut off for long nor asleep.
+    /// Whether this node may act for the instances that it has: it was neither cut off for long nor asleep. Reads
+    /// the clock and one number, so that it can be asked before each stanza, from any thread.
     #[must_use]
     pub fn may_act(&self) -> bool {
-        matches!(
-            *self.inner.standing.borrow(),
-            Standing::Member | Standing::CutOff | Standing::Leaving
-        )
+        self.shared.act_until.is_ahead()
     }
 
-    /// Reads the ledger now, since what is known of it was wrong.
+    /// Reads the ledger now, since what is known of it was wrong. Many who ask at the same time share one read.
     ///
     /// # Errors
     /// When it cannot be read.
     pub async fn refresh(&self) -> Result<(), StoreError> {
-        Ok(())
+        let (reply, read) = oneshot::channel();
+        self.tell(Message::Refresh(reply))?;
+        read.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Takes a new instance for this node; `None` when another one was faster.
+    /// Takes a new instance for this node; `None` when another one was faster, or this one is leaving. When it
+    /// returns, the sessions have been told and [`whereabouts`](Self::whereabouts) says so.
     ///
     /// # Errors
-    /// When the ledger cannot be written.
+    /// When the ledger cannot be written, or this node is not in the cluster.
     pub async fn claim(&self, instance: InstanceId) -> Result<Option<Epoch>, StoreError> {
-        let _ = (instance, &self.inner.ledger, &self.inner.settings);
-        Ok(None)
+        let standing = *self.shared.standing.borrow();
+        let node = match (standing, self.me()) {
+            (Standing::Leaving, _) => return Ok(None),
+            (Standing::Member, Some(me)) => me,
+            _ => return Err(failed("take an instance", io::ErrorKind::NotConnected)),
+        };
+        let claim = self.shared.ledger.claim_one(node, instance);
+        let claimed = timeout(self.shared.settings.patience, claim).await;
+        let claimed = claimed.map_err(|_| failed("take an instance", io::ErrorKind::TimedOut))??;
+        let Some(epoch) = claimed else {
+            return Ok(None);
+        };
+        let (reply, taken) = oneshot::channel();
+        self.tell(Message::Claimed {
+            node,
+            instance,
+            epoch,
+            reply,
+        })?;
+        let is_taken = taken.await.map_err(|_| StoreError::Closed)?;
+        Ok(Some(epoch).filter(|_| is_taken))
     }
 
     /// Keeps what instances of this node show, for whoever takes them when it is lost.
@@ -129,7 +141,7 @@ impl Cluster {
     /// When the ledger cannot be written.
     pub async fn keep_shown(&self, shown: &[(InstanceId, Epoch, Bytes)]) -> Result<(), StoreError> {
         match self.me() {
-            Some(me) => self.inner.ledger.keep_shown(me, shown).await,
+            Some(me) => self.shared.ledger.keep_shown(me, shown).await,
             None => Ok(()),
         }
     }
@@ -139,18 +151,34 @@ impl Cluster {
     /// # Errors
     /// When the ledger cannot be read.
     pub async fn take_shown(&self, instances: &[InstanceId]) -> Result<Vec<KeptShown>, StoreError> {
-        self.inner.ledger.take_shown(instances).await
+        self.shared.ledger.take_shown(instances).await
     }
 
-    /// Hands everything over, all at the same time and within `grace`, and leaves the cluster.
+    /// Forgets an instance that was deleted: the ledger does not tell of it. If it is this node's, its session is
+    /// given up.
+    pub fn forget(&self, instance: InstanceId) {
+        // Nobody has to forget once the task is over.
+        let _ = self.tell(Message::Deleted(instance));
+    }
+
+    /// Hands everything over, all at the same time and within `grace`, and leaves the cluster. When the database
+    /// does not answer, that takes somewhat longer, and the lease has to run out.
     pub async fn leave(&self, grace: Duration) {
-        let _ = grace;
+        if self.tell(Message::Leave { grace }).is_ok() {
+            let longest = grace + 2 * self.shared.settings.patience;
+            let _ = timeout(longest, self.shared.mailbox.closed()).await;
+        }
+    }
+
+    fn tell(&self, message: Message) -> Result<(), StoreError> {
+        self.shared.mailbox.send(message).map_err(|_| StoreError::Closed)
     }
 }
 
-impl Driver {
-    /// Plays this node's part with `sessions`, until [`Cluster::leave`] is done.
-    pub async fn run(self, sessions: Arc<dyn Sessions>) {
-        let _ = (self.cluster, sessions);
+/// A failure that the ledger itself does not tell of.
+pub(crate) fn failed(doing: &'static str, kind: io::ErrorKind) -> StoreError {
+    StoreError::Away {
+        doing,
+        source: Box::new(io::Error::from(kind)),
     }
 }

@@ -34,18 +34,22 @@ pub enum Home {
     There(Arc<Node>),
 }
 
+/// Who has an instance, in which epoch; `None`: nobody since that epoch.
+pub(crate) type Owner = (Option<NodeId>, Epoch);
+
 /// A moment of the cluster. Cloning it copies a few pointers.
 #[derive(Clone, Default)]
 pub(crate) struct View {
     pub(crate) me: Option<NodeId>,
     /// By their ids.
     pub(crate) nodes: Arc<[Arc<Node>]>,
-    owners: HashTrieMapSync<InstanceId, (NodeId, Epoch)>,
+    /// Of every instance, so that what is older than what is known shows.
+    owners: HashTrieMapSync<InstanceId, Owner>,
 }
 
 impl View {
     pub(crate) fn whereabouts(&self, instance: InstanceId) -> Whereabouts {
-        let Some((owner, epoch)) = self.owners.get(&instance).copied() else {
+        let Some((Some(owner), epoch)) = self.owner(instance) else {
             return Whereabouts::Nowhere;
         };
         if self.me == Some(owner) {
@@ -67,19 +71,29 @@ impl View {
         }
     }
 
-    pub(crate) fn set(&mut self, ownership: &Ownership) {
-        match ownership.node {
-            Some(node) => self
-                .owners
-                .insert_mut(ownership.instance, (node, ownership.epoch)),
-            None => {
-                self.owners.remove_mut(&ownership.instance);
-            }
-        }
+    pub(crate) fn owner(&self, instance: InstanceId) -> Option<Owner> {
+        self.owners.get(&instance).copied()
     }
 
-    pub(crate) fn forget_owners(&mut self) {
-        self.owners = HashTrieMapSync::default();
+    pub(crate) fn owners(&self) -> Vec<(InstanceId, Owner)> {
+        let owners = self.owners.iter();
+        owners.map(|(instance, owner)| (*instance, *owner)).collect()
+    }
+
+    /// How many instances there are.
+    pub(crate) fn len(&self) -> usize {
+        self.owners.size()
+    }
+
+    pub(crate) fn set(&mut self, ownership: &Ownership) {
+        let owner = (ownership.node, ownership.epoch);
+        self.owners.insert_mut(ownership.instance, owner);
+    }
+
+    pub(crate) fn forget(&mut self, instance: InstanceId) -> Option<Owner> {
+        let owner = self.owner(instance);
+        self.owners.remove_mut(&instance);
+        owner
     }
 }
 

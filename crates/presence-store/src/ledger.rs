@@ -1,5 +1,8 @@
 //! What the nodes of a cluster agree on: who lives, and who has which instance.
 
+mod faulty;
+mod memory;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -11,6 +14,9 @@ use tokio::sync::watch;
 use crate::error::StoreError;
 use crate::key_store::Epoch;
 use crate::random::random;
+
+pub use faulty::{FaultyLedger, LedgerFault};
+pub use memory::MemoryLedger;
 
 /// The record of nodes and of what they own, in the database that they share. It alone decides: no node's clock
 /// and no node's memory does.

@@ -64,7 +64,10 @@ pub use key::{KeySource, TokenKey};
 pub use key_check::{CheckKeysError, UnknownKeys};
 pub use key_rotation::KeyChange;
 pub use key_store::{Durability, Epoch, KeyStore, Kind, MemoryKeyStore, Row, RowChange, SqliteKeyStore};
-pub use ledger::{KeptShown, Ledger, LedgerNews, LedgerVersion, Node, NodeId, Ownership};
+pub use ledger::{
+    FaultyLedger, KeptShown, Ledger, LedgerFault, LedgerNews, LedgerVersion, MemoryLedger, Node, NodeId,
+    Ownership,
+};
 pub use name::{InvalidName, MAX_NAME_LENGTH};
 pub use old_keys::OldKeys;
 pub use postgres::{Postgres, PostgresLedger, PostgresOptions};

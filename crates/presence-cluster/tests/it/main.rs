@@ -1,0 +1,5 @@
+//! Several nodes over one ledger, on a paused clock.
+
+mod balance;
+mod failures;
+mod support;
