@@ -545,7 +545,13 @@ impl Instances {
                 tracing::warn!(changes = inner.changes.len(), "changes did not finish in time");
             }
         };
-        tokio::join!(inner.fleet.shutdown(grace), changes);
+        let sessions = async {
+            if let Some(nodes) = &inner.nodes {
+                nodes.cluster().leave(grace).await;
+            }
+            inner.fleet.shutdown(grace).await;
+        };
+        tokio::join!(sessions, changes);
         inner.remember_use().await;
     }
 
@@ -688,10 +694,10 @@ impl Inner {
                 for instance in there.into_iter().filter_map(|(_, instance)| instance) {
                     self.add_if_here(&instance);
                 }
-                gone.into_iter()
-                    .map(|(id, _)| id)
-                    .filter(|id| self.is_known(*id))
-                    .collect()
+                let gone = gone.into_iter().map(|(id, _)| id);
+                let (known, unknown) = gone.partition(|id| self.is_known(*id));
+                self.leave_out(unknown);
+                known
             }
             None => {
                 for instance in self.registry.all_instances() {
@@ -709,6 +715,7 @@ impl Inner {
             if self.end(id).await {
                 self.mark_wiped(id).await;
             }
+            self.leave_out(vec![id]);
         });
         futures_util::future::join_all(removals).await;
     }
@@ -743,6 +750,15 @@ impl Inner {
                 self.apply_settings(instance.id);
             }
             Some(_) => {}
+        }
+    }
+
+    /// These were deleted, which the cluster is not told of otherwise.
+    fn leave_out(&self, deleted: Vec<InstanceId>) {
+        if let Some(nodes) = &self.nodes {
+            for id in deleted {
+                nodes.cluster().forget(id);
+            }
         }
     }
 

@@ -12,6 +12,7 @@ mod key;
 mod mcp;
 mod output;
 mod pair;
+mod records;
 mod restore;
 mod send;
 mod serve;

@@ -88,6 +88,21 @@ impl Inner {
         }
     }
 
+    /// Writes down what one instance shows at this moment.
+    pub(super) async fn keep_now(&self, id: InstanceId) {
+        let Some(nodes) = &self.nodes else { return };
+        let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
+            return;
+        };
+        let shown = self.fleet.shown(id).await;
+        if shown.is_empty() {
+            return;
+        }
+        if let Err(error) = nodes.cluster().keep_shown(&[row(id, epoch, &shown)]).await {
+            tracing::debug!(%error, instance.id = %id, "what is shown cannot be kept for another node");
+        }
+    }
+
     async fn resume_shown(self: Arc<Self>, kept: KeptShown) {
         let read_at = Instant::now();
         let Ok(chats) = serde_json::from_slice::<Vec<ShownChat>>(&kept.shown) else {

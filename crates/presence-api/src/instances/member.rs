@@ -35,6 +35,8 @@ impl Sessions for Instances {
     }
 
     async fn hand_over(&self, instance: InstanceId) {
+        // While it is shown: whoever takes the instance goes on with it.
+        self.inner.keep_now(instance).await;
         self.inner.forget(instance);
         self.inner.fleet.hand_over(instance).await;
     }

@@ -1,26 +1,23 @@
-//! `presence-server account …`: accounts, in the data directory itself.
+//! `presence-server account …`: accounts, where they are kept.
 
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use clap::{Args, Subcommand};
 use presence_api::utc_now;
-use presence_store::{
-    Account, AccountName, DataDir, FOLLOWED_WITHIN, InvalidName, KeySource, Registry, Store,
-};
+use presence_store::{Account, AccountName, InvalidName, Registry, Store};
 use serde_json::json;
-use tokio::time::sleep;
 
 use super::confirm::ConfirmArgs;
-use super::data_dir::DataDirArgs;
 use super::output::{Table, block_on, say};
+use super::records::RecordsArgs;
 
 #[derive(Debug, Args)]
 pub(super) struct AccountArgs {
     #[command(subcommand)]
     command: AccountCommand,
     #[command(flatten)]
-    data_dir: DataDirArgs,
+    records: RecordsArgs,
     /// Answer with JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -59,19 +56,19 @@ pub(super) fn run(args: AccountArgs) -> anyhow::Result<()> {
 
 async fn execute(args: AccountArgs) -> anyhow::Result<()> {
     let json = args.json;
-    let dir = match args.command {
+    let records = match args.command {
         // Only a new account makes a directory.
-        AccountCommand::New { .. } => args.data_dir.open()?,
-        _ => args.data_dir.open_existing()?,
+        AccountCommand::New { .. } => args.records.open().await?,
+        _ => args.records.open_existing().await?,
     };
-    let store = Store::open(&dir, KeySource::Absent).await?;
+    let store = &records.store;
     match args.command {
         AccountCommand::New { name, quota } => {
             let name: AccountName = name.parse().map_err(|invalid| no_name(&name, invalid))?;
             let (account, token) = store.create_account(name, quota, utc_now()).await?;
-            a_server_has_looked(&dir).await;
+            records.are_followed().await;
             if json {
-                say(json!({"account": describe(&store, &account), "token": token.expose()}))?;
+                say(json!({"account": describe(store, &account), "token": token.expose()}))?;
             } else {
                 say(token.expose())?;
             }
@@ -79,27 +76,27 @@ async fn execute(args: AccountArgs) -> anyhow::Result<()> {
         AccountCommand::List => {
             let accounts = store.accounts();
             if json {
-                let accounts: Vec<_> = accounts.iter().map(|account| describe(&store, account)).collect();
+                let accounts: Vec<_> = accounts.iter().map(|account| describe(store, account)).collect();
                 say(json!({ "accounts": accounts }))?;
             } else {
-                print_list(&store, &accounts)?;
+                print_list(store, &accounts)?;
             }
         }
         AccountCommand::Rotate { name } => {
-            let account = named(&store, &name)?;
+            let account = named(store, &name)?;
             let token = store
                 .rotate_account(account.id)
                 .await?
                 .with_context(|| no_account(&name))?;
-            a_server_has_looked(&dir).await;
+            records.are_followed().await;
             if json {
-                say(json!({"account": describe(&store, &account), "token": token.expose()}))?;
+                say(json!({"account": describe(store, &account), "token": token.expose()}))?;
             } else {
                 say(token.expose())?;
             }
         }
         AccountCommand::Delete { name, confirm } => {
-            let account = named(&store, &name)?;
+            let account = named(store, &name)?;
             let instances = store.instances(account.id).len();
             confirm.confirm(&format!(
                 "Delete {name:?} with {instances} instances, and unlink their phones?"
@@ -114,7 +111,7 @@ async fn execute(args: AccountArgs) -> anyhow::Result<()> {
             }
         }
     }
-    Ok(())
+    records.close().await
 }
 
 fn print_list(store: &Store, accounts: &[Arc<Account>]) -> anyhow::Result<()> {
@@ -131,14 +128,6 @@ fn print_list(store: &Store, accounts: &[Arc<Account>]) -> anyhow::Result<()> {
         ]);
     }
     table.print("there is no account yet: make one with \"presence-server account new NAME\"")
-}
-
-/// A token that is printed works: a server that runs on the directory knows it by then.
-async fn a_server_has_looked(dir: &DataDir) {
-    // Held by nobody, it is free again at once.
-    if dir.lock().is_err() {
-        sleep(FOLLOWED_WITHIN).await;
-    }
 }
 
 fn no_name(name: &str, invalid: InvalidName) -> anyhow::Error {
