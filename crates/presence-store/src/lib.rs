@@ -67,7 +67,7 @@ pub use key_store::{Durability, Epoch, KeyStore, Kind, MemoryKeyStore, Row, RowC
 pub use ledger::{KeptShown, Ledger, LedgerNews, LedgerVersion, Node, NodeId, Ownership};
 pub use name::{InvalidName, MAX_NAME_LENGTH};
 pub use old_keys::OldKeys;
-pub use postgres::{Postgres, PostgresLedger, PostgresOptions};
+pub use postgres::{Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions};
 pub use presence_core::InstanceId;
 pub use registry::Registry;
 pub use restore::Lost;
