@@ -1,11 +1,12 @@
 //! What every store of device keys does, whatever it is made of.
 
 mod memory;
-mod pending;
+pub(crate) mod pending;
 mod reseal;
 mod rows;
 mod sqlite;
-mod writer;
+mod sqlite_disk;
+pub(crate) mod writer;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::error::StoreError;
 
 pub use memory::MemoryKeyStore;
 pub(crate) use reseal::SealedKeys;
+pub(crate) use rows::past;
 pub use sqlite::SqliteKeyStore;
 pub(crate) use sqlite::pairings;
 

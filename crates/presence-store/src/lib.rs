@@ -70,7 +70,7 @@ pub use ledger::{
 };
 pub use name::{InvalidName, MAX_NAME_LENGTH};
 pub use old_keys::OldKeys;
-pub use postgres::{Postgres, PostgresLedger, PostgresOptions};
+pub use postgres::{Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions};
 pub use presence_core::InstanceId;
 pub use registry::Registry;
 pub use restore::Lost;

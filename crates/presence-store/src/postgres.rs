@@ -1,7 +1,9 @@
 //! The registry, the device keys and the ledger of nodes in a PostgreSQL that several nodes share.
 
 mod database;
+mod disk;
 mod hints;
+mod keys;
 mod ledger;
 mod registry;
 mod schema;
@@ -20,6 +22,7 @@ use database::{Database, failed};
 use hints::Hints;
 use registry::PostgresBackend;
 
+pub use keys::PostgresKeyStore;
 pub use ledger::PostgresLedger;
 
 /// Where a database is, and how much of it one process may use.
@@ -84,6 +87,12 @@ impl Postgres {
             }
         }
         Store::over(Box::new(backend), key, None).await
+    }
+
+    /// Opens the device keys of what this node has, which is nothing yet. They are sealed with `key`.
+    #[must_use]
+    pub fn open_keys(&self, key: TokenKey) -> PostgresKeyStore {
+        PostgresKeyStore::open(self.database.clone(), key)
     }
 
     /// The ledger of nodes. What instances show is sealed with `key`.

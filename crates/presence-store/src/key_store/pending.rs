@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{Epoch, Kind, Row, RowChange};
 use crate::error::StoreError;
+use crate::ledger::NodeId;
 
 /// How much may wait for a disk that cannot be written, in bytes of names and values. Sessions that change nothing
 /// go on; whoever would change a key is refused, so that WhatsApp delivers again what brought the change.
@@ -19,20 +20,43 @@ const MOST: usize = 64 << 20;
 /// A commit takes everything that waits at one moment, so the disk always has all of an append or nothing, and no
 /// append without those before it.
 #[derive(Default)]
-pub(super) struct Pending {
+pub(crate) struct Pending {
     rows: BTreeMap<(InstanceId, Kind), BTreeMap<Bytes, Entry>>,
     /// Devices whose rows on the disk are to go, before what is in `rows` comes.
-    wipes: BTreeMap<InstanceId, u64>,
-    /// The highest epoch in which each device was written, on the disk or here.
-    epochs: BTreeMap<InstanceId, Epoch>,
+    wipes: BTreeMap<InstanceId, Wipe>,
+    fence: Fence,
     waiters: Vec<Waiter>,
     /// Counts what was changed.
     seq: u64,
     bytes: usize,
 }
 
+/// Who may write to a device.
+enum Fence {
+    /// Whoever does it in the highest epoch in which it was written, on the disk or here. Nobody else writes.
+    Newest(BTreeMap<InstanceId, Epoch>),
+    /// This node, as far as it knows that it has the device, in that epoch alone. What became of it meanwhile the
+    /// database knows.
+    Owned {
+        node: Option<NodeId>,
+        devices: BTreeMap<InstanceId, Epoch>,
+    },
+}
+
+impl Default for Fence {
+    fn default() -> Self {
+        Self::Newest(BTreeMap::new())
+    }
+}
+
 struct Entry {
     value: Option<Bytes>,
+    seq: u64,
+}
+
+struct Wipe {
+    /// In which epoch this node had the device when it was asked to, if it had.
+    epoch: Option<Epoch>,
     seq: u64,
 }
 
@@ -44,12 +68,12 @@ struct Waiter {
 
 /// What somebody waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Task {
+pub(crate) enum Task {
     /// That everything before it was given to the system.
     Flush,
-    /// That it is on the disk.
-    Sync,
-    /// The same, and something was written for the sake of writing.
+    /// That what was changed of this device is on the disk.
+    Sync(InstanceId),
+    /// That everything is on the disk, and something was written for the sake of writing.
     Check,
     /// The same, and an older file's keys were taken over.
     Successor,
@@ -59,17 +83,20 @@ pub(super) enum Task {
 
 /// What one commit writes: everything that was pending at one moment.
 #[derive(Default)]
-pub(super) struct Work {
-    pub(super) wipes: Vec<InstanceId>,
-    pub(super) devices: Vec<(InstanceId, Epoch)>,
-    pub(super) rows: Vec<(InstanceId, RowChange)>,
-    pub(super) tasks: Vec<Task>,
+pub(crate) struct Work {
+    /// As which node; `None` where there is but one.
+    pub(crate) node: Option<NodeId>,
+    /// With the epoch in which this node has the device, if it does.
+    pub(crate) wipes: Vec<(InstanceId, Option<Epoch>)>,
+    pub(crate) devices: Vec<(InstanceId, Epoch)>,
+    pub(crate) rows: Vec<(InstanceId, RowChange)>,
+    pub(crate) tasks: Vec<Task>,
     waiters: Vec<Waiter>,
     seq: u64,
 }
 
 /// What is pending of one row or range, for whoever reads the disk next.
-pub(super) enum Seen<T> {
+pub(crate) enum Seen<T> {
     /// The disk has what was not changed here.
     Over(T),
     /// What the disk has is to be wiped: this is all.
@@ -78,26 +105,86 @@ pub(super) enum Seen<T> {
 
 impl Pending {
     /// With what the disk says of epochs.
-    pub(super) fn new(epochs: BTreeMap<InstanceId, Epoch>) -> Self {
+    pub(crate) fn new(epochs: BTreeMap<InstanceId, Epoch>) -> Self {
         Self {
-            epochs,
+            fence: Fence::Newest(epochs),
             ..Self::default()
         }
     }
 
-    pub(super) fn append(
+    /// Of a node that has nothing yet.
+    pub(crate) fn fenced() -> Self {
+        Self {
+            fence: Fence::Owned {
+                node: None,
+                devices: BTreeMap::new(),
+            },
+            ..Self::default()
+        }
+    }
+
+    /// In which epoch `device` is written from now on; `None` when it is not.
+    pub(crate) fn epoch(&self, device: InstanceId) -> Option<Epoch> {
+        match &self.fence {
+            Fence::Newest(epochs) => Some(epochs.get(&device).copied().unwrap_or_default()),
+            Fence::Owned { devices, .. } => devices.get(&device).copied(),
+        }
+    }
+
+    /// From now on this is `node`, which has nothing yet. What waits of the one before is forgotten.
+    pub(crate) fn begin(&mut self, node: NodeId) {
+        self.rows.clear();
+        self.wipes.clear();
+        self.bytes = 0;
+        self.fence = Fence::Owned {
+            node: Some(node),
+            devices: BTreeMap::new(),
+        };
+        self.refuse(|_| true);
+    }
+
+    /// From now on this node has `device`. What waits of before is forgotten.
+    pub(crate) fn own(&mut self, device: InstanceId, epoch: Epoch) {
+        if let Fence::Owned { devices, .. } = &mut self.fence
+            && devices.insert(device, epoch) != Some(epoch)
+        {
+            self.forget(device);
+            self.wipes.remove(&device);
+            self.refuse(|refused| refused == device);
+        }
+    }
+
+    /// From now on this node has none of `lost`, and what waits of them is forgotten, but for wipes: they may have been
+    /// deleted.
+    pub(crate) fn disown(&mut self, lost: &BTreeSet<InstanceId>) {
+        for device in lost {
+            if let Fence::Owned { devices, .. } = &mut self.fence {
+                devices.remove(device);
+            }
+            self.forget(*device);
+        }
+        self.refuse(|device| lost.contains(&device));
+    }
+
+    pub(crate) fn append(
         &mut self,
         device: InstanceId,
         epoch: Epoch,
         changes: Vec<RowChange>,
     ) -> Result<(), StoreError> {
-        if self.epochs.get(&device).is_some_and(|newest| epoch < *newest) {
+        let is_fenced = match &self.fence {
+            Fence::Newest(epochs) => epochs.get(&device).is_some_and(|newest| epoch < *newest),
+            Fence::Owned { devices, .. } => devices.get(&device) != Some(&epoch),
+        };
+        if is_fenced {
             return Err(StoreError::Fenced);
         }
         if self.bytes > MOST {
             return Err(StoreError::Overloaded);
         }
-        self.epochs.insert(device, epoch);
+        if let Fence::Newest(epochs) = &mut self.fence {
+            epochs.insert(device, epoch);
+        }
         self.seq += 1;
         for RowChange { kind, name, value } in changes {
             self.bytes += size(&name, value.as_ref());
@@ -111,8 +198,21 @@ impl Pending {
         Ok(())
     }
 
-    pub(super) fn wipe(&mut self, device: InstanceId) {
+    pub(crate) fn wipe(&mut self, device: InstanceId) {
         self.seq += 1;
+        self.forget(device);
+        let wipe = Wipe {
+            epoch: self.epoch(device),
+            seq: self.seq,
+        };
+        if let Fence::Newest(epochs) = &mut self.fence {
+            epochs.remove(&device);
+        }
+        self.wipes.insert(device, wipe);
+    }
+
+    /// Forgets what waits of `device`.
+    fn forget(&mut self, device: InstanceId) {
         let kinds: Vec<_> = self
             .rows
             .range((device, Kind(0))..=(device, Kind(u8::MAX)))
@@ -123,18 +223,34 @@ impl Pending {
                 self.bytes -= size(&name, entry.value.as_ref());
             }
         }
-        self.epochs.remove(&device);
-        self.wipes.insert(device, self.seq);
+    }
+
+    /// Tells those who wait for what is forgotten.
+    fn refuse(&mut self, is_forgotten: impl Fn(InstanceId) -> bool) {
+        for waiter in std::mem::take(&mut self.waiters) {
+            match waiter.task {
+                Task::Sync(device) if is_forgotten(device) => {
+                    // Nobody may be waiting any more.
+                    let _ = waiter.told.send(Err(StoreError::Fenced));
+                }
+                _ => self.waiters.push(waiter),
+            }
+        }
+    }
+
+    /// Whether something waits for the disk, but nobody for that.
+    pub(crate) fn may_gather(&self) -> bool {
+        self.waiters.is_empty() && self.wipes.is_empty() && !self.rows.is_empty()
     }
 
     /// Has somebody told when what is pending now was committed, and `task` with it.
-    pub(super) fn wait(&mut self, task: Task) -> oneshot::Receiver<Result<(), StoreError>> {
+    pub(crate) fn wait(&mut self, task: Task) -> oneshot::Receiver<Result<(), StoreError>> {
         let (told, answer) = oneshot::channel();
         self.waiters.push(Waiter { task, told });
         answer
     }
 
-    pub(super) fn get(&self, device: InstanceId, kind: Kind, name: &[u8]) -> Option<Option<Bytes>> {
+    pub(crate) fn get(&self, device: InstanceId, kind: Kind, name: &[u8]) -> Option<Option<Bytes>> {
         let entry = self.rows.get(&(device, kind)).and_then(|rows| rows.get(name));
         match entry {
             Some(entry) => Some(entry.value.clone()),
@@ -143,7 +259,7 @@ impl Pending {
     }
 
     /// The rows of `kind` that changed, whose names begin with `prefix`.
-    pub(super) fn range(
+    pub(crate) fn range(
         &self,
         device: InstanceId,
         kind: Kind,
@@ -162,7 +278,7 @@ impl Pending {
     }
 
     /// The row of `kind` without a name, of each device that changed it or is to be wiped.
-    pub(super) fn of_all(&self, kind: Kind) -> BTreeMap<InstanceId, Option<Bytes>> {
+    pub(crate) fn of_all(&self, kind: Kind) -> BTreeMap<InstanceId, Option<Bytes>> {
         let mut changed: BTreeMap<_, _> = self.wipes.keys().map(|device| (*device, None)).collect();
         for ((device, found), rows) in &self.rows {
             if *found == kind
@@ -175,7 +291,7 @@ impl Pending {
     }
 
     /// The devices of `on_disk`, and what is pending of them.
-    pub(super) fn devices(&self, on_disk: BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
+    pub(crate) fn devices(&self, on_disk: BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
         let mut devices = on_disk;
         devices.retain(|device| !self.wipes.contains_key(device));
         devices.extend(self.rows.keys().map(|(device, _)| *device));
@@ -184,13 +300,21 @@ impl Pending {
 
     /// Everything that waits; `None` when nothing does. It goes on waiting until it is
     /// [committed](Self::committed).
-    pub(super) fn take(&mut self) -> Option<Work> {
+    pub(crate) fn take(&mut self) -> Option<Work> {
         if self.rows.is_empty() && self.wipes.is_empty() && self.waiters.is_empty() {
             return None;
         }
         let waiters = std::mem::take(&mut self.waiters);
         let mut work = Work {
-            wipes: self.wipes.keys().copied().collect(),
+            node: match self.fence {
+                Fence::Newest(_) => None,
+                Fence::Owned { node, .. } => node,
+            },
+            wipes: self
+                .wipes
+                .iter()
+                .map(|(device, wipe)| (*device, wipe.epoch))
+                .collect(),
             tasks: waiters.iter().map(|waiter| waiter.task).collect(),
             waiters,
             seq: self.seq,
@@ -198,7 +322,7 @@ impl Pending {
         };
         for ((device, kind), rows) in &self.rows {
             if work.devices.last().is_none_or(|(last, _)| last != device) {
-                let epoch = self.epochs.get(device).copied().unwrap_or_default();
+                let epoch = self.epoch(*device).unwrap_or_default();
                 work.devices.push((*device, epoch));
             }
             work.rows.extend(rows.iter().map(|(name, entry)| {
@@ -213,8 +337,9 @@ impl Pending {
         Some(work)
     }
 
-    /// `work` is on the disk. What changed since it was taken goes on waiting.
-    pub(super) fn committed(&mut self, work: Work) {
+    /// `work` is on the disk, but for what somebody else has by now, `fenced`: that is forgotten. What changed since it
+    /// was taken goes on waiting.
+    pub(crate) fn committed(&mut self, work: Work, fenced: &BTreeSet<InstanceId>) {
         for (device, RowChange { kind, name, .. }) in &work.rows {
             let Some(rows) = self.rows.get_mut(&(*device, *kind)) else {
                 continue;
@@ -228,22 +353,43 @@ impl Pending {
                 self.rows.remove(&(*device, *kind));
             }
         }
-        self.wipes.retain(|_, seq| *seq > work.seq);
+        self.wipes.retain(|_, wipe| wipe.seq > work.seq);
+        if !fenced.is_empty() {
+            let lost = work.epochs().filter(|(device, epoch)| {
+                // It may have it again, in another epoch.
+                fenced.contains(device) && self.epoch(*device) == Some(*epoch)
+            });
+            self.disown(&lost.map(|(device, _)| device).collect());
+        }
         for waiter in work.waiters {
+            let is_fenced = matches!(waiter.task, Task::Sync(device) if fenced.contains(&device));
             // Nobody may be waiting any more.
-            let _ = waiter.told.send(Ok(()));
+            let _ = waiter.told.send(if is_fenced {
+                Err(StoreError::Fenced)
+            } else {
+                Ok(())
+            });
         }
     }
 }
 
 impl Work {
     /// Whether it must survive a power cut.
-    pub(super) fn is_durable(&self) -> bool {
+    pub(crate) fn is_durable(&self) -> bool {
         !self.wipes.is_empty() || self.tasks.iter().any(|task| *task != Task::Flush)
     }
 
+    /// In which epoch this node has each device that it changes.
+    pub(crate) fn epochs(&self) -> impl Iterator<Item = (InstanceId, Epoch)> {
+        let wiped = self
+            .wipes
+            .iter()
+            .filter_map(|(device, epoch)| Some((*device, (*epoch)?)));
+        self.devices.iter().copied().chain(wiped)
+    }
+
     /// It could not be committed, for a reason that `error` tells each time anew. Its rows still wait.
-    pub(super) fn failed(self, error: impl Fn() -> StoreError) {
+    pub(crate) fn failed(self, error: impl Fn() -> StoreError) {
         for waiter in self.waiters {
             let _ = waiter.told.send(Err(error()));
         }
@@ -251,7 +397,7 @@ impl Work {
 }
 
 /// What the disk has, with what is pending over it.
-pub(super) fn merged(on_disk: Vec<Row>, changed: BTreeMap<Bytes, Option<Bytes>>) -> Vec<Row> {
+pub(crate) fn merged(on_disk: Vec<Row>, changed: BTreeMap<Bytes, Option<Bytes>>) -> Vec<Row> {
     if changed.is_empty() {
         return on_disk;
     }
@@ -309,12 +455,12 @@ mod tests {
         put(&mut pending, 1, "a", "new");
         put(&mut pending, 2, "a", "other");
         assert_eq!(taken(&work), [(1, &b"old"[..]), (1, b"x")]);
-        pending.committed(work);
+        pending.committed(work, &BTreeSet::new());
         assert_eq!(get(&pending, 1, "b"), None, "the disk has it");
         assert_eq!(get(&pending, 1, "a"), Some(Some("new".into())));
         let work = pending.take().unwrap();
         assert_eq!(taken(&work), [(1, &b"new"[..]), (2, b"other")]);
-        pending.committed(work);
+        pending.committed(work, &BTreeSet::new());
         assert!(pending.take().is_none());
         assert_eq!(pending.bytes, 0);
     }
@@ -323,7 +469,7 @@ mod tests {
     fn what_could_not_be_committed_is_taken_again_and_told() {
         let mut pending = Pending::default();
         put(&mut pending, 1, "a", "x");
-        let mut waiting = pending.wait(Task::Sync);
+        let mut waiting = pending.wait(Task::Sync(device(1)));
         let work = pending.take().unwrap();
         assert!(work.is_durable());
         work.failed(|| StoreError::Closed);
@@ -341,7 +487,7 @@ mod tests {
         let on_its_way = pending.take().unwrap();
         pending.wipe(device(1));
         put(&mut pending, 1, "b", "new");
-        pending.committed(on_its_way);
+        pending.committed(on_its_way, &BTreeSet::new());
         assert_eq!(
             get(&pending, 1, "a"),
             Some(None),
@@ -349,10 +495,10 @@ mod tests {
         );
         assert_eq!(get(&pending, 2, "a"), None);
         let work = pending.take().unwrap();
-        assert_eq!(work.wipes, [device(1)]);
+        assert_eq!(work.wipes, [(device(1), Some(Epoch(0)))]);
         assert_eq!(taken(&work), [(1, &b"new"[..])]);
         assert!(work.is_durable());
-        pending.committed(work);
+        pending.committed(work, &BTreeSet::new());
         assert!(pending.take().is_none());
     }
 

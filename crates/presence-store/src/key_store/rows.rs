@@ -123,7 +123,7 @@ impl Seal {
         transaction: &mut SqliteConnection,
         work: &Work,
     ) -> Result<(), StoreError> {
-        for device in &work.wipes {
+        for (device, _) in &work.wipes {
             wipe(transaction, *device).await.map_err(failed(WRITE))?;
         }
         for (device, epoch) in &work.devices {
@@ -148,7 +148,7 @@ impl Seal {
         }
         for task in &work.tasks {
             let done = match task {
-                Task::Flush | Task::Sync => Ok(()),
+                Task::Flush | Task::Sync(_) => Ok(()),
                 Task::Check => touch(transaction).await,
                 Task::Successor => set_successor(transaction).await,
                 Task::Pairing { instance, number } => {
@@ -285,7 +285,7 @@ pub(super) async fn unwritten_for(
 }
 
 /// The first name after all that begin with `prefix`; `None` when there is no such name.
-fn past(prefix: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn past(prefix: &[u8]) -> Option<Vec<u8>> {
     let last = prefix.iter().rposition(|byte| *byte != u8::MAX)?;
     let mut end = prefix[..=last].to_vec();
     end[last] += 1;

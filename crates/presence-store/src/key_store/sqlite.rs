@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::pending::{Pending, Seen, Task, merged};
 use super::rows::{self, Seal};
+use super::sqlite_disk::SqliteDisk;
 use super::writer::{self, Shared};
 use super::{Durability, Epoch, KeyStore, Kind, Row, RowChange};
 use crate::error::StoreError;
@@ -66,7 +67,10 @@ impl SqliteKeyStore {
             .map_err(failed("open keys.db"))?;
         let shared = Arc::new(Shared::new(Pending::new(epochs)));
         let seal = Seal(key);
-        let writing = tokio::spawn(writer::run(Arc::clone(&shared), writer, seal.clone()));
+        let writing = tokio::spawn(writer::run(
+            Arc::clone(&shared),
+            SqliteDisk::new(writer, seal.clone()),
+        ));
         Ok(Self {
             inner: Arc::new(Inner {
                 shared,
@@ -231,7 +235,7 @@ impl KeyStore for SqliteKeyStore {
     ) -> Result<(), StoreError> {
         let synced = self.inner.shared.change(|pending| {
             pending.append(device, epoch, changes)?;
-            Ok((durability == Durability::Durable).then(|| pending.wait(Task::Sync)))
+            Ok((durability == Durability::Durable).then(|| pending.wait(Task::Sync(device))))
         })?;
         match synced {
             Some(synced) => synced.await.unwrap_or(Err(StoreError::Closed)),
@@ -242,7 +246,7 @@ impl KeyStore for SqliteKeyStore {
     async fn wipe(&self, device: InstanceId) -> Result<(), StoreError> {
         let wiped = self.inner.shared.change(|pending| {
             pending.wipe(device);
-            Ok(pending.wait(Task::Sync))
+            Ok(pending.wait(Task::Sync(device)))
         })?;
         wiped.await.unwrap_or(Err(StoreError::Closed))
     }

@@ -1,22 +1,37 @@
 //! The one task that writes device keys, of all devices together.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::{Connection as _, SqliteConnection};
+use presence_core::InstanceId;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::pending::{Pending, Work};
-use super::rows::Seal;
 use crate::error::StoreError;
-use crate::sqlite::failed;
+
+/// Where device keys are written.
+pub(crate) trait Disk: Send + 'static {
+    /// How long after a commit what nobody waits for gathers for the next one.
+    const GATHERS_FOR: Duration;
+
+    /// Writes `work`, all of it or nothing, but for devices that another node has by now: these are the answer, and
+    /// nothing of them is written.
+    fn commit(
+        &mut self,
+        work: &Work,
+    ) -> impl Future<Output = Result<BTreeSet<InstanceId>, StoreError>> + Send;
+
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
 
 /// How long after a commit that failed the next one is tried. SQLite waits for others' locks by itself.
 const RETRY: Duration = Duration::from_millis(200);
 
 /// What the writer shares with those who append. The lock is held for operations on maps alone, never while
 /// anybody waits.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     state: Mutex<State>,
     /// Told whenever there may be something to do.
     wake: Notify,
@@ -37,7 +52,7 @@ enum Stage {
 }
 
 impl Shared {
-    pub(super) fn new(pending: Pending) -> Self {
+    pub(crate) fn new(pending: Pending) -> Self {
         Self {
             state: Mutex::new(State {
                 pending,
@@ -49,7 +64,7 @@ impl Shared {
     }
 
     /// Reads what is pending.
-    pub(super) fn seen<T>(&self, read: impl FnOnce(&Pending) -> T) -> T {
+    pub(crate) fn seen<T>(&self, read: impl FnOnce(&Pending) -> T) -> T {
         read(&self.state().pending)
     }
 
@@ -57,7 +72,7 @@ impl Shared {
     ///
     /// # Errors
     /// [`StoreError::Closed`] when the writer has ended.
-    pub(super) fn change<T>(
+    pub(crate) fn change<T>(
         &self,
         change: impl FnOnce(&mut Pending) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
@@ -73,7 +88,7 @@ impl Shared {
     }
 
     /// Has the writer end, as soon as nothing is pending or the disk refuses it.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let mut state = self.state();
         if state.stage == Stage::Open {
             state.stage = Stage::Closing;
@@ -82,8 +97,12 @@ impl Shared {
         self.wake.notify_one();
     }
 
-    fn next(&self) -> Next {
+    /// `may_gather`: what nobody waits for has time.
+    fn next(&self, may_gather: bool) -> Next {
         let mut state = self.state();
+        if may_gather && state.stage == Stage::Open && state.pending.may_gather() {
+            return Next::Gather;
+        }
         match state.pending.take() {
             Some(work) => Next::Commit(work),
             None if state.stage == Stage::Open => Next::Wait,
@@ -94,14 +113,14 @@ impl Shared {
         }
     }
 
-    fn committed(&self, work: Work) {
+    fn committed(&self, work: Work, fenced: &BTreeSet<InstanceId>) {
         let mut state = self.state();
-        state.pending.committed(work);
+        state.pending.committed(work, fenced);
         state.flushes += 1;
     }
 
     /// How many commits there have been.
-    pub(super) fn flushes(&self) -> u64 {
+    pub(crate) fn flushes(&self) -> u64 {
         self.state().flushes
     }
 
@@ -122,29 +141,40 @@ impl Shared {
 
 enum Next {
     Commit(Work),
+    Gather,
     Wait,
     End,
 }
 
 /// Writes what is pending until it is closed. While one commit is on its way, what the next one takes gathers: so
 /// the busier the sessions, the more of them share a commit, and nobody waits for a timer.
-pub(super) async fn run(shared: Arc<Shared>, mut connection: SqliteConnection, seal: Seal) {
+pub(crate) async fn run<D: Disk>(shared: Arc<Shared>, mut disk: D) {
     let mut failing = false;
+    let mut gathers_until = Instant::now();
     loop {
-        let work = match shared.next() {
+        let work = match shared.next(Instant::now() < gathers_until) {
             Next::Commit(work) => work,
+            Next::Gather => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(gathers_until) => {}
+                    // Somebody may be waiting from now on.
+                    () = shared.wake.notified() => {}
+                }
+                continue;
+            }
             Next::Wait => {
                 shared.wake.notified().await;
                 continue;
             }
             Next::End => break,
         };
-        match commit(&mut connection, &seal, &work).await {
-            Ok(()) => {
+        match disk.commit(&work).await {
+            Ok(fenced) => {
                 if std::mem::take(&mut failing) {
                     tracing::info!("device keys are saved again");
                 }
-                shared.committed(work);
+                shared.committed(work, &fenced);
+                gathers_until = Instant::now() + D::GATHERS_FOR;
             }
             Err(error) => {
                 let error = Arc::new(error);
@@ -162,46 +192,5 @@ pub(super) async fn run(shared: Arc<Shared>, mut connection: SqliteConnection, s
             }
         }
     }
-    if let Err(error) = connection.close().await {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "closing the device keys failed"
-        );
-    }
-}
-
-async fn commit(connection: &mut SqliteConnection, seal: &Seal, work: &Work) -> Result<(), StoreError> {
-    let doing = "write the device keys";
-    // One log for all: when a durable commit is on the disk, everything that was committed before it is too.
-    let synchronous = if work.is_durable() {
-        "PRAGMA synchronous = FULL"
-    } else {
-        "PRAGMA synchronous = NORMAL"
-    };
-    sqlx::query(synchronous)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed(doing))?;
-    let mut transaction = connection
-        .begin_with("BEGIN IMMEDIATE")
-        .await
-        .map_err(failed(doing))?;
-    seal.write(&mut transaction, work).await?;
-    transaction.commit().await.map_err(failed(doing))?;
-    if !work.wipes.is_empty() {
-        empty_log(connection).await;
-    }
-    Ok(())
-}
-
-/// Removes old pages, which hold wiped keys, from the write-ahead log. That needs a moment in which nobody reads;
-/// without one, the log overwrites itself soon enough.
-async fn empty_log(connection: &mut SqliteConnection) {
-    let emptied = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(connection);
-    if let Err(error) = emptied.await {
-        tracing::debug!(
-            error = &error as &dyn std::error::Error,
-            "emptying the log of the device keys failed"
-        );
-    }
+    disk.close().await;
 }

@@ -203,7 +203,7 @@ fn is_away(code: &str) -> bool {
     ["08", "53", "57P", "40"]
         .iter()
         .any(|class| code.starts_with(class))
-        || ["57014", "55P03", "25006", "25P03"].contains(&code)
+        || ["57014", "55000", "55P03", "25006", "25P03"].contains(&code)
 }
 
 /// What the schema's functions say to a node that was struck off.

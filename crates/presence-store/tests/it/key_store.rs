@@ -1,4 +1,5 @@
-//! What every store of device keys does. Each case runs in memory and in a file; then what only a file can do.
+//! What every store of device keys does. Each case runs in memory, in a file and in PostgreSQL; then what only a file
+//! can do.
 
 mod file;
 
@@ -10,6 +11,21 @@ use presence_store::{Durability, Epoch, KeyStore, Kind, RowChange, StoreError};
 use crate::support::id;
 
 macro_rules! for_every_store {
+    ($($case:ident)*) => {
+        for_stores_of_one_node! { $($case)* }
+
+        mod in_postgres {
+            $(#[tokio::test]
+            #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+            async fn $case() {
+                let database = crate::postgres::TestDatabase::create().await;
+                super::$case(&database.keys_of_everything().await).await;
+            })*
+        }
+    };
+}
+
+macro_rules! for_stores_of_one_node {
     ($($case:ident)*) => {
         mod in_memory {
             $(#[tokio::test]
@@ -35,15 +51,20 @@ for_every_store! {
     a_wiped_device_has_nothing_and_begins_anew
     the_devices_with_keys_are_listed
     one_row_of_every_device_is_read_together
-    an_older_owner_writes_no_more
     rows_are_known_by_when_they_were_written
     an_empty_value_is_a_value
+}
+
+mod of_one_node {
+    use super::*;
+
+    for_stores_of_one_node! { an_older_owner_writes_no_more }
 }
 
 const ONE: Kind = Kind(1);
 const TWO: Kind = Kind(2);
 
-pub(super) fn put(kind: Kind, name: &str, value: &str) -> RowChange {
+pub(crate) fn put(kind: Kind, name: &str, value: &str) -> RowChange {
     RowChange {
         kind,
         name: Bytes::copy_from_slice(name.as_bytes()),
@@ -58,12 +79,13 @@ fn delete(kind: Kind, name: &str) -> RowChange {
     }
 }
 
-pub(super) async fn append(keys: &dyn KeyStore, device: i32, changes: Vec<RowChange>) {
-    let appended = keys.append(id(device), Epoch::default(), changes, Durability::Behind);
+pub(crate) async fn append(keys: &dyn KeyStore, device: i32, changes: Vec<RowChange>) {
+    let epoch = keys.epoch(id(device)).expect("this process has it");
+    let appended = keys.append(id(device), epoch, changes, Durability::Behind);
     appended.await.unwrap();
 }
 
-pub(super) async fn get(keys: &dyn KeyStore, device: i32, kind: Kind, name: &str) -> Option<String> {
+pub(crate) async fn get(keys: &dyn KeyStore, device: i32, kind: Kind, name: &str) -> Option<String> {
     let value = keys.get(id(device), kind, name.as_bytes()).await.unwrap();
     value.map(|value| String::from_utf8(value.into()).unwrap())
 }
@@ -74,7 +96,8 @@ async fn range(keys: &dyn KeyStore, device: i32, kind: Kind, prefix: &[u8]) -> V
 
 /// Waits until everything is on the disk, so that reads go there.
 async fn settle(keys: &dyn KeyStore) {
-    let settled = keys.append(id(99), Epoch::default(), Vec::new(), Durability::Durable);
+    let epoch = keys.epoch(id(99)).expect("this process has it");
+    let settled = keys.append(id(99), epoch, Vec::new(), Durability::Durable);
     settled.await.unwrap();
 }
 

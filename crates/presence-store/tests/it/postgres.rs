@@ -1,5 +1,6 @@
 //! What only PostgreSQL can do, and a database for each test.
 
+mod keys;
 mod ledger;
 mod registry;
 
@@ -7,7 +8,8 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use presence_store::{
-    Ledger as _, NodeId, Ownership, Postgres, PostgresLedger, PostgresOptions, Store, TokenKey,
+    Ledger as _, NodeId, Ownership, Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions, Store,
+    TokenKey,
 };
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
@@ -47,6 +49,29 @@ impl TestDatabase {
 
     pub(crate) async fn registry(&self) -> Store {
         registry(&self.connect().await).await
+    }
+
+    /// The device keys of a node that has a hundred instances.
+    pub(crate) async fn keys_of_everything(&self) -> PostgresKeyStore {
+        let postgres = self.connect().await;
+        many_instances(self, 100).await;
+        let (_, keys, _) = node_with_keys(&postgres).await;
+        keys
+    }
+
+    /// Lets nobody connect, and ends all connections; or lets them again.
+    pub(crate) async fn set_reachable(&self, reachable: bool) {
+        let mut connection = server().connect().await.expect("a server");
+        let statements = AssertSqlSafe(format!(
+            "ALTER DATABASE {0} ALLOW_CONNECTIONS {reachable};
+             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}' AND NOT {reachable}",
+            self.name
+        ));
+        sqlx::raw_sql(statements)
+            .execute(&mut connection)
+            .await
+            .expect("a change");
+        connection.close().await.expect("a connection that ends");
     }
 
     /// A connection past everything that is tested.
@@ -90,6 +115,15 @@ pub(crate) async fn node(postgres: &Postgres) -> (NodeId, Arc<PostgresLedger>) {
     let (node, ledger) = (NodeId::generate().expect("random bytes"), postgres.ledger(key()));
     ledger.enter(node, "http://node", LEASE).await.expect("an entry");
     (node, ledger)
+}
+
+/// A node that lives, with the keys of everything that nobody else has.
+pub(crate) async fn node_with_keys(postgres: &Postgres) -> (NodeId, PostgresKeyStore, Arc<PostgresLedger>) {
+    let (node, ledger) = node(postgres).await;
+    let keys = postgres.open_keys(key());
+    keys.begin(node).expect("an open store");
+    keys.own(&claim_all(&ledger, node).await).expect("an open store");
+    (node, keys, ledger)
 }
 
 /// Makes instances with the numbers up to `count`.

@@ -1,0 +1,309 @@
+//! Device keys in PostgreSQL.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use presence_core::InstanceId;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use super::database::Database;
+use crate::error::StoreError;
+use crate::key::TokenKey;
+use crate::key_store::pending::{Pending, Seen, Task, merged};
+use crate::key_store::writer::{self, Shared};
+use crate::key_store::{Durability, Epoch, KeyStore, Kind, Row, RowChange, past};
+use crate::ledger::{NodeId, Ownership};
+use crate::postgres::disk::PostgresDisk;
+
+/// A [`KeyStore`] in a PostgreSQL database, of what one node has. Its clones are the same store.
+///
+/// What is appended is held in memory until it is written, behind the sessions' backs; while the database is away, up
+/// to 64 MiB of it. Each commit asks the database first whether this node still has the devices, in the same epoch:
+/// of those that it has no more, nothing is written or tried again, and [`fenced`](Self::fenced) tells.
+#[derive(Clone)]
+pub struct PostgresKeyStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    database: Database,
+    key: TokenKey,
+    fenced: broadcast::Sender<(InstanceId, Epoch)>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.close();
+    }
+}
+
+impl PostgresKeyStore {
+    pub(super) fn open(database: Database, key: TokenKey) -> Self {
+        let shared = Arc::new(Shared::new(Pending::fenced()));
+        let fenced = broadcast::Sender::new(TOLD_LATE);
+        let disk = PostgresDisk::new(database.clone(), key.clone(), fenced.clone());
+        let writing = tokio::spawn(writer::run(Arc::clone(&shared), disk));
+        Self {
+            inner: Arc::new(Inner {
+                shared,
+                database,
+                key,
+                fenced,
+                writer: Mutex::new(Some(writing)),
+            }),
+        }
+    }
+
+    /// From now on this process is `node`, which has nothing yet. What it had before, and all that waits to be written
+    /// of it, is forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`] when the store was closed.
+    pub fn begin(&self, node: NodeId) -> Result<(), StoreError> {
+        self.change(|pending| pending.begin(node))
+    }
+
+    /// From now on this node has these, each in its epoch, and their keys can be changed.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn own(&self, owned: &[Ownership]) -> Result<(), StoreError> {
+        self.change(|pending| {
+            for owned in owned {
+                pending.own(owned.instance, owned.epoch);
+            }
+        })
+    }
+
+    /// From now on this node has none of these. What waits to be written of them is forgotten:
+    /// [`flush`](Self::flush) before handing one over.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn disown(&self, lost: &[InstanceId]) -> Result<(), StoreError> {
+        let lost = lost.iter().copied().collect();
+        self.change(|pending| pending.disown(&lost))
+    }
+
+    /// Tells which devices another node had, in another epoch than the one that is told, when this one would have
+    /// written to them. It is disowned by then. Who is told of so many at once that some are skipped reads the ledger.
+    #[must_use]
+    pub fn fenced(&self) -> broadcast::Receiver<(InstanceId, Epoch)> {
+        self.inner.fenced.subscribe()
+    }
+
+    /// Waits until everything that was appended before is in the database.
+    ///
+    /// # Errors
+    /// When it cannot be written; it is tried on.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.wait(Task::Flush).await
+    }
+
+    /// Tells whether the store is well: writes everything that is pending and a row of its own.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn check(&self) -> Result<(), StoreError> {
+        self.wait(Task::Check).await
+    }
+
+    /// How often the database was written since the store was opened. One flush takes what all devices have gathered.
+    #[must_use]
+    pub fn flushes(&self) -> u64 {
+        self.inner.shared.flushes()
+    }
+
+    /// Writes what is pending. Once; what is changed through any clone afterwards fails.
+    pub async fn close(&self) {
+        self.inner.shared.close();
+        let writer = {
+            let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.take()
+        };
+        if let Some(writer) = writer {
+            // It panics over nothing that could be handled here.
+            let _ = writer.await;
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Pending)) -> Result<(), StoreError> {
+        self.inner.shared.change(|pending| {
+            change(pending);
+            Ok(())
+        })
+    }
+
+    async fn wait(&self, task: Task) -> Result<(), StoreError> {
+        let answer = self.inner.shared.change(|pending| Ok(pending.wait(task)))?;
+        // The writer drops nobody who waits, unless it is dropped itself with its runtime.
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    fn opened(
+        &self,
+        device: InstanceId,
+        kind: Kind,
+        name: &[u8],
+        sealed: &[u8],
+    ) -> Result<Bytes, StoreError> {
+        let opened = self.inner.key.open_row(device, kind.0, name, sealed);
+        opened
+            .map(Bytes::from)
+            .ok_or(StoreError::Corrupt { what: "device key" })
+    }
+}
+
+#[async_trait]
+impl KeyStore for PostgresKeyStore {
+    fn epoch(&self, device: InstanceId) -> Option<Epoch> {
+        self.inner.shared.seen(|pending| pending.epoch(device))
+    }
+
+    async fn get(&self, device: InstanceId, kind: Kind, name: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        // What is pending is looked at first: what leaves it meanwhile is in the database by then.
+        let Inner { shared, database, .. } = &*self.inner;
+        if let Some(changed) = shared.seen(|pending| pending.get(device, kind, name)) {
+            return Ok(changed);
+        }
+        let statement = format!(
+            "SELECT value FROM key WHERE device = {device} AND kind = {} AND name = {}",
+            kind.0,
+            bytes(name)
+        );
+        let found: Vec<(Vec<u8>,)> = database.call(READ, &statement).await?;
+        let sealed = found.first();
+        sealed
+            .map(|(sealed,)| self.opened(device, kind, name, sealed))
+            .transpose()
+    }
+
+    async fn range(&self, device: InstanceId, kind: Kind, prefix: &[u8]) -> Result<Vec<Row>, StoreError> {
+        let Inner { shared, database, .. } = &*self.inner;
+        let changed = match shared.seen(|pending| pending.range(device, kind, prefix)) {
+            Seen::Instead(rows) => return Ok(merged(Vec::new(), rows)),
+            Seen::Over(changed) => changed,
+        };
+        let end = past(prefix).map(|end| format!("AND name < {}", bytes(&end)));
+        let statement = format!(
+            "SELECT name, value FROM key WHERE device = {device} AND kind = {} AND name >= {} {} ORDER BY name",
+            kind.0,
+            bytes(prefix),
+            end.unwrap_or_default()
+        );
+        let found: Vec<(Vec<u8>, Vec<u8>)> = database.call(READ, &statement).await?;
+        let rows = found.into_iter().map(|(name, sealed)| {
+            let value = self.opened(device, kind, &name, &sealed)?;
+            Ok((Bytes::from(name), value))
+        });
+        Ok(merged(rows.collect::<Result<_, StoreError>>()?, changed))
+    }
+
+    async fn unwritten_for(
+        &self,
+        device: InstanceId,
+        kind: Kind,
+        age: Duration,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let Inner { shared, database, .. } = &*self.inner;
+        let changed = match shared.seen(|pending| pending.range(device, kind, b"")) {
+            Seen::Instead(_) => return Ok(Vec::new()),
+            Seen::Over(changed) => changed,
+        };
+        // Times of a database reach back some thousand years.
+        let age = age.min(Duration::from_secs(1 << 36)).as_secs();
+        let statement = format!(
+            "SELECT name FROM key WHERE device = {device} AND kind = {}
+             AND written_at <= clock_timestamp() - {age} * interval '1 second' ORDER BY name",
+            kind.0
+        );
+        let found: Vec<(Vec<u8>,)> = database.call(READ, &statement).await?;
+        let mut names: Vec<_> = found.into_iter().map(|(name,)| Bytes::from(name)).collect();
+        names.retain(|name| !changed.contains_key(name));
+        Ok(names)
+    }
+
+    async fn of_all(&self, kind: Kind) -> Result<Vec<(InstanceId, Bytes)>, StoreError> {
+        let Inner { shared, database, .. } = &*self.inner;
+        let changed = shared.seen(|pending| pending.of_all(kind));
+        let statement = format!(
+            "SELECT id, value FROM device JOIN key ON device = id AND kind = {} AND name = ''",
+            kind.0
+        );
+        let found: Vec<(i32, Vec<u8>)> = database.call(READ, &statement).await?;
+        let rows = found.into_iter().map(|(id, sealed)| {
+            let device = instance(id)?;
+            Ok((device, self.opened(device, kind, b"", &sealed)?))
+        });
+        let mut rows = rows.collect::<Result<std::collections::BTreeMap<_, _>, StoreError>>()?;
+        for (device, value) in changed {
+            match value {
+                Some(value) => rows.insert(device, value),
+                None => rows.remove(&device),
+            };
+        }
+        Ok(rows.into_iter().collect())
+    }
+
+    async fn devices(&self) -> Result<BTreeSet<InstanceId>, StoreError> {
+        let Inner { shared, database, .. } = &*self.inner;
+        let found: Vec<(i32,)> = database.call(READ, "SELECT id FROM device").await?;
+        let written = found.into_iter().map(|(id,)| instance(id));
+        let written = written.collect::<Result<_, StoreError>>()?;
+        Ok(shared.seen(|pending| pending.devices(written)))
+    }
+
+    async fn append(
+        &self,
+        device: InstanceId,
+        epoch: Epoch,
+        changes: Vec<RowChange>,
+        durability: Durability,
+    ) -> Result<(), StoreError> {
+        let synced = self.inner.shared.change(|pending| {
+            pending.append(device, epoch, changes)?;
+            Ok((durability == Durability::Durable).then(|| pending.wait(Task::Sync(device))))
+        })?;
+        match synced {
+            Some(synced) => synced.await.unwrap_or(Err(StoreError::Closed)),
+            None => Ok(()),
+        }
+    }
+
+    /// Another node's device is not wiped: [`StoreError::Fenced`]. That of a deleted instance is, by any node.
+    async fn wipe(&self, device: InstanceId) -> Result<(), StoreError> {
+        let wiped = self.inner.shared.change(|pending| {
+            pending.wipe(device);
+            Ok(pending.wait(Task::Sync(device)))
+        })?;
+        wiped.await.unwrap_or(Err(StoreError::Closed))
+    }
+}
+
+/// Bytes as PostgreSQL reads them.
+fn bytes(bytes: &[u8]) -> String {
+    let mut literal = String::from(r"'\x");
+    for byte in bytes {
+        // A string takes whatever is written to it.
+        let _ = write!(literal, "{byte:02x}");
+    }
+    literal + "'::bytea"
+}
+
+fn instance(id: i32) -> Result<InstanceId, StoreError> {
+    InstanceId::new(id).ok_or(StoreError::Corrupt {
+        what: "number of a device",
+    })
+}
+
+/// Of how many fenced devices who listens may be told late.
+const TOLD_LATE: usize = 1024;
+
+const READ: &str = "read the device keys";
