@@ -2,9 +2,7 @@
 
 use anyhow::Context;
 use clap::Args;
-use presence_store::{
-    DataDir, FOLLOWED_WITHIN, KeySource, Postgres, PostgresOptions, Store,
-};
+use presence_store::{DataDir, FOLLOWED_WITHIN, KeySource, Postgres, PostgresOptions, Store};
 use tokio::time::sleep;
 
 use super::data_dir::DataDirArgs;

@@ -1,6 +1,7 @@
 //! A server that is one node of several, which share a database.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -8,7 +9,8 @@ use async_trait::async_trait;
 use presence_api::{CheckCounter, Finding, HealthCheck, Instances, Nodes, Server};
 use presence_cluster::{Cluster, ClusterSettings, Sessions, Standing};
 use presence_core::InstanceId;
-use presence_store::{Ledger, Ownership, Postgres, PostgresKeyStore, Registry};
+use presence_store::{Epoch, Ledger, NodeId, Ownership, Postgres, PostgresKeyStore, Registry, StoreError};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -18,6 +20,7 @@ use crate::config::{ClusterConfig, Config};
 /// What the service holds while it runs.
 pub(super) struct Opened {
     _wiping: AbortOnDropHandle<()>,
+    _heeding: AbortOnDropHandle<()>,
     driving: JoinHandle<()>,
     keys: PostgresKeyStore,
     database: Postgres,
@@ -63,10 +66,7 @@ pub(super) async fn open(
     let store = Arc::new(store.context("cannot open the registry")?);
     let edge = pinned(&config.edge);
     edge.check(store.edge())?;
-    let keys = database
-        .open_keys(key.clone())
-        .await
-        .context("cannot open the device keys")?;
+    let keys = database.open_keys(key.clone());
 
     let registry: Arc<dyn Registry> = store.clone();
     let whatsapp = whatsapp(config, Arc::new(keys.clone()), &registry)?;
@@ -85,6 +85,7 @@ pub(super) async fn open(
     let sessions = Arc::new(NodeSessions {
         instances: instances.clone(),
         keys: keys.clone(),
+        node: Mutex::default(),
     });
     let driving = tokio::spawn(driver.run(sessions));
     // Before that, it knows of no instance where it is.
@@ -96,8 +97,13 @@ pub(super) async fn open(
     {
         bail!("the cluster was not entered");
     }
+    let fenced = Arc::<AtomicU64>::default();
+    let heeding = tokio::spawn(heed_fence(keys.fenced(), cluster.clone(), Arc::clone(&fenced)));
     server.watch(Arc::new(ClusterCheck(cluster)));
-    server.watch(Arc::new(KeysCheck(keys.clone())));
+    server.watch(Arc::new(KeysCheck {
+        keys: keys.clone(),
+        fenced,
+    }));
     serve(server, instances);
     store.follow();
     tracing::info!(
@@ -108,6 +114,7 @@ pub(super) async fn open(
     );
     Ok(Opened {
         _wiping: AbortOnDropHandle::new(wiping),
+        _heeding: AbortOnDropHandle::new(heeding),
         driving,
         keys,
         database,
@@ -118,13 +125,58 @@ pub(super) async fn open(
 struct NodeSessions {
     instances: Instances,
     keys: PostgresKeyStore,
+    /// As which it was given what it has.
+    node: Mutex<Option<NodeId>>,
+}
+
+impl NodeSessions {
+    fn own(&self, taken: &[Ownership]) -> Result<(), StoreError> {
+        let mut node = self.node.lock().unwrap_or_else(PoisonError::into_inner);
+        for owner in taken.iter().filter_map(|ownership| ownership.node) {
+            if node.replace(owner) != Some(owner) {
+                self.keys.begin(owner)?;
+            }
+        }
+        self.keys.own(taken)
+    }
+
+    fn disown(&self, lost: &[InstanceId]) {
+        if let Err(error) = self.keys.disown(lost) {
+            tracing::debug!(%error, "the device keys are closed already");
+        }
+    }
+}
+
+/// Has the ledger read when the database refuses a key because another node has its device.
+async fn heed_fence(
+    mut fenced: broadcast::Receiver<(InstanceId, Epoch)>,
+    cluster: Cluster,
+    count: Arc<AtomicU64>,
+) {
+    loop {
+        match fenced.recv().await {
+            Ok((instance, _)) => {
+                tracing::warn!(instance.id = %instance, "another node has the instance: its keys were not written");
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                count.fetch_add(missed, Ordering::Relaxed);
+            }
+            Err(broadcast::error::RecvError::Closed) => return,
+        }
+        if let Err(error) = cluster.refresh().await {
+            tracing::debug!(%error, "who has an instance cannot be read");
+        }
+    }
 }
 
 #[async_trait]
 impl Sessions for NodeSessions {
     fn take(&self, taken: &[Ownership]) {
-        self.keys.own(taken);
-        self.instances.take(taken);
+        match self.own(taken) {
+            Ok(()) => self.instances.take(taken),
+            Err(error) => tracing::debug!(%error, "the device keys are closed already"),
+        }
     }
 
     async fn hand_over(&self, instance: InstanceId) {
@@ -133,11 +185,11 @@ impl Sessions for NodeSessions {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, instance.id = %instance, "the last keys of a session could not be saved");
         }
-        self.keys.disown(&[instance]);
+        self.disown(&[instance]);
     }
 
     async fn give_up(&self, lost: &[InstanceId]) {
-        self.keys.disown(lost);
+        self.disown(lost);
         self.instances.give_up(lost).await;
     }
 
@@ -169,7 +221,10 @@ impl HealthCheck for ClusterCheck {
 }
 
 /// The check `devices`: the keys of all sessions.
-struct KeysCheck(PostgresKeyStore);
+struct KeysCheck {
+    keys: PostgresKeyStore,
+    fenced: Arc<AtomicU64>,
+}
 
 #[async_trait]
 impl HealthCheck for KeysCheck {
@@ -178,7 +233,7 @@ impl HealthCheck for KeysCheck {
     }
 
     async fn check(&self) -> Finding {
-        Finding::of(self.0.check().await)
+        Finding::of(self.keys.check().await)
     }
 
     fn counters(&self) -> Vec<CheckCounter> {
@@ -186,12 +241,12 @@ impl HealthCheck for KeysCheck {
             CheckCounter {
                 name: "presence_key_flushes",
                 help: "Commits of device keys to the disk, each of all sessions together",
-                value: self.0.flushes(),
+                value: self.keys.flushes(),
             },
             CheckCounter {
                 name: "presence_key_writes_fenced",
                 help: "Devices whose keys were not written, because another node had taken them",
-                value: self.0.fenced(),
+                value: self.fenced.load(Ordering::Relaxed),
             },
         ]
     }
