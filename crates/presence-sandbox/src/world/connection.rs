@@ -121,6 +121,9 @@ impl World {
 
         if let Some(device) = device {
             self.replace(now, device);
+            if let Some(logins) = self.logins_of(device) {
+                logins.logged_in(now);
+            }
         }
         let success = self.faults.treatment(Answer::Success, number);
         let welcomed_at = match (&success, device) {
@@ -166,6 +169,9 @@ impl World {
         }
         if let Some(offered) = gone.waiting.offered() {
             self.accounts.withdraw(offered);
+        }
+        if let Some(logins) = gone.device.and_then(|device| self.logins_of(device)) {
+            logins.hung_up(now);
         }
         if let Some(device) = gone.device.filter(|_| gone.available) {
             self.availability_changed(now, device.number, true);
@@ -261,6 +267,9 @@ impl World {
     fn replace(&mut self, now: Duration, device: Device) {
         if let Some(older) = self.connections.of_device(device) {
             self.journal_login(now, Some(device), Refused::Replaced);
+            if let Some(logins) = self.logins_of(device) {
+                logins.replaced();
+            }
             self.effects
                 .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
             // It is on its way out: what it still sends counts for nobody.
