@@ -20,7 +20,7 @@ const LATE: Duration = Duration::from_secs(3);
 /// The node that most of this happens to.
 const VICTIM: usize = 1;
 /// Debian's library that tells a process another time.
-const FAKETIME: &str = "faketime/libfaketime.so.1";
+const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
 
 pub(super) fn kill(town: &Town) -> anyhow::Result<Outcome> {
     let lost = town.sessions_of(VICTIM)?;
