@@ -45,7 +45,7 @@ pub use routing::SendError;
 pub use screen::{Indicator, Place, Shown, Spell, State, Why};
 
 pub(crate) use account::Device;
-pub(crate) use connection::{Admission, Claim, ConnectionId, Farewell};
+pub(crate) use connection::{Admission, Claim, ConnectionId, Farewell, REPLACED};
 pub(crate) use delivery::{ChatStateOf, Message, Push, Receipt, Retry, Sealed};
 pub(crate) use durable::Durable;
 pub(crate) use groups::Group;

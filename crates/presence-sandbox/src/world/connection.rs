@@ -63,6 +63,9 @@ pub(crate) enum Farewell {
     Cut,
 }
 
+/// How a connection ends whose device connected elsewhere.
+pub(crate) const REPLACED: Farewell = Farewell::Conflict("replaced");
+
 impl Farewell {
     pub(super) fn failure(reason: u16) -> Self {
         Self::Failure {
@@ -178,6 +181,12 @@ impl World {
         }
     }
 
+    /// A connection of `device` that was replaced says something all the same.
+    pub(crate) fn receive_superseded(&mut self, now: Duration, device: Device, text: Text) {
+        self.journal
+            .write(now, Some(device.number), text, Some(Refused::Superseded));
+    }
+
     /// A connection of `number` said whether it is available.
     pub(super) fn set_available(&mut self, now: Duration, connection: ConnectionId, available: bool) {
         let Some(sender) = self.connections.get_mut(connection) else {
@@ -270,8 +279,7 @@ impl World {
             if let Some(logins) = self.logins_of(device) {
                 logins.replaced();
             }
-            self.effects
-                .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
+            self.effects.push_back(Effect::Dismiss(older, REPLACED));
             // It is on its way out: what it still sends counts for nobody.
             self.hung_up(now, older);
         }
