@@ -28,6 +28,8 @@ pub(super) const NODES: usize = 3;
 const SETTLED: Duration = Duration::from_secs(150);
 /// How often what changes is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// A connection that another node's replaced stays open for a minute, so that what it still says is heard.
+const SANDBOX: [&str; 2] = ["--hang-up-after-ms", "60000"];
 /// 32 bytes, the same for all nodes.
 const TOKEN_KEY: &str = "cHJlc2VuY2UgY2x1c3RlciB0ZXN0IHRva2VuIGtleSE=";
 
@@ -72,7 +74,7 @@ impl Town {
     pub(super) fn build(programs: Programs, size: usize, logs: PathBuf) -> anyhow::Result<Self> {
         let runtime = Runtime::new()?;
         let database = Database::create(runtime.handle(), logs.join("postgres.log"))?;
-        let sandbox = programs.sandbox()?;
+        let sandbox = programs.sandbox_with(&SANDBOX)?;
         let secrets = tempfile::tempdir()?;
         std::fs::write(
             secrets.path().join("secret"),
@@ -329,6 +331,27 @@ impl Town {
                 limit.as_secs()
             );
             std::thread::sleep(LOOK);
+        }
+    }
+
+    /// The number of the last stanza that the sandbox was sent.
+    pub(super) fn last_stanza(&self) -> anyhow::Result<u64> {
+        let page = self.sandbox.control.get("/v1/journal?limit=1")?;
+        page["latest"].as_u64().context("a journal has a latest stanza")
+    }
+
+    /// What connections said after that stanza which were replaced already.
+    pub(super) fn superseded_since(&self, mut after: u64) -> anyhow::Result<Vec<String>> {
+        let mut superseded = Vec::new();
+        loop {
+            let page = self.sandbox.control.get(&format!("/v1/journal?after={after}"))?;
+            let entries = page["entries"].as_array().context("a journal has entries")?;
+            let late = entries.iter().filter(|entry| entry["refused"] == "superseded");
+            superseded.extend(late.map(|entry| entry["stanza"].as_str().unwrap_or_default().to_owned()));
+            match entries.last().and_then(|last| last["seq"].as_u64()) {
+                Some(seq) => after = seq,
+                None => return Ok(superseded),
+            }
         }
     }
 

@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 
 use super::{DRAINED, LOST};
 use crate::cluster::measure::Outcome;
+use crate::cluster::proxy::Network;
 use crate::cluster::town::{NODES, Town, phone};
+use crate::service::say;
 
 /// How long held indicators show.
 const HOLD: Duration = Duration::from_secs(60);
@@ -81,16 +83,22 @@ pub(super) fn freeze(town: &Town) -> anyhow::Result<Outcome> {
         std::thread::sleep(KEPT_AFTER);
         let before = town.moment()?;
         town.nodes[VICTIM].freeze()?;
+        // What it said before arrives; that WhatsApp has ended its sessions, it does not hear when it wakes.
+        std::thread::sleep(Duration::from_millis(300));
+        town.nodes[VICTIM].whatsapp.set(Network::Silent);
         town.doubt(&lost, before.at - KEPT_AFTER);
         town.wait_until_back(&lost, before.on_sandbox, LOST * 2)?;
         let outcome = town.since(&before)?;
         held.ensure_shown_again(town)?;
         std::thread::sleep((before.at + FROZEN).saturating_duration_since(Instant::now()));
-        let asleep = town.moment()?;
+        let (asleep, last_stanza) = (town.moment()?, town.last_stanza()?);
         town.nodes[VICTIM].thaw()?;
         // It wakes with leases, sessions and deadlines that are half a minute old. The sessions that were taken from
         // it stay where they are, but for the share that it is handed later, in order.
         std::thread::sleep(Duration::from_secs(5));
+        town.nodes[VICTIM].whatsapp.set(Network::Works);
+        std::thread::sleep(Duration::from_secs(2));
+        ensure_silent(&town.superseded_since(last_stanza)?)?;
         let woken = town.since(&asleep)?;
         woken.ensure_no_overlap()?;
         woken.ensure_calm(1)?;
@@ -104,6 +112,21 @@ pub(super) fn freeze(town: &Town) -> anyhow::Result<Outcome> {
     town.settle()?;
     town.check_screens()?;
     Ok(outcome)
+}
+
+/// Fails when a session that was lost said anything that is meant for people.
+fn ensure_silent(superseded: &[String]) -> anyhow::Result<()> {
+    if !superseded.is_empty() {
+        say(format_args!(
+            "  the woken node wrote {} stanzas for what it had lost",
+            superseded.len()
+        ));
+    }
+    let for_people = |stanza: &&String| !stanza.starts_with("<iq");
+    match superseded.iter().find(for_people) {
+        Some(stanza) => bail!("the woken node wrote for what it had lost: {stanza}"),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn freeze_shortly(town: &Town) -> anyhow::Result<Outcome> {
