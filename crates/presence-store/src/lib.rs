@@ -27,6 +27,7 @@
 mod account;
 mod backend;
 mod caller;
+mod contents;
 mod data_dir;
 mod directory;
 mod edge;
@@ -67,7 +68,7 @@ pub use key_store::{Durability, Epoch, KeyStore, Kind, MemoryKeyStore, Row, RowC
 pub use ledger::{KeptShown, Ledger, LedgerNews, LedgerVersion, Node, NodeId, Ownership};
 pub use name::{InvalidName, MAX_NAME_LENGTH};
 pub use old_keys::OldKeys;
-pub use postgres::{Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions};
+pub use postgres::{Moved, Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions, TransferError};
 pub use presence_core::InstanceId;
 pub use registry::Registry;
 pub use restore::Lost;
