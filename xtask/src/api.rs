@@ -26,9 +26,14 @@ impl Api {
 
     /// The API at `base`; `token` goes with every call, and may be empty where none is needed.
     pub(crate) fn new(base: impl Into<String>, token: impl Into<String>) -> Self {
+        Self::with_timeout(base, token, Self::REQUEST_TIMEOUT)
+    }
+
+    /// As [`new`](Self::new), for calls that are answered within `timeout`.
+    pub(crate) fn with_timeout(base: impl Into<String>, token: impl Into<String>, timeout: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Self::REQUEST_TIMEOUT))
+            .timeout_global(Some(timeout))
             .build();
         Self {
             agent: config.into(),

@@ -8,6 +8,7 @@ mod api;
 mod bench;
 mod ci;
 mod clients;
+mod cluster;
 mod compat;
 mod console_test;
 mod demo;
@@ -18,6 +19,7 @@ mod mutants;
 mod npm;
 mod openapi;
 mod outside;
+mod promises;
 mod proxies;
 mod service;
 mod soak;
@@ -46,6 +48,8 @@ enum Command {
     Bench(bench::Bench),
     /// Lets two hundred sessions live through faults of every kind, and checks what phones show and what leaks.
     Soak(soak::Soak),
+    /// Lets three nodes share PostgreSQL, and goes through the failures that they must survive.
+    Cluster(cluster::Cluster),
     /// Drives clients that nobody here wrote against the sandbox and the service, and prints what agreed.
     Clients(clients::Clients),
     /// Puts real proxies between the service and the sandbox, and checks what phones show and what is said.
@@ -85,6 +89,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(demo) => demo.run(),
         Command::Bench(bench) => bench.run(),
         Command::Soak(soak) => soak.run(),
+        Command::Cluster(cluster) => cluster.run(),
         Command::Clients(clients) => clients.run(),
         Command::Proxies(proxies) => proxies.run(),
         Command::Compat(compat) => compat.run(),

@@ -146,10 +146,8 @@ impl Programs {
 
     /// Starts a server over `data`, connected to `sandbox`, with these settings besides.
     pub(crate) fn server(&self, sandbox: &Sandbox, data: &Path, settings: &[&str]) -> anyhow::Result<Server> {
-        let (process, line) = Process::start(
-            "presence-server",
-            Command::new(&self.server)
-                .env("PRESENCE_LOG", self.log)
+        Server::start(
+            self.server_command()
                 .args([
                     "serve",
                     "--edge-url",
@@ -160,21 +158,25 @@ impl Programs {
                 .arg("--data-dir")
                 .arg(data)
                 .args(settings),
-        )?;
-        let url = line
-            .strip_prefix("listening on ")
-            .with_context(|| format!("the server's first line is not `listening on …`: {line}"))?;
-        Ok(Server {
-            process,
-            url: url.to_owned(),
-        })
+        )
+    }
+
+    /// The server's program, to be given its arguments.
+    pub(crate) fn server_command(&self) -> Command {
+        let mut command = Command::new(&self.server);
+        command.env("PRESENCE_LOG", self.log);
+        command
     }
 
     /// Creates an account in `data` and returns its token.
     pub(crate) fn new_account(&self, name: &str, data: &Path) -> anyhow::Result<String> {
-        let output = Command::new(&self.server)
-            .args(["account", "new", name, "--data-dir"])
-            .arg(data)
+        let mut command = self.server_command();
+        Self::account_of(command.args(["account", "new", name, "--data-dir"]).arg(data))
+    }
+
+    /// The token that `command` prints, which creates an account.
+    pub(crate) fn account_of(command: &mut Command) -> anyhow::Result<String> {
+        let output = command
             .stderr(Stdio::inherit())
             .output()
             .context("presence-server cannot be run")?;
@@ -216,6 +218,18 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Starts `command`, and waits until it listens.
+    pub(crate) fn start(command: &mut Command) -> anyhow::Result<Self> {
+        let (process, line) = Process::start("presence-server", command)?;
+        let url = line
+            .strip_prefix("listening on ")
+            .with_context(|| format!("the server's first line is not `listening on …`: {line}"))?;
+        Ok(Self {
+            url: url.to_owned(),
+            process,
+        })
+    }
+
     /// Asks it to stop, as an operator would, and checks that it ends well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
         self.process.stop()
@@ -229,6 +243,11 @@ impl Server {
             return Ok(());
         }
         self.process.stop()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        self.process.signal(signal)
     }
 
     /// The number of its process.
@@ -279,11 +298,14 @@ impl Process {
         self.child.id()
     }
 
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).context("a process has a number")?;
+        kill_process(pid, signal).with_context(|| format!("{} took no signal", self.name))
+    }
+
     fn stop(&mut self) -> anyhow::Result<()> {
-        if let Some(pid) = Pid::from_raw(self.child.id().cast_signed()) {
-            // It may have ended by itself; waiting tells.
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        // It may have ended by itself; waiting tells.
+        let _ = self.signal(Signal::TERM);
         let asked = Instant::now();
         while asked.elapsed() < Self::STOP_TIMEOUT {
             if let Some(status) = self.child.try_wait()? {

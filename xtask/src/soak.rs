@@ -5,7 +5,6 @@
 //! round ends with a restart, by SIGTERM or by a crash in turn, and each server's life is searched for leaks.
 //! At last a server is killed while it pairs, and started over an older registry.
 
-mod book;
 mod chaos;
 mod dashboard;
 mod file_lock;
@@ -23,13 +22,12 @@ use clap::Args;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::promises::FORGOTTEN;
 use crate::service::{Programs, say};
 use chaos::Chaos;
 use leaks::Figures;
 use town::Town;
 
-/// How long a phone shows what nobody renews or pauses any more, with room for the reader.
-const FORGOTTEN: Duration = Duration::from_secs(11);
 /// How long the instances of a round may take to be connected again after the faults have ended.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// How long faults strike in a round, at most.

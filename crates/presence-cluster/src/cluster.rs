@@ -39,6 +39,17 @@ impl Cluster {
     /// The cluster of `ledger`, and what drives this node's part in it.
     #[must_use]
     pub fn new(ledger: Arc<dyn Ledger>, settings: ClusterSettings) -> (Self, Driver) {
+        Self::with_ids(ledger, settings, NodeId::generate)
+    }
+
+    /// As [`new`](Self::new), with the ids of this process as a node, one after the other. No id may ever be
+    /// given twice.
+    #[must_use]
+    pub fn with_ids(
+        ledger: Arc<dyn Ledger>,
+        settings: ClusterSettings,
+        ids: impl FnMut() -> Result<NodeId, StoreError> + Send + 'static,
+    ) -> (Self, Driver) {
         let (mailbox, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             ledger,
@@ -49,7 +60,7 @@ impl Cluster {
             act_until: ActUntil::new(),
             mailbox,
         });
-        let driver = Driver::new(Arc::clone(&shared), messages);
+        let driver = Driver::new(Arc::clone(&shared), messages, Box::new(ids));
         (Self { shared }, driver)
     }
 

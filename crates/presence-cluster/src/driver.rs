@@ -24,7 +24,11 @@ use crate::statements::{self, Answered};
 pub struct Driver {
     shared: Arc<Shared>,
     messages: mpsc::UnboundedReceiver<Message>,
+    ids: Ids,
 }
+
+/// The ids of this process as a node, one after the other.
+pub(crate) type Ids = Box<dyn FnMut() -> Result<NodeId, StoreError> + Send>;
 
 /// What happens.
 enum Event {
@@ -53,6 +57,7 @@ struct Run {
     shared: Arc<Shared>,
     sessions: Arc<dyn Sessions>,
     machine: Machine,
+    ids: Ids,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
     /// Those who wait for the next read, and for the one under way.
     next_read: Vec<oneshot::Sender<Result<(), StoreError>>>,
@@ -63,18 +68,27 @@ struct Run {
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, messages: mpsc::UnboundedReceiver<Message>) -> Self {
-        Self { shared, messages }
+    pub(crate) fn new(shared: Arc<Shared>, messages: mpsc::UnboundedReceiver<Message>, ids: Ids) -> Self {
+        Self {
+            shared,
+            messages,
+            ids,
+        }
     }
 
     /// Plays this node's part with `sessions`, until [`Cluster::leave`](crate::Cluster::leave) is done.
     pub async fn run(self, sessions: Arc<dyn Sessions>) {
-        let Self { shared, mut messages } = self;
+        let Self {
+            shared,
+            mut messages,
+            ids,
+        } = self;
         let hints = shared.ledger.hints();
         let run = Run {
             machine: Machine::new(Instant::now(), shared.settings.clone()),
             shared,
             sessions,
+            ids,
             events: FuturesUnordered::new(),
             next_read: Vec::new(),
             this_read: Vec::new(),
@@ -131,7 +145,7 @@ impl Run {
         let sessions = Arc::clone(&self.sessions);
         match action {
             Action::ChooseId => {
-                let id = NodeId::generate();
+                let id = (self.ids)();
                 if let Err(error) = &id {
                     error!(error = error as &dyn Error, "no node can be entered");
                 }

@@ -148,7 +148,7 @@ impl Machine {
             return;
         };
         self.has_answered = answer != Answer::Failed;
-        self.membership.handle_contact(self.has_answered);
+        self.membership.handle_contact(began, self.has_answered);
         match (statement, answer) {
             (Statement::Enter(id), Answer::Done) => {
                 self.membership.handle_entered(began, *id, true);
@@ -157,7 +157,7 @@ impl Machine {
             }
             (Statement::Enter(id), _) => self.membership.handle_entered(began, *id, false),
             (Statement::Renew(id), Answer::Done) => self.handle_renewed(began, *id),
-            (Statement::Renew(_), Answer::Failed) => self.membership.handle_failed(),
+            (Statement::Renew(_), Answer::Failed) => self.membership.handle_not_renewed(),
             (Statement::Renew(id) | Statement::Claim(id, _), Answer::Dead) => self.handle_death(*id),
             (Statement::Read(_), Answer::News(news)) => self.handle_news(began, news),
             (Statement::Read(_), _) => self.is_hinted = false,
@@ -177,7 +177,7 @@ impl Machine {
             (Statement::Release(..), _) => self.release_at = self.now + RETRY,
             (Statement::Leave(id), Answer::Done) => self.handle_left(*id),
             (Statement::Leave(_), _) => {
-                self.membership.handle_failed();
+                self.membership.handle_not_withdrawn();
                 self.release_at = self.now + RETRY;
             }
             _ => {}

@@ -14,6 +14,9 @@ pub(crate) struct Membership {
     run: Run,
     /// Since when every statement was answered.
     contact: Option<Instant>,
+    /// The last renewal failed, and nothing was answered since. It may have been carried out all the same: a node
+    /// that is not answered must not go on renewing, or nobody ever takes what it cannot run.
+    is_unheard: bool,
     /// When to enter, renew or withdraw next.
     due: Instant,
     now: Instant,
@@ -61,6 +64,7 @@ impl Membership {
             settings,
             run: Run::Outside,
             contact: None,
+            is_unheard: false,
             due: now,
             now,
         }
@@ -85,12 +89,16 @@ impl Membership {
         }
     }
 
-    /// A statement was answered, or was not.
-    pub(crate) fn handle_contact(&mut self, answered: bool) {
+    /// A statement that began then was answered, or was not. An answer that was long in coming says that there was
+    /// no contact meanwhile.
+    pub(crate) fn handle_contact(&mut self, began: Instant, answered: bool) {
+        let is_late = began + self.settings.renew_every < self.now;
         self.contact = match answered {
+            true if is_late => Some(self.now),
             true => self.contact.or(Some(self.now)),
             false => None,
         };
+        self.is_unheard &= !answered;
     }
 
     /// Whether `id` was entered, by a statement that began then.
@@ -123,8 +131,14 @@ impl Membership {
         }
     }
 
-    /// The statement that was due has failed.
-    pub(crate) fn handle_failed(&mut self) {
+    /// A renewal has failed.
+    pub(crate) fn handle_not_renewed(&mut self) {
+        self.is_unheard = true;
+        self.due = self.now + RETRY;
+    }
+
+    /// What was entered without an answer could not be withdrawn.
+    pub(crate) fn handle_not_withdrawn(&mut self) {
         self.due = self.now + RETRY;
     }
 
@@ -140,6 +154,7 @@ impl Membership {
             Run::Outside => Step::ChooseId,
             Run::Entering(id) => Step::Enter(id),
             Run::Withdrawing(id) => Step::Withdraw(id),
+            Run::Alive(_) if self.is_unheard => return None,
             Run::Alive(life) => Step::Renew(life.id),
         };
         Some(step).filter(|_| self.due <= self.now)

@@ -57,6 +57,7 @@ async fn handle(hub: &Hub, route: Route, body: Incoming) -> Result<(StatusCode, 
     let done = match route {
         Route::Index => route::index(),
         Route::Journal(paging) => journal(hub, paging).await?,
+        Route::Logins => to_value(&hub.look(|world| world.logins(hub.now())))?,
         Route::Scan(number) => {
             let Scan { qr } = read(body).await?;
             hub.scan(number, &qr).await?;

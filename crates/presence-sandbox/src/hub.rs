@@ -177,7 +177,7 @@ impl Hub {
         self.clock.unix_secs(self.now())
     }
 
-    fn now(&self) -> Duration {
+    pub(crate) fn now(&self) -> Duration {
         self.clock.now()
     }
 

@@ -27,7 +27,7 @@ mod world;
 
 pub use sandbox::{Builder, Sandbox};
 pub use world::{
-    Answer, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidGroup, InvalidNumber, JournalEntry,
-    JournalPage, Lid, Number, PairError, PhoneMessage, PhoneReceipt, Place, Refused, SendError, Shown, Spell,
-    State, TooManyNumbers, When, Why, World,
+    Answer, DeviceLogins, DeviceLoginsPage, Fault, FaultId, FaultKind, Indicator, InvalidFault, InvalidGroup,
+    InvalidNumber, JournalEntry, JournalPage, Lid, Number, PairError, PhoneMessage, PhoneReceipt, Place,
+    Refused, SendError, Shown, Spell, State, TooManyNumbers, When, Why, World,
 };

@@ -62,6 +62,10 @@ struct Args {
     #[arg(long, value_name = "MS", default_value = "400", value_parser = millis)]
     restart_after_ms: Duration,
 
+    /// How long a connection that it ended stays open unless the client closes it, in milliseconds.
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = millis)]
+    hang_up_after_ms: Duration,
+
     /// Tell the devices that are linked that the account's chats have moved to LIDs.
     #[arg(long)]
     lid_migrated: bool,
@@ -111,6 +115,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         .app_state(args.app_state)
         .register_after(args.register_after_ms)
         .restart_after(args.restart_after_ms)
+        .hang_up_after(args.hang_up_after_ms)
         .start()
         .await
         .map_err(|error| anyhow::anyhow!("cannot start on {}: {error}", args.listen))?;

@@ -18,9 +18,8 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Makes `change`, which was decided on what this backend last told, durable.
     async fn append(&mut self, change: &Change) -> Result<Appended, StoreError>;
 
-    /// Which of `ids` are remembered as deleted, whether their keys were wiped since or not.
-    async fn deleted_among(&mut self, ids: &BTreeSet<InstanceId>)
-    -> Result<BTreeSet<InstanceId>, StoreError>;
+    /// The instances that are remembered as deleted, whether their keys were wiped since or not.
+    async fn deleted(&mut self) -> Result<BTreeSet<InstanceId>, StoreError>;
 
     /// Reads, and writes durably.
     async fn check(&mut self) -> Result<(), StoreError>;
@@ -66,10 +65,7 @@ impl Backend for MemoryBackend {
         Ok(Appended::Durable)
     }
 
-    async fn deleted_among(
-        &mut self,
-        _ids: &BTreeSet<InstanceId>,
-    ) -> Result<BTreeSet<InstanceId>, StoreError> {
+    async fn deleted(&mut self) -> Result<BTreeSet<InstanceId>, StoreError> {
         Ok(BTreeSet::new())
     }
 

@@ -141,6 +141,10 @@ impl Directory {
         self.edge
     }
 
+    pub(crate) fn last_account(&self) -> i64 {
+        self.last_account
+    }
+
     pub(crate) fn last_instance(&self) -> i32 {
         self.last_instance
     }

@@ -21,7 +21,7 @@ pub use memory::MemoryKeyStore;
 pub(crate) use reseal::SealedKeys;
 pub(crate) use rows::past;
 pub use sqlite::SqliteKeyStore;
-pub(crate) use sqlite::pairings;
+pub(crate) use sqlite::{open_file, pairings};
 
 /// Rows of devices: a value under the device's number, a kind and a name.
 ///

@@ -27,6 +27,7 @@
 mod account;
 mod backend;
 mod caller;
+mod contents;
 mod data_dir;
 mod directory;
 mod edge;
@@ -70,7 +71,7 @@ pub use ledger::{
 };
 pub use name::{InvalidName, MAX_NAME_LENGTH};
 pub use old_keys::OldKeys;
-pub use postgres::{Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions};
+pub use postgres::{Moved, Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions, TransferError};
 pub use presence_core::InstanceId;
 pub use registry::Registry;
 pub use restore::Lost;

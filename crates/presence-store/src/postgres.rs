@@ -7,6 +7,7 @@ mod keys;
 mod ledger;
 mod registry;
 mod schema;
+mod transfer;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use registry::PostgresBackend;
 
 pub use keys::PostgresKeyStore;
 pub use ledger::PostgresLedger;
+pub use transfer::{Moved, TransferError};
 
 /// Where a database is, and how much of it one process may use.
 #[derive(Clone)]
@@ -79,7 +81,7 @@ impl Postgres {
     /// [`StoreError::WrongKey`] when the token key is not the one that was used here before; otherwise whatever kept
     /// the database from being read and written.
     pub async fn open_registry(&self, key: Option<TokenKey>) -> Result<Store, StoreError> {
-        let backend = PostgresBackend::new(self.database.clone(), self.hints.clone());
+        let backend = self.backend();
         if let Some(key) = &key {
             let check_value = backend.claim_key_check(&key.check_value()?).await?;
             if !key.matches(&check_value) {
@@ -103,6 +105,10 @@ impl Postgres {
             key,
             self.hints.clone(),
         ))
+    }
+
+    fn backend(&self) -> PostgresBackend {
+        PostgresBackend::new(self.database.clone(), self.hints.clone())
     }
 
     /// Lets go of every connection.

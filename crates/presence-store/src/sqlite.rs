@@ -16,6 +16,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use crate::account::AccountId;
 use crate::backend::{Appended, Backend, Refreshed};
+use crate::contents::Contents;
 use crate::directory::Change;
 use crate::error::StoreError;
 use crate::files;
@@ -87,6 +88,23 @@ impl SqliteBackend {
         self.key_check().await?.ok_or(StoreError::Corrupt {
             what: "check of the token key",
         })
+    }
+
+    /// Makes an empty registry one that holds `contents`, in one transaction.
+    pub(crate) async fn fill(&mut self, contents: &Contents) -> Result<(), StoreError> {
+        let doing = "write to the registry";
+        let mut transaction = self
+            .connection
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed(doing))?;
+        for change in &contents.changes {
+            write::change(&mut transaction, change).await?;
+        }
+        write::reserve_accounts(&mut transaction, contents.last_account)
+            .await
+            .map_err(failed(doing))?;
+        transaction.commit().await.map_err(failed(doing))
     }
 
     /// Replaces every sealed token, proxy and webhook by what `reseal` makes of it, and the check of the key, in
@@ -249,12 +267,8 @@ impl Backend for SqliteBackend {
         Ok(Appended::Durable)
     }
 
-    async fn deleted_among(
-        &mut self,
-        ids: &BTreeSet<InstanceId>,
-    ) -> Result<BTreeSet<InstanceId>, StoreError> {
-        let deleted = read::deleted(&mut self.connection).await?;
-        Ok(deleted.intersection(ids).copied().collect())
+    async fn deleted(&mut self) -> Result<BTreeSet<InstanceId>, StoreError> {
+        read::deleted(&mut self.connection).await
     }
 
     async fn check(&mut self) -> Result<(), StoreError> {

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::account::{Account, AccountId, AccountName};
 use crate::backend::{Appended, Backend, MemoryBackend, Refreshed};
 use crate::caller::Caller;
+use crate::contents::Contents;
 use crate::data_dir::DataDir;
 use crate::directory::{Change, Directory, whole_millis};
 use crate::edge::{Edge, PinEdgeError};
@@ -221,6 +222,14 @@ impl Store {
         }
         let number = instance.pairing_number.saturating_add(1);
         keys.set_pairing_number(id, number).await
+    }
+
+    /// All that it holds, as it is now.
+    pub(crate) async fn contents(&self) -> Result<Contents, StoreError> {
+        let mut backend = self.backend.lock().await;
+        self.catch_up(&mut **backend).await?;
+        let deleted = backend.deleted().await?;
+        Ok(Contents::new(&self.current.load(), deleted))
     }
 
     /// The key that everything is sealed with, unless it was opened without one.

@@ -11,9 +11,9 @@ use rand::rngs::StdRng;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::book::{Forgot, Page, Screen};
 use crate::api::Api;
 use crate::hands;
+use crate::promises::{Forgot, Page, Screen};
 use crate::service::{Programs, Sandbox, Server};
 
 /// How many customers there are; every instance writes to all of them.

@@ -28,8 +28,7 @@ async fn what_a_drained_node_had_is_elsewhere_in_a_second() {
     let [leaving, ..] = &world.nodes[..] else {
         unreachable!()
     };
-    let cluster = leaving.cluster.clone();
-    tokio::spawn(async move { cluster.leave(secs(10)).await });
+    leaving.drain(secs(10));
     while world.shares()[1..] != [150, 150] {
         sleep(millis(10)).await;
         assert!(drained.elapsed() < secs(1), "{:?}", world.shares());
@@ -51,8 +50,7 @@ async fn what_ends_early_in_a_drain_does_not_wait_for_what_ends_late() {
     let leaving = &world.nodes[0];
     let slow = *leaving.sessions.open().keys().next().unwrap();
     leaving.sessions.closes_slowly(slow, secs(3));
-    let cluster = leaving.cluster.clone();
-    tokio::spawn(async move { cluster.leave(secs(10)).await });
+    leaving.drain(secs(10));
     sleep(secs(1)).await;
     assert_eq!(world.shares().iter().sum::<usize>(), 300);
     assert_eq!(world.shares()[0], 1, "only the slow one is still here");

@@ -2,4 +2,5 @@
 
 mod balance;
 mod failures;
+mod properties;
 mod support;

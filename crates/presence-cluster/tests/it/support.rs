@@ -42,6 +42,16 @@ pub(crate) struct TestNode {
     pub(crate) sessions: Arc<FakeSessions>,
     gate: Arc<Gate>,
     driver: JoinHandle<()>,
+    is_killed: AtomicBool,
+    is_leaving: AtomicBool,
+}
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Running,
+    Stopped,
+    Gone,
 }
 
 impl World {
@@ -89,7 +99,16 @@ impl World {
     /// Starts another node. Its number is its place among the nodes.
     pub(crate) fn start(&mut self) -> usize {
         let way = FaultyLedger::new(self.ledger.clone());
-        let (cluster, driver) = Cluster::new(Arc::new(way.clone()), self.settings.clone());
+        // Ids decide who comes first, so they are the same whenever a test is run.
+        let mut run = 0;
+        let number = u8::try_from(self.nodes.len()).unwrap();
+        let ids = move || {
+            run += 1;
+            Ok(NodeId::from_bytes([
+                number, run, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            ]))
+        };
+        let (cluster, driver) = Cluster::with_ids(Arc::new(way.clone()), self.settings.clone(), ids);
         let gate = Arc::new(Gate::default());
         let sessions = Arc::new(FakeSessions {
             cluster: cluster.clone(),
@@ -108,6 +127,8 @@ impl World {
             sessions,
             gate,
             driver,
+            is_killed: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
         });
         self.nodes.len() - 1
     }
@@ -121,8 +142,14 @@ impl World {
     /// What is wrong with every node's way to the ledger from now on.
     pub(crate) fn set_way(&self, fault: LedgerFault) {
         for node in &self.nodes {
-            node.way.set(fault);
+            node.set_way(fault);
         }
+    }
+
+    /// Those that are to stay.
+    pub(crate) fn running(&self) -> impl Iterator<Item = &TestNode> {
+        let stays = |node: &&TestNode| node.state() != State::Gone && !node.is_leaving();
+        self.nodes.iter().filter(stays)
     }
 
     /// Which instances nobody has who lives, if that node does not.
@@ -177,12 +204,16 @@ impl TestNode {
     /// As kill -9 does: nothing of it runs from now on.
     pub(crate) fn kill(&self) {
         self.driver.abort();
+        self.is_killed.store(true, Ordering::SeqCst);
         self.way.set(LedgerFault::Refused);
         self.sessions.open().clear();
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.driver.is_finished()
+    /// As SIGTERM does.
+    pub(crate) fn drain(&self, grace: Duration) {
+        let cluster = self.cluster.clone();
+        self.is_leaving.store(true, Ordering::SeqCst);
+        tokio::spawn(async move { cluster.leave(grace).await });
     }
 
     /// As SIGSTOP and SIGCONT do.
@@ -193,6 +224,29 @@ impl TestNode {
     pub(crate) fn go_on(&self) {
         self.gate.is_shut.store(false, Ordering::SeqCst);
         self.gate.opened.notify_one();
+    }
+
+    /// What is wrong with its way to the ledger from now on.
+    pub(crate) fn set_way(&self, fault: LedgerFault) {
+        self.way.set(fault);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.driver.is_finished()
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn state(&self) -> State {
+        if self.is_killed.load(Ordering::SeqCst) || self.is_over() {
+            State::Gone
+        } else if self.gate.is_shut.load(Ordering::SeqCst) {
+            State::Stopped
+        } else {
+            State::Running
+        }
     }
 
     pub(crate) fn standing(&self) -> Standing {

@@ -17,11 +17,15 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 const MAX_ENTRIES: usize = 10_000;
 
 /// Everything that can be asked for; listed at `/`.
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 22] = [
     ("GET /ws/chat", "where WhatsApp clients connect"),
     (
         "GET /v1/journal?after=SEQ&limit=N&wait_ms=MS",
         "stanzas that clients sent",
+    ),
+    (
+        "GET /v1/logins",
+        "how often each linked device logged in, and when; whether it is",
     ),
     (
         "GET /v1/phones/NUMBER",
@@ -78,6 +82,7 @@ const ROUTES: [(&str, &str); 21] = [
 pub(super) enum Route {
     Index,
     Journal(Paging),
+    Logins,
     Phone(Number),
     Shown(Place, Paging),
     Scan(Number),
@@ -116,6 +121,7 @@ pub(super) fn route(method: &Method, path: &str, query: Option<&str>) -> Result<
     Ok(match segments.as_slice() {
         [""] | ["health"] if get => Route::Index,
         ["v1", "journal"] if get => Route::Journal(paging(query)?),
+        ["v1", "logins"] if get => Route::Logins,
         ["v1", "phones", number] if get => Route::Phone(parse(number)?),
         ["v1", "phones", number, "shown"] if get => {
             Route::Shown(Place::Phone(parse(number)?), paging(query)?)
@@ -150,7 +156,7 @@ pub(super) fn index() -> Value {
 /// Why nothing matched: another method would have, or nothing would.
 fn refusal(segments: &[&str]) -> Refusal {
     let allow = match segments {
-        [""] | ["health"] | ["v1", "journal"] | ["v1", "phones", _] => "GET, HEAD",
+        [""] | ["health"] | ["v1", "journal" | "logins"] | ["v1", "phones", _] => "GET, HEAD",
         ["v1", "phones" | "groups", _, "shown"] | ["v1", "phones", _, "messages"] => "GET, HEAD",
         ["v1", "phones", _, "scan" | "link" | "unlink" | "drop" | "send"] => "POST",
         ["v1", "groups", _] => "PUT",

@@ -12,7 +12,7 @@ use whatsapp_rust::wacore_binary::{Node, OwnedNodeRef};
 use super::{decode, encode};
 use crate::hub::{Hub, Order};
 use crate::wire::{Channel, WireError, jids, to_xml};
-use crate::world::{Admission, Claim, ConnectionId, Device, Farewell, Number, Text, Treatment};
+use crate::world::{Admission, Claim, ConnectionId, Device, Farewell, Number, REPLACED, Text, Treatment};
 
 /// How long a client may take for its handshake.
 const HANDSHAKE: Duration = Duration::from_secs(20);
@@ -44,7 +44,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
         device,
         passive: caller.payload.passive.unwrap_or(false),
     });
-    let (connection, greeting, treatment) = match entrance.admission {
+    let (connection, device, greeting, treatment) = match entrance.admission {
         Admission::Welcome {
             connection,
             device,
@@ -52,6 +52,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
             success,
         } => (
             connection,
+            Some(device),
             encode::success(hub.unix_secs(), lid, device.id),
             success,
         ),
@@ -61,10 +62,11 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
             offer,
         } => (
             connection,
+            None,
             encode::pair_device(hub.next_query(), &references),
             offer,
         ),
-        Admission::Refused(farewell) => return say_farewell(hub, &mut channel, &farewell).await,
+        Admission::Refused(farewell) => return say_farewell(hub, &mut channel, &farewell, None).await,
     };
     let mut session = Session {
         hub,
@@ -86,7 +88,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(hub: &Hub, stream: 
     };
     hub.hung_up(connection);
     match end {
-        End::Farewell(farewell) => say_farewell(hub, &mut session.channel, &farewell).await,
+        End::Farewell(farewell) => say_farewell(hub, &mut session.channel, &farewell, device).await,
         End::Wire(WireError::HungUp) => session.channel.close().await,
         End::Wire(error) => tracing::debug!(%error, "a connection ended"),
         End::Cut => tracing::debug!("a connection was cut"),
@@ -165,12 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 
     async fn receive(&mut self, stanza: &OwnedNodeRef) -> Result<(), End> {
-        let node = stanza.get();
-        let text = Text {
-            xml: to_xml(node),
-            jids: jids(node),
-        };
-        let request = decode::request(node);
+        let text = text(stanza);
+        let request = decode::request(stanza.get());
         let connection = self.connection;
         let reaction = self
             .hub
@@ -233,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
 
 /// Says why, ends the stream and, a while later unless the peer is quicker, the connection: without a closing
 /// handshake, as WhatsApp does. A peer that does not read is not waited for.
-async fn say_farewell<S>(hub: &Hub, channel: &mut Channel<S>, farewell: &Farewell)
+async fn say_farewell<S>(hub: &Hub, channel: &mut Channel<S>, farewell: &Farewell, device: Option<Device>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -248,8 +246,32 @@ where
     };
     if let Ok(Ok(())) = timeout(FAREWELL, speech).await {
         // What it still says is read and forgotten: unread bytes would make the end a reset, and that could
-        // overtake the last stanza.
-        let _ = timeout(hub.hang_up_after(), channel.drain()).await;
+        // overtake the last stanza. What a connection says that was replaced is what tests of two clients look for.
+        let rest = async {
+            match device.filter(|_| *farewell == REPLACED) {
+                Some(device) => journal_superseded(hub, channel, device).await,
+                None => channel.drain().await,
+            }
+        };
+        let _ = timeout(hub.hang_up_after(), rest).await;
+    }
+}
+
+async fn journal_superseded<S>(hub: &Hub, channel: &mut Channel<S>, device: Device)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Ok(stanza) = channel.read().await {
+        let text = text(&stanza);
+        hub.change(|world, now| world.receive_superseded(now, device, text));
+    }
+}
+
+fn text(stanza: &OwnedNodeRef) -> Text {
+    let node = stanza.get();
+    Text {
+        xml: to_xml(node),
+        jids: jids(node),
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::delivery::Mailbox;
 use super::durable::{self, Bytes, DeviceState};
 use super::keys::Keys;
+use super::logins::Logins;
 use super::{Lid, Number, TooManyNumbers};
 
 /// How many accounts can ever link a device.
@@ -59,6 +60,7 @@ impl Linked {
             device_identity: state.device_identity.0.clone(),
             keys,
             mailbox: Mailbox::default(),
+            logins: Logins::default(),
         })
     }
 }
@@ -96,6 +98,7 @@ pub(super) struct Linked {
     pub(super) device_identity: Vec<u8>,
     pub(super) keys: Option<Keys>,
     pub(super) mailbox: Mailbox,
+    pub(super) logins: Logins,
 }
 
 impl Accounts {
@@ -169,6 +172,17 @@ impl Accounts {
 
     pub(super) fn device_mut(&mut self, device: Device) -> Option<&mut Linked> {
         self.accounts.get_mut(&device.number)?.devices.get_mut(&device.id)
+    }
+
+    pub(super) fn logins(&self) -> impl Iterator<Item = (Device, &Logins)> {
+        self.accounts.iter().flat_map(|(number, account)| {
+            let device = |id: &u16| Device {
+                number: *number,
+                id: *id,
+            };
+            let devices = account.devices.iter();
+            devices.map(move |(id, linked)| (device(id), &linked.logins))
+        })
     }
 
     pub(super) fn mailbox(&mut self, device: Device) -> Option<&mut Mailbox> {
@@ -336,6 +350,7 @@ mod tests {
             device_identity: Vec::new(),
             keys: None,
             mailbox: Mailbox::default(),
+            logins: Logins::default(),
         }
     }
 

@@ -63,6 +63,9 @@ pub(crate) enum Farewell {
     Cut,
 }
 
+/// How a connection ends whose device connected elsewhere.
+pub(crate) const REPLACED: Farewell = Farewell::Conflict("replaced");
+
 impl Farewell {
     pub(super) fn failure(reason: u16) -> Self {
         Self::Failure {
@@ -121,6 +124,9 @@ impl World {
 
         if let Some(device) = device {
             self.replace(now, device);
+            if let Some(logins) = self.logins_of(device) {
+                logins.logged_in(now);
+            }
         }
         let success = self.faults.treatment(Answer::Success, number);
         let welcomed_at = match (&success, device) {
@@ -167,9 +173,18 @@ impl World {
         if let Some(offered) = gone.waiting.offered() {
             self.accounts.withdraw(offered);
         }
+        if let Some(logins) = gone.device.and_then(|device| self.logins_of(device)) {
+            logins.hung_up(now);
+        }
         if let Some(device) = gone.device.filter(|_| gone.available) {
             self.availability_changed(now, device.number, true);
         }
+    }
+
+    /// A connection of `device` that was replaced says something all the same.
+    pub(crate) fn receive_superseded(&mut self, now: Duration, device: Device, text: Text) {
+        self.journal
+            .write(now, Some(device.number), text, Some(Refused::Superseded));
     }
 
     /// A connection of `number` said whether it is available.
@@ -261,8 +276,10 @@ impl World {
     fn replace(&mut self, now: Duration, device: Device) {
         if let Some(older) = self.connections.of_device(device) {
             self.journal_login(now, Some(device), Refused::Replaced);
-            self.effects
-                .push_back(Effect::Dismiss(older, Farewell::Conflict("replaced")));
+            if let Some(logins) = self.logins_of(device) {
+                logins.replaced();
+            }
+            self.effects.push_back(Effect::Dismiss(older, REPLACED));
             // It is on its way out: what it still sends counts for nobody.
             self.hung_up(now, older);
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Farewell, Number};
+use super::{Farewell, Number, REPLACED};
 
 /// How many faults can stand at a time.
 pub(super) const MAX_FAULTS: usize = 1024;
@@ -357,7 +357,7 @@ impl FaultKind {
                 code: *code,
                 hang_up: *hang_up,
             },
-            Self::Replaced => Farewell::Conflict("replaced"),
+            Self::Replaced => REPLACED,
             Self::DeviceRemoved => Farewell::Conflict("device_removed"),
             Self::Failure { reason, message } => Farewell::Failure {
                 reason: Some(*reason),

@@ -12,6 +12,7 @@ use whatsapp_rust::waproto::whatsapp::ADVSignedDeviceIdentity;
 
 use super::account::Linked;
 use super::delivery::{Mailbox, Push};
+use super::logins::Logins;
 use super::{ConnectionId, Device, Effect, Farewell, Lid, Number, User, World};
 
 /// A client shows its first QR code this long, and each of the others that much.
@@ -361,6 +362,7 @@ impl World {
             device_identity,
             keys: None,
             mailbox: Mailbox::default(),
+            logins: Logins::default(),
         };
         let registration = Registration {
             connection,

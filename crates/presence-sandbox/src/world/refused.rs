@@ -14,6 +14,8 @@ pub enum Refused {
     NotRegistered,
     /// A login of a device that was connected: its older connection is ended with `<conflict type="replaced">`.
     Replaced,
+    /// From a connection that a newer one of the same device has replaced. It counts for nobody.
+    Superseded,
     /// A chat state, a presence or a message before `<success>`, or from a device that is not linked.
     NotLoggedIn,
     /// A chat state, a presence or a message from a device that has not gone active since it logged in.

@@ -269,7 +269,10 @@ pub(super) fn as_millis<S: Serializer>(time: &Duration, serializer: S) -> Result
     serializer.serialize_u64(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn as_opt_millis<S: Serializer>(time: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn as_opt_millis<S: Serializer>(
+    time: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => as_millis(time, serializer),
         None => serializer.serialize_none(),

@@ -89,6 +89,33 @@ async fn people_link_watch_and_unlink_phones() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn logins_are_counted_by_device() {
+    let sandbox = Arc::new(Sandbox::builder().detached());
+    let device = Device::new(&sandbox).await;
+    let mut connection = device.connect().await;
+    let qr = connection.qr_code().await;
+    post(&sandbox, &format!("/v1/phones/{ANN}/scan"), json!({ "qr": qr })).await;
+    connection.ended().await;
+    let logins = get(&sandbox, "/v1/logins").await;
+    let never = json!([{
+        "number": ANN, "device": 1, "connected": false, "logins": 0, "replaced": 0,
+        "logged_in_at_ms": null, "hung_up_at_ms": null,
+    }]);
+    assert_eq!(logins["devices"], never, "linking is no login");
+
+    let mut first = device.online().await;
+    let _second = device.online().await;
+    first.ended().await;
+    let logins = get(&sandbox, "/v1/logins").await;
+    let now = &logins["at_ms"];
+    let twice = json!([{
+        "number": ANN, "device": 1, "connected": true, "logins": 2, "replaced": 1,
+        "logged_in_at_ms": now, "hung_up_at_ms": now,
+    }]);
+    assert_eq!(logins["devices"], twice);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_code_that_cannot_be_used_is_a_clear_error() {
     let sandbox = Arc::new(Sandbox::builder().detached());
     let device = Device::new(&sandbox).await;

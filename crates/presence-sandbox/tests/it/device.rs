@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use presence_sandbox::{Number, Sandbox, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use whatsapp_rust::pair_code::PairCodeOptions;
@@ -41,6 +41,8 @@ enum Reach {
     Url(String),
     /// Through a line that tells how the server ended it, and hides from it that the client did.
     Tapped(Arc<Sandbox>, mpsc::UnboundedSender<Ended>),
+    /// Through a line that keeps from it what the server says, while this is so.
+    Deaf(Arc<Sandbox>, watch::Receiver<bool>),
 }
 
 /// How the server ended a connection.
@@ -81,6 +83,16 @@ impl Device {
         let (ended, ends) = mpsc::unbounded_channel();
         self.reach = Reach::Tapped(sandbox.clone(), ended);
         (self, ends)
+    }
+
+    /// The same device on connections on which it hears nothing while it is deaf.
+    pub(crate) fn deafened(&self, sandbox: &Arc<Sandbox>) -> (Self, watch::Sender<bool>) {
+        let (deaf, is_deaf) = watch::channel(false);
+        let device = Self {
+            keys: self.keys.clone(),
+            reach: Reach::Deaf(sandbox.clone(), is_deaf),
+        };
+        (device, deaf)
     }
 
     /// A device that is linked to `number`.
@@ -282,6 +294,12 @@ impl TransportFactory for Reach {
                 let (stream, _) = builder("ws://sandbox/ws/chat")?.connect_on(near).await?;
                 from_websocket(stream)
             }
+            Self::Deaf(sandbox, deaf) => {
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                tokio::spawn(deafen(far, sandbox.dial(), deaf.clone()));
+                let (stream, _) = builder("ws://sandbox/ws/chat")?.connect_on(near).await?;
+                from_websocket(stream)
+            }
             Self::Url(url) => {
                 let (stream, _) = builder(url)?.connect().await?;
                 from_websocket(stream)
@@ -328,5 +346,24 @@ struct NoHttp;
 impl HttpClient for NoHttp {
     async fn execute(&self, _: HttpRequest) -> anyhow::Result<HttpResponse> {
         Err(io::Error::from(io::ErrorKind::Unsupported).into())
+    }
+}
+
+/// Carries bytes both ways, those to the client only while it is not deaf.
+async fn deafen(client: DuplexStream, server: DuplexStream, mut deaf: watch::Receiver<bool>) {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let (mut from_server, mut to_server) = tokio::io::split(server);
+    let down = async {
+        let mut buffer = vec![0; 4096];
+        while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
+            let heard = deaf.wait_for(|deaf| !deaf).await.is_ok();
+            if !heard || to_client.write_all(&buffer[..read]).await.is_err() {
+                break;
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::io::copy(&mut from_client, &mut to_server) => {}
+        () = down => {}
     }
 }

@@ -196,6 +196,27 @@ async fn of_two_connections_of_a_device_the_older_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_replaced_connection_still_says_is_shown_to_nobody_and_told_in_the_journal() {
+    let builder = Sandbox::builder().hang_up_after(Duration::from_secs(60));
+    let sandbox = Arc::new(builder.detached());
+    let device = Device::linked(&sandbox, phone()).await;
+    let (same, deaf) = device.deafened(&sandbox);
+    let older = same.online().await;
+    deaf.send_replace(true);
+    let newer = device.online().await;
+
+    older.types_to("5511977776666@s.whatsapp.net").await;
+    until(&sandbox, |world| {
+        world
+            .refused()
+            .any(|entry| entry.refused == Some(Refused::Superseded) && entry.stanza.starts_with("<chatstate"))
+    })
+    .await;
+    assert_eq!(sandbox.shown("5511977776666".parse().unwrap()).timeline, []);
+    drop((older, newer));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_device_that_vanishes_while_it_is_linked_is_not_linked() {
     let sandbox = sandbox();
     let device = Device::new(&sandbox).await;

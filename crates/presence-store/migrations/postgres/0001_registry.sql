@@ -64,9 +64,6 @@ AS 'SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint';
 CREATE FUNCTION tell_of_account() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO change (version, account_id) SELECT version, coalesce(NEW.id, OLD.id) FROM registry;
-    IF TG_OP = 'INSERT' THEN
-        UPDATE registry SET last_account = NEW.id WHERE last_account < NEW.id;
-    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER account_changed AFTER INSERT OR UPDATE OR DELETE ON account
@@ -75,9 +72,7 @@ FOR EACH ROW EXECUTE FUNCTION tell_of_account();
 CREATE FUNCTION tell_of_instance() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO change (version, instance_id) SELECT version, coalesce(NEW.id, OLD.id) FROM registry;
-    IF TG_OP = 'INSERT' THEN
-        UPDATE registry SET last_instance = NEW.id WHERE last_instance < NEW.id;
-    ELSIF TG_OP = 'DELETE' THEN
+    IF TG_OP = 'DELETE' THEN
         INSERT INTO deleted (instance_id, deleted_at) VALUES (OLD.id, unix_millis())
         ON CONFLICT (instance_id) DO UPDATE SET wiped_at = NULL;
     END IF;
@@ -88,6 +83,25 @@ CREATE TRIGGER instance_changed
 AFTER INSERT OR DELETE OR UPDATE OF name, token_hash, sealed_token, keep_online, logged_out, banned_until,
                                     pairing_number, sealed_proxy
 ON instance FOR EACH ROW EXECUTE FUNCTION tell_of_instance();
+
+-- Of an update that took the place of an insertion, nothing is in `made`.
+CREATE FUNCTION number_account() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE registry SET last_account = (SELECT max(id) FROM made)
+    WHERE last_account < (SELECT max(id) FROM made);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER account_numbered AFTER INSERT ON account
+REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION number_account();
+
+CREATE FUNCTION number_instance() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE registry SET last_instance = (SELECT max(id) FROM made)
+    WHERE last_instance < (SELECT max(id) FROM made);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER instance_numbered AFTER INSERT ON instance
+REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION number_instance();
 
 CREATE FUNCTION tell_of_version() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

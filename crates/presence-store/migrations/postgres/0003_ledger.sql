@@ -41,11 +41,15 @@ AS 'UPDATE ledger SET version = version + 1 RETURNING version';
 
 CREATE FUNCTION give_ownership() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO ownership (instance_id, version) VALUES (NEW.id, next_ledger_version());
+    -- An update that took the place of an insertion made none.
+    IF EXISTS (SELECT FROM made) THEN
+        PERFORM next_ledger_version();
+        INSERT INTO ownership (instance_id, version) SELECT made.id, ledger.version FROM made, ledger;
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER instance_owned AFTER INSERT ON instance
-FOR EACH ROW EXECUTE FUNCTION give_ownership();
+REFERENCING NEW TABLE AS made FOR EACH STATEMENT EXECUTE FUNCTION give_ownership();
 
 CREATE FUNCTION tell_of_ledger() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

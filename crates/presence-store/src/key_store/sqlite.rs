@@ -264,7 +264,7 @@ pub(crate) async fn pairings(
 }
 
 /// Opens the file for writing, with the schema that it must have.
-pub(super) async fn open_file(path: &Path) -> Result<SqliteConnection, StoreError> {
+pub(crate) async fn open_file(path: &Path) -> Result<SqliteConnection, StoreError> {
     files::create_private(path).map_err(|source| StoreError::File {
         doing: "create keys.db",
         source,

@@ -54,6 +54,12 @@ impl FaultyLedger {
         self.fault.send_replace(fault);
     }
 
+    /// What is wrong with it now.
+    #[must_use]
+    pub fn fault(&self) -> LedgerFault {
+        *self.fault.borrow()
+    }
+
     /// How many statements were sent on this way.
     #[must_use]
     pub fn statements(&self) -> u64 {
@@ -65,8 +71,7 @@ impl FaultyLedger {
         statement: impl Future<Output = Result<T, StoreError>> + Send,
     ) -> Result<T, StoreError> {
         self.statements.fetch_add(1, Ordering::Relaxed);
-        let fault = *self.fault.borrow();
-        match fault {
+        match self.fault() {
             LedgerFault::Nothing => {}
             LedgerFault::Refused => return Err(failed()),
             LedgerFault::Stuck => {

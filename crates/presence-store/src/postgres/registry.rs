@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use presence_core::InstanceId;
 use tokio::sync::watch;
 
-use super::database::Database;
+use super::database::{Database, Transaction};
 use super::hints::Hints;
 use crate::backend::{Appended, Backend, Refreshed};
+use crate::contents::Contents;
 use crate::directory::Change;
 use crate::error::StoreError;
 
@@ -49,6 +50,14 @@ impl PostgresBackend {
             what: "check of the token key",
         })
     }
+}
+
+/// Makes an empty registry one that holds `contents`, in a transaction that has counted its version up.
+pub(super) async fn fill(transaction: &mut Transaction, contents: &Contents) -> Result<(), StoreError> {
+    for change in &contents.changes {
+        write::change(transaction, change).await?;
+    }
+    write::reserve_accounts(transaction, contents.last_account).await
 }
 
 #[async_trait]
@@ -101,15 +110,12 @@ impl Backend for PostgresBackend {
         Ok(Appended::Durable)
     }
 
-    async fn deleted_among(
-        &mut self,
-        ids: &BTreeSet<InstanceId>,
-    ) -> Result<BTreeSet<InstanceId>, StoreError> {
+    async fn deleted(&mut self) -> Result<BTreeSet<InstanceId>, StoreError> {
         let mut snapshot = self
             .database
             .begin_reading("read which instances were deleted")
             .await?;
-        let deleted = read::deleted_among(&mut snapshot, ids).await?;
+        let deleted = read::deleted(&mut snapshot).await?;
         snapshot.rollback().await?;
         Ok(deleted)
     }
@@ -133,4 +139,4 @@ impl Backend for PostgresBackend {
 }
 
 /// For how many versions the schema remembers what changed.
-const REMEMBERED: i64 = 1000;
+pub(super) const REMEMBERED: i64 = 1000;

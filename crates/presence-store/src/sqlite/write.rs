@@ -189,20 +189,32 @@ async fn remember_deleted(connection: &mut SqliteConnection, ids: &[InstanceId])
     Ok(Rows::Any)
 }
 
-/// SQLite keeps the last number that AUTOINCREMENT gave in a table like any other.
 async fn reserve_ids(connection: &mut SqliteConnection, id: InstanceId) -> sqlx::Result<Rows> {
-    sqlx::query(
-        "INSERT INTO sqlite_sequence (name, seq) SELECT 'instance', 0
-         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'instance')",
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query("UPDATE sqlite_sequence SET seq = ?1 WHERE name = 'instance' AND seq < ?1")
-        .bind(id.get())
-        .execute(&mut *connection)
-        .await?;
+    reserve(connection, "instance", id.get().into()).await?;
     tell_others(connection, None).await?;
     Ok(Rows::Any)
+}
+
+/// New accounts get higher numbers than `last`.
+pub(super) async fn reserve_accounts(connection: &mut SqliteConnection, last: i64) -> sqlx::Result<()> {
+    reserve(connection, "account", last).await
+}
+
+/// SQLite keeps the last number that AUTOINCREMENT gave in a table like any other.
+async fn reserve(connection: &mut SqliteConnection, table: &str, last: i64) -> sqlx::Result<()> {
+    sqlx::query(
+        "INSERT INTO sqlite_sequence (name, seq) SELECT ?1, 0
+         WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = ?1)",
+    )
+    .bind(table)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("UPDATE sqlite_sequence SET seq = ?2 WHERE name = ?1 AND seq < ?2")
+        .bind(table)
+        .bind(last)
+        .execute(&mut *connection)
+        .await?;
+    Ok(())
 }
 
 /// Of what no trigger tells them.

@@ -73,7 +73,7 @@ impl Store {
         let pairing_numbers = keys.pairing_numbers().await?;
         let mut backend = self.backend.lock().await;
         self.catch_up(&mut **backend).await?;
-        let deleted = backend.deleted_among(&devices).await?;
+        let deleted = backend.deleted().await?;
         let directory = self.current.load();
         let instance = |id| directory.instance_by_id(id).map(|instance| &**instance);
         Ok(KeyCheck::new(&devices, &pairing_numbers, instance, &deleted))

@@ -30,7 +30,7 @@ impl Backend for Script {
             .unwrap_or(Ok(Appended::Durable))
     }
 
-    async fn deleted_among(&mut self, _: &BTreeSet<InstanceId>) -> Result<BTreeSet<InstanceId>, StoreError> {
+    async fn deleted(&mut self) -> Result<BTreeSet<InstanceId>, StoreError> {
         Ok(BTreeSet::new())
     }
 

@@ -3,6 +3,7 @@
 mod keys;
 mod ledger;
 mod registry;
+mod transfer;
 
 use std::str::FromStr as _;
 use std::sync::Arc;

@@ -90,16 +90,10 @@ pub(super) async fn changes_since(snapshot: &mut Transaction, version: i64) -> R
     Ok(Refreshed::Changes(gone))
 }
 
-/// Which of `among` are remembered as deleted.
-pub(super) async fn deleted_among(
-    snapshot: &mut Transaction,
-    among: &BTreeSet<InstanceId>,
-) -> Result<BTreeSet<InstanceId>, StoreError> {
-    let among: Vec<i32> = among.iter().map(|id| id.get()).collect();
-    let query = sqlx::query("SELECT instance_id FROM deleted WHERE instance_id = ANY ($1)");
-    Ok(ids(snapshot.fetch(query.bind(among)).await?)
-        .into_iter()
-        .collect())
+/// Every instance that is remembered as deleted.
+pub(super) async fn deleted(snapshot: &mut Transaction) -> Result<BTreeSet<InstanceId>, StoreError> {
+    let query = sqlx::query("SELECT instance_id FROM deleted");
+    Ok(ids(snapshot.fetch(query).await?).into_iter().collect())
 }
 
 /// The highest numbers of an account and of an instance that were ever given, or are never to be.

@@ -139,6 +139,13 @@ async fn reserve_ids(transaction: &mut Transaction, id: InstanceId) -> Result<()
     tell_others(transaction, &[]).await
 }
 
+/// New accounts get higher numbers than `last`.
+pub(super) async fn reserve_accounts(transaction: &mut Transaction, last: i64) -> Result<(), StoreError> {
+    let query = sqlx::query("UPDATE registry SET last_account = $1 WHERE last_account < $1");
+    transaction.execute(query.bind(last)).await?;
+    Ok(())
+}
+
 async fn never_again(transaction: &mut Transaction, id: InstanceId) -> Result<(), StoreError> {
     let query = sqlx::query("UPDATE registry SET last_instance = $1 WHERE last_instance < $1");
     transaction.execute(query.bind(id.get())).await?;

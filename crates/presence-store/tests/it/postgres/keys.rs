@@ -1,12 +1,12 @@
 //! Device keys of several nodes: nobody writes to what another has.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use presence_store::{
     Durability, Epoch, KeyStore as _, Kind, Ledger as _, PostgresKeyStore, Registry as _, StoreError,
 };
 use tokio::sync::broadcast::error::TryRecvError;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{TestDatabase, claim_all, instances, key, many_instances, node, node_with_keys};
 use crate::key_store::{append, get, put};

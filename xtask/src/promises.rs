@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::FORGOTTEN;
-
+/// How long a phone shows what nobody renews or pauses any more, with room for the reader.
+pub(crate) const FORGOTTEN: Duration = Duration::from_secs(11);
 /// How far the clocks of three processes under load may be apart.
 const SLACK: Duration = Duration::from_millis(1500);
 
 /// What a phone shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Screen {
+pub(crate) enum Screen {
     Typing,
     Recording,
     Nothing,
@@ -17,7 +17,7 @@ pub(super) enum Screen {
 
 /// A chat of an instance.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Page {
+pub(crate) struct Page {
     /// The last command that was taken.
     taken: Option<Promise>,
     /// When a later command was refused or not answered: whether the promise still holds is anybody's guess.
@@ -35,16 +35,16 @@ struct Promise {
 /// An instance forgot all it showed, at some moment between these two: its server was restarted, its phone was
 /// unlinked, or its task panicked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Forgot {
-    pub(super) after: Instant,
-    pub(super) before: Instant,
+pub(crate) struct Forgot {
+    pub(crate) after: Instant,
+    pub(crate) before: Instant,
     /// Nobody knows whether it did: a task that is offline does not get to see what makes it panic.
-    pub(super) perhaps: bool,
+    pub(crate) perhaps: bool,
 }
 
 impl Page {
     /// A command was answered with 200.
-    pub(super) fn took(&mut self, screen: Screen, hold: Option<Duration>, asked: Instant, answered: Instant) {
+    pub(crate) fn took(&mut self, screen: Screen, hold: Option<Duration>, asked: Instant, answered: Instant) {
         *self = Self {
             taken: Some(Promise {
                 screen,
@@ -57,13 +57,20 @@ impl Page {
     }
 
     /// A command was refused, or not answered.
-    pub(super) fn failed(&mut self, at: Instant) {
+    pub(crate) fn failed(&mut self, at: Instant) {
         self.doubted = Some(at);
+    }
+
+    /// What was taken after `since` may not have been kept by a node that was lost now.
+    pub(crate) fn doubt(&mut self, since: Instant, now: Instant) {
+        if self.taken.is_some_and(|promise| promise.answered >= since) {
+            self.failed(now);
+        }
     }
 
     /// What the phone must show at `now`; `None` when either would be right. `forgot` is when the instance did
     /// so last.
-    pub(super) fn expected(&self, now: Instant, forgot: Option<Forgot>) -> Option<Screen> {
+    pub(crate) fn expected(&self, now: Instant, forgot: Option<Forgot>) -> Option<Screen> {
         let Some(promise) = self.taken else {
             // Nothing was ever taken; what was not answered may have been shown.
             return self

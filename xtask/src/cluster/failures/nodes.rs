@@ -1,0 +1,265 @@
+//! Processes that end, sleep, or have another time.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::{DRAINED, LOST};
+use crate::cluster::measure::Outcome;
+use crate::cluster::proxy::Network;
+use crate::cluster::town::{NODES, Town, phone};
+use crate::service::say;
+
+/// How long held indicators show.
+const HOLD: Duration = Duration::from_secs(60);
+/// How often at most a node keeps what it shows, with room for a busy machine: what was shown since may be lost with it.
+const KEPT_AFTER: Duration = Duration::from_millis(2500);
+/// How long after a session is online what it showed may take to be on the phone again.
+const SHOWN_AGAIN: Duration = Duration::from_secs(3);
+/// How late the end of an indicator may be, with room for a busy machine.
+const LATE: Duration = Duration::from_secs(3);
+/// The node that most of this happens to.
+const VICTIM: usize = 1;
+/// Debian's library that tells a process another time.
+const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
+
+pub(super) fn kill(town: &Town) -> anyhow::Result<Outcome> {
+    let lost = town.sessions_of(VICTIM)?;
+    let held = Held::show(town, &lost, 4_915_770_000_001)?;
+    let outcome = town.under_load(|| {
+        std::thread::sleep(KEPT_AFTER);
+        let before = town.moment()?;
+        town.nodes[VICTIM].kill()?;
+        town.doubt(&lost, before.at - KEPT_AFTER);
+        town.wait_until_back(&lost, before.on_sandbox, LOST * 2)?;
+        let outcome = town.since(&before)?;
+        held.ensure_shown_again(town)?;
+        Ok(outcome)
+    })?;
+    outcome.ensure_back_within(LOST)?;
+    outcome.ensure_no_overlap()?;
+    outcome.ensure_nothing_lost()?;
+    outcome.ensure_calm(1)?;
+    town.check_screens()?;
+    held.ensure_ended(town)?;
+    town.start(VICTIM)?;
+    Ok(outcome)
+}
+
+pub(super) fn stop(town: &Town) -> anyhow::Result<Outcome> {
+    let its = town.sessions_of(VICTIM)?;
+    let held = Held::show(town, &its, 4_915_770_000_002)?;
+    let outcome = town.under_load(|| {
+        std::thread::sleep(KEPT_AFTER);
+        let before = town.moment()?;
+        let stopped = std::thread::scope(|scope| {
+            let stopping = scope.spawn(|| town.nodes[VICTIM].stop());
+            town.wait_until_back(&its, before.on_sandbox, LOST)?;
+            stopping
+                .join()
+                .expect("a thread that stops a node does not panic")
+        });
+        let outcome = town.since(&before)?;
+        stopped?;
+        held.ensure_shown_again(town)?;
+        Ok(outcome)
+    })?;
+    outcome.ensure_all_shown()?;
+    outcome.ensure_no_overlap()?;
+    outcome.ensure_calm(1)?;
+    outcome.ensure_back_within(DRAINED)?;
+    town.check_screens()?;
+    held.ensure_ended(town)?;
+    town.start(VICTIM)?;
+    Ok(outcome)
+}
+
+pub(super) fn freeze(town: &Town) -> anyhow::Result<Outcome> {
+    const FROZEN: Duration = Duration::from_secs(30);
+    let lost = town.sessions_of(VICTIM)?;
+    let held = Held::show(town, &lost, 4_915_770_000_003)?;
+    let outcome = town.under_load(|| {
+        std::thread::sleep(KEPT_AFTER);
+        let before = town.moment()?;
+        town.nodes[VICTIM].freeze()?;
+        // What it said before arrives; that WhatsApp has ended its sessions, it does not hear when it wakes.
+        std::thread::sleep(Duration::from_millis(300));
+        town.nodes[VICTIM].whatsapp.set(Network::Silent);
+        town.doubt(&lost, before.at - KEPT_AFTER);
+        town.wait_until_back(&lost, before.on_sandbox, LOST * 2)?;
+        let outcome = town.since(&before)?;
+        held.ensure_shown_again(town)?;
+        std::thread::sleep((before.at + FROZEN).saturating_duration_since(Instant::now()));
+        let (asleep, last_stanza) = (town.moment()?, town.last_stanza()?);
+        town.nodes[VICTIM].thaw()?;
+        // It wakes with leases, sessions and deadlines that are half a minute old. The sessions that were taken from
+        // it stay where they are, but for the share that it is handed later, in order.
+        std::thread::sleep(Duration::from_secs(5));
+        town.nodes[VICTIM].whatsapp.set(Network::Works);
+        std::thread::sleep(Duration::from_secs(2));
+        ensure_silent(&town.superseded_since(last_stanza)?)?;
+        let woken = town.since(&asleep)?;
+        woken.ensure_no_overlap()?;
+        woken.ensure_calm(1)?;
+        town.nodes[VICTIM].rotate(true);
+        Ok(outcome)
+    })?;
+    outcome.ensure_back_within(LOST)?;
+    outcome.ensure_nothing_lost()?;
+    outcome.ensure_calm(1)?;
+    held.ensure_ended(town)?;
+    town.settle()?;
+    town.check_screens()?;
+    Ok(outcome)
+}
+
+/// Fails when a session that was lost said anything that is meant for people.
+fn ensure_silent(superseded: &[String]) -> anyhow::Result<()> {
+    if !superseded.is_empty() {
+        say(format_args!(
+            "  the woken node wrote {} stanzas for what it had lost",
+            superseded.len()
+        ));
+    }
+    let for_people = |stanza: &&String| !stanza.starts_with("<iq");
+    match superseded.iter().find(for_people) {
+        Some(stanza) => bail!("the woken node wrote for what it had lost: {stanza}"),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn freeze_shortly(town: &Town) -> anyhow::Result<Outcome> {
+    let its = town.sessions_of(VICTIM)?;
+    let outcome = town.under_load(|| {
+        let before = town.moment()?;
+        town.nodes[VICTIM].freeze()?;
+        std::thread::sleep(Duration::from_secs(5));
+        town.nodes[VICTIM].thaw()?;
+        town.nodes[VICTIM].rotate(true);
+        std::thread::sleep(LOST);
+        town.ensure_none_reconnected(&before)?;
+        town.since(&before)
+    })?;
+    ensure!(
+        outcome.moved == 0,
+        "{} of {} sessions moved",
+        outcome.moved,
+        its.len()
+    );
+    outcome.ensure_nothing_lost()?;
+    town.check_screens()?;
+    Ok(outcome)
+}
+
+pub(super) fn rolling_restart(town: &Town) -> anyhow::Result<Outcome> {
+    let outcome = town.under_load(|| {
+        let before = town.moment()?;
+        for node in 0..NODES {
+            town.nodes[node].stop()?;
+            town.start(node)?;
+            // As an orchestrator does that waits for the next one.
+            std::thread::sleep(Duration::from_secs(5));
+        }
+        town.since(&before)
+    })?;
+    outcome.ensure_all_shown()?;
+    outcome.ensure_no_overlap()?;
+    town.check_screens()?;
+    Ok(outcome)
+}
+
+pub(super) fn clock(town: &Town) -> anyhow::Result<Outcome> {
+    let library = faketime().context("libfaketime is gone")?;
+    let mut sum = Outcome::default();
+    for offset in ["+60s", "-60s"] {
+        town.nodes[VICTIM].stop()?;
+        town.start_with(VICTIM, |command| {
+            command
+                .env("LD_PRELOAD", &library)
+                .env("FAKETIME", offset)
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        })?;
+        town.settle()?;
+        let outcome = town.under_load(|| {
+            let before = town.moment()?;
+            std::thread::sleep(LOST * 2);
+            town.ensure_none_reconnected(&before)?;
+            town.since(&before)
+        })?;
+        ensure!(outcome.moved == 0, "{} sessions moved at {offset}", outcome.moved);
+        outcome.ensure_all_shown()?;
+        town.check_screens()?;
+        sum.answers.shown += outcome.answers.shown;
+        sum.answers.longest = sum.answers.longest.max(outcome.answers.longest);
+    }
+    town.nodes[VICTIM].stop()?;
+    town.start(VICTIM)?;
+    Ok(sum)
+}
+
+/// Where the library that tells a process another time is, if it is installed.
+pub(in crate::cluster) fn faketime() -> Option<PathBuf> {
+    let mut directories = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let library =
+        directories.find_map(|entry| Some(entry.path().join(FAKETIME)).filter(|path| path.is_file()));
+    library.or_else(|| Some(Path::new("/usr/lib").join(FAKETIME)).filter(|path| path.is_file()))
+}
+
+/// Indicators that sessions hold on a phone of their own.
+struct Held {
+    on: u64,
+    senders: Vec<u64>,
+    until: Instant,
+}
+
+impl Held {
+    /// Every other one of these shows something for a minute.
+    fn show(town: &Town, instances: &[usize], on: u64) -> anyhow::Result<Self> {
+        let held: Vec<usize> = instances.iter().copied().step_by(2).collect();
+        ensure!(!held.is_empty(), "the node has no session");
+        town.hold(&held, on, HOLD)?;
+        let held = Self {
+            on,
+            senders: held.into_iter().map(phone).collect(),
+            until: Instant::now() + HOLD,
+        };
+        ensure!(held.missing(town)?.is_empty(), "not every indicator shows");
+        Ok(held)
+    }
+
+    /// Fails unless every one of them shows, in a moment from now.
+    fn ensure_shown_again(&self, town: &Town) -> anyhow::Result<()> {
+        ensure!(
+            Instant::now() + SHOWN_AGAIN < self.until,
+            "it took so long that the indicators have ended"
+        );
+        std::thread::sleep(SHOWN_AGAIN);
+        let missing = self.missing(town)?;
+        ensure!(
+            missing.is_empty(),
+            "{} of {} held indicators were not shown again",
+            missing.len(),
+            self.senders.len()
+        );
+        Ok(())
+    }
+
+    /// Fails when one of them shows any longer than it was asked for.
+    fn ensure_ended(&self, town: &Town) -> anyhow::Result<()> {
+        std::thread::sleep((self.until + LATE).saturating_duration_since(Instant::now()));
+        let shown = town.shown_on(self.on)?;
+        ensure!(
+            shown.is_empty(),
+            "{} indicators show longer than they were asked for",
+            shown.len()
+        );
+        Ok(())
+    }
+
+    fn missing(&self, town: &Town) -> anyhow::Result<Vec<u64>> {
+        let shown = town.shown_on(self.on)?;
+        let missing = self.senders.iter().filter(|sender| !shown.contains(sender));
+        Ok(missing.copied().collect())
+    }
+}

@@ -1,0 +1,109 @@
+//! Who gets how much: instances that nobody has, and nodes that come and go.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use serde_json::json;
+
+use super::DRAINED;
+use crate::cluster::measure::Outcome;
+use crate::cluster::town::{NODES, Town};
+use crate::hands;
+
+/// How many instances are claimed at once.
+const INSTANCES: usize = 1000;
+/// How long a new node may take to have its share.
+const SHARED: Duration = Duration::from_secs(90);
+
+/// A thousand instances that nobody linked, spread over three nodes of which one is killed: the other two claim what it
+/// had at the same time. The audit looks at each claim.
+pub(super) fn claims(town: &Town) -> anyhow::Result<Outcome> {
+    const VICTIM: usize = 0;
+    hands::for_each(0..INSTANCES, |nth| {
+        let body = json!({ "name": format!("claimed-{nth}") });
+        town.any_api()?.post("/api/instance/new", &body).map(drop)
+    })?;
+    let before = town.moment()?;
+    let lost = town.sessions_of(VICTIM)?;
+    town.nodes[VICTIM].kill()?;
+    town.wait_until_back(&lost, before.on_sandbox, super::LOST * 2)?;
+    let began = Instant::now();
+    loop {
+        let rows: Vec<(i64, i64)> = town.database.read(
+            "SELECT count(*), count(n.id) FROM ownership AS o
+             LEFT JOIN node AS n ON n.id = o.node_id AND n.expires_at > clock_timestamp()",
+        )?;
+        let (all, owned) = rows[0];
+        ensure!(all as usize >= INSTANCES, "there are only {all} instances");
+        if all == owned {
+            break;
+        }
+        ensure!(
+            began.elapsed() < SHARED,
+            "{} of {all} instances are not had by a living node",
+            all - owned
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let outcome = town.since(&before)?;
+    outcome.ensure_back_within(super::LOST)?;
+    outcome.ensure_no_overlap()?;
+    let doubly: Vec<(i32,)> = town
+        .database
+        .read("SELECT instance_id FROM audit.taken GROUP BY instance_id, epoch HAVING count(*) > 1")?;
+    ensure!(
+        doubly.is_empty(),
+        "{} instances were taken twice in one epoch",
+        doubly.len()
+    );
+    town.start(VICTIM)?;
+    hands::for_each(0..INSTANCES, |nth| {
+        town.any_api()?
+            .delete(&format!("/api/instance/delete/claimed-{nth}"))
+            .map(drop)
+    })?;
+    Ok(outcome)
+}
+
+/// A fourth node gets its fair share, a few sessions a second, and gives it back when it goes.
+pub(super) fn grow(town: &Town) -> anyhow::Result<Outcome> {
+    let share = town.size() / (NODES + 1);
+    let (outcome, drained) = town.under_load(|| {
+        let before = town.moment()?;
+        town.start(NODES)?;
+        let began = Instant::now();
+        loop {
+            let has = town.sessions_of(NODES)?.len();
+            if has >= share {
+                break;
+            }
+            ensure!(
+                began.elapsed() < SHARED,
+                "the new node has {has} sessions, not {share}"
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        std::thread::sleep(DRAINED);
+        let its = town.sessions_of(NODES)?;
+        let outcome = town.since(&before)?;
+        let before = town.moment()?;
+        town.nodes[NODES].stop()?;
+        town.wait_until_back(&its, before.on_sandbox, super::LOST)?;
+        Ok((outcome, town.since(&before)?))
+    })?;
+    let most = town.size().div_ceil(NODES + 1);
+    ensure!(
+        outcome.moved <= most,
+        "{} sessions moved for a share of {share} to {most}",
+        outcome.moved
+    );
+    for moved in [&outcome, &drained] {
+        moved.ensure_all_shown()?;
+        moved.ensure_calm(1)?;
+        moved.ensure_no_overlap()?;
+    }
+    drained.ensure_back_within(DRAINED)?;
+    town.settle()?;
+    town.check_screens()?;
+    Ok(outcome)
+}
