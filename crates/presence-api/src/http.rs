@@ -273,7 +273,7 @@ impl Call<'_> {
             }
             Endpoint::InstanceList => {
                 let caller = self.caller(Bucket::Requests).await?;
-                instance::list(app.instances()?, &caller, query)
+                instance::list(app.instances()?, &caller, query).await
             }
             Endpoint::InstanceConnect => {
                 let instance = self.instance(name).await?;

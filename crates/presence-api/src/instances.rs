@@ -261,7 +261,11 @@ impl Instances {
     }
 
     /// What `caller` may see: an account its instances, oldest first; an instance itself.
-    pub(crate) fn list(&self, caller: &Caller) -> Vec<Listed> {
+    pub(crate) async fn list(&self, caller: &Caller) -> Vec<Listed> {
+        if matches!(caller, Caller::Account(_)) {
+            // Another node may have made one a moment ago.
+            self.inner.catch_up().await;
+        }
         let (instances, with_tokens) = match caller {
             Caller::Instance(own) => (vec![Arc::clone(own)], false),
             Caller::Account(account) => (self.inner.registry.instances(*account), true),

@@ -10,6 +10,7 @@ mod healthcheck;
 mod instance;
 mod key;
 mod mcp;
+mod migrate;
 mod output;
 mod pair;
 mod records;
@@ -47,7 +48,7 @@ enum Command {
     /// When it is ready, one line `listening on http://ADDR` is written to stdout. Logs go to stderr. On the
     /// first signal, requests finish, indicators are paused and sessions closed; a second one ends it at once.
     Serve(serve::ServeArgs),
-    /// Manage accounts, in the data directory. A running server notices within a second.
+    /// Manage accounts, in the data directory or the database. A running server notices within a second.
     Account(account::AccountArgs),
     /// Manage instances, through a running server.
     Instance(instance::InstanceArgs),
@@ -69,6 +70,11 @@ enum Command {
     /// Everything is checked first. It refuses to lose an account, an instance or the link of a phone that the
     /// directory has and the back-up has not, and it keeps the files that it replaces. No server may run there.
     Restore(restore::RestoreArgs),
+    /// Move everything from a data directory into a database that several nodes share, or back.
+    ///
+    /// Sessions move too, and stay linked. The target must be empty. All of it is moved, or nothing, and what it was
+    /// moved from stays as it is; nothing may run on it any more.
+    Migrate(migrate::MigrateArgs),
     /// Manage the key that instance tokens are sealed with, in the data directory.
     Key(key::KeyArgs),
     /// Manage the device keys of WhatsApp sessions, in the data directory.
@@ -114,6 +120,7 @@ fn run_with(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Webhook(args) => finish(webhook::run(args)),
         Command::Backup(args) => finish(backup::run(args)),
         Command::Restore(args) => finish(restore::run(args)),
+        Command::Migrate(args) => finish(migrate::run(args)),
         Command::Key(args) => finish(key::run(args)),
         Command::Devices(args) => finish(devices::run(args)),
         Command::Mcp(args) => finish(mcp::run(args)),

@@ -82,7 +82,7 @@ impl Presences for Own {
 
     async fn list(&self) -> Result<Vec<ToolInstance>, ToolError> {
         let now = Instant::now();
-        let listed = self.instances.list(&self.caller).into_iter();
+        let listed = self.instances.list(&self.caller).await.into_iter();
         let listed = listed.map(|listed| {
             let state = listed
                 .status

@@ -129,7 +129,7 @@ where
         }
         EvolutionEndpoint::FetchInstances => {
             let caller = call.caller(Bucket::Requests).await?;
-            fetch_instances(app.instances()?, &caller, call.parts.uri.query())
+            fetch_instances(app.instances()?, &caller, call.parts.uri.query()).await
         }
     }
 }
@@ -217,12 +217,12 @@ fn connection_state(instances: &Instances, instance: &Instance) -> Response<Body
 }
 
 /// The instances that the caller may see, or the one it names.
-fn fetch_instances(
+async fn fetch_instances(
     instances: &Instances,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut listed = instances.list(caller);
+    let mut listed = instances.list(caller).await;
     let named = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .find(|(key, value)| key == "instanceName" && !value.is_empty());
     if let Some((_, name)) = named {

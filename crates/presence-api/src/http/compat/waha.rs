@@ -112,7 +112,7 @@ where
             call.unless_given_up(set_presence(instances, &instance, &body))
                 .await
         }
-        WahaEndpoint::Sessions => Ok(list(instances, &caller, call.parts.uri.query())),
+        WahaEndpoint::Sessions => Ok(list(instances, &caller, call.parts.uri.query()).await),
         WahaEndpoint::Session => {
             let instance = find(instances, &caller, name).await?;
             let session = Session::of(&instance, instances.status(instance.id));
@@ -257,10 +257,10 @@ fn check_working(instances: &Instances, instance: &Instance) -> Result<(), ApiEr
 }
 
 /// Stopped sessions are shown only when they are asked for.
-fn list(instances: &Instances, caller: &Caller, query: Option<&str>) -> Response<Body> {
+async fn list(instances: &Instances, caller: &Caller, query: Option<&str>) -> Response<Body> {
     let all = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .any(|(key, value)| key == "all" && matches!(&*value, "true" | "True" | "1"));
-    let sessions = instances.list(caller).into_iter();
+    let sessions = instances.list(caller).await.into_iter();
     let sessions = sessions.map(|listed| Session::of(&listed.instance, listed.status));
     let sessions: Vec<_> = sessions
         .filter(|session| all || session.status != "STOPPED")

@@ -92,12 +92,12 @@ struct Settings {
 
 /// Lists what the caller may see: an account its instances, oldest first, or those it names; an instance
 /// itself.
-pub(in crate::http) fn list(
+pub(in crate::http) async fn list(
     instances: &Instances,
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut listed = instances.list(caller);
+    let mut listed = instances.list(caller).await;
     if matches!(caller, Caller::Account(_)) {
         Filter::of(query).apply(&mut listed)?;
     }
