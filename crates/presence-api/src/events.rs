@@ -10,6 +10,7 @@ mod feed;
 mod hub;
 mod places;
 mod stream;
+mod watchers;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +24,7 @@ use self::hub::Subscribe;
 use self::places::Places;
 pub(crate) use self::places::{NoPlace, StreamPlace};
 pub(crate) use self::stream::EventStream;
+pub(crate) use self::watchers::{Update, Watchers};
 use crate::instances::Instances;
 use crate::scope::Scope;
 

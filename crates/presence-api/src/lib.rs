@@ -67,7 +67,7 @@ pub use health::{CheckCounter, Finding, HealthCheck};
 pub use http::openapi;
 pub use instances::Instances;
 pub use ipnet::IpNet;
-pub use nodes::{ClusterSecret, InvalidSecret as InvalidClusterSecret, Nodes};
+pub use nodes::{ClusterSecret, DialNode, InvalidSecret as InvalidClusterSecret, Nodes};
 pub use presence_wa::AllowedNetworks;
 pub use proxy::RegistryProxies;
 pub use qr::{Picture, PictureError};

@@ -7,9 +7,11 @@
 mod board;
 mod calls;
 mod client;
+mod dial;
 mod peers;
 mod secret;
 mod serve;
+mod shown_feed;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use std::time::Duration;
 use presence_cluster::{Cluster, Home, Whereabouts};
 use presence_core::InstanceId;
 use presence_store::Node;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -27,10 +29,13 @@ pub(crate) use self::calls::{
     RevokeLink, Show, ShownChat, ShownIn,
 };
 use self::client::{Client, Unanswered};
+pub use self::dial::DialNode;
+use self::dial::Tcp;
 use self::peers::Peers;
 pub(crate) use self::peers::{KnownStatus, PeerWatch};
 pub use self::secret::{ClusterSecret, InvalidSecret};
 pub(crate) use self::serve::serve;
+use crate::events::Update;
 use crate::rate_limit::{Bucket, Standing};
 use crate::scope::Scope;
 
@@ -68,9 +73,15 @@ impl Nodes {
     /// The nodes of `cluster`, which know each other by `secret`.
     #[must_use]
     pub fn new(cluster: Cluster, secret: ClusterSecret) -> Self {
+        Self::with_dial(cluster, secret, Arc::new(Tcp))
+    }
+
+    /// The same, over connections that `dial` opens.
+    #[must_use]
+    pub fn with_dial(cluster: Cluster, secret: ClusterSecret, dial: Arc<dyn DialNode>) -> Self {
         Self {
             inner: Arc::new(Inner {
-                client: Client::new(&secret),
+                client: Client::new(&secret, dial),
                 cluster,
                 secret,
                 board: StatusBoard::default(),
@@ -124,6 +135,11 @@ impl Nodes {
     /// What this node tells the others of its instances.
     pub(crate) fn board(&self) -> &StatusBoard {
         &self.inner.board
+    }
+
+    /// Follows what instances of `scope` show that `node` has.
+    pub(crate) async fn follow_shown(self, node: Arc<Node>, scope: Scope, updates: mpsc::Sender<Update>) {
+        shown_feed::follow(self, node, scope, updates).await;
     }
 
     /// Has the statuses of other nodes' instances kept up to date, until `stopping`.
@@ -211,5 +227,13 @@ impl Nodes {
         let nodes = cluster.nodes();
         let others = nodes.iter().filter(|node| Some(node.id) != me);
         others.cloned().collect()
+    }
+}
+
+/// Returns at the next change of who has what; never without other nodes.
+pub(crate) async fn changed(moves: &mut Option<watch::Receiver<u64>>) -> Result<(), watch::error::RecvError> {
+    match moves {
+        Some(moves) => moves.changed().await,
+        None => std::future::pending().await,
     }
 }

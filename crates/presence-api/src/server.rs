@@ -1,6 +1,6 @@
 //! Connections: accepted, served, and ended in good order.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +88,17 @@ impl Server {
         let serving = self.serve_stream(stream, peer, Surface::Api, &state, &app.stopping);
         let serving = app.cut.run_until_cancelled(serving);
         app.serving.track_future(serving).await;
+    }
+
+    /// Serves one connection of another node until it ends, or the server has [stopped](Self::stop).
+    pub async fn serve_node<S>(&self, stream: S)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let (state, stopped) = (Arc::new(ConnectionState::new()), &self.app.stopped);
+        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        self.serve_stream(stream, unknown, Surface::Nodes, &state, stopped)
+            .await;
     }
 
     /// Accepts connections until the server stops.

@@ -6,15 +6,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use presence_core::InstanceId;
+use presence_store::NodeId;
 use presence_wa::InstanceUpdate;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::feed::{Feed, KEPT};
+use super::watchers::Watchers;
 use super::{Subscription, Wanted};
 use crate::clock::Time;
 use crate::instances::Instances;
+use crate::nodes::{Nodes, changed};
 use crate::scope::Scope;
 
 /// A client that wants to follow.
@@ -33,32 +36,27 @@ struct Hub {
     scope: Scope,
     feed: Feed,
     subscribers: Vec<Subscriber>,
-    /// One watches each instance.
-    watchers: HashMap<InstanceId, AbortOnDropHandle<()>>,
-    updates: mpsc::Sender<(InstanceId, InstanceUpdate)>,
+    watchers: Watchers,
+    /// Other nodes, of whose instances is told what they show.
+    followed: HashMap<NodeId, AbortOnDropHandle<()>>,
 }
 
-/// Updates that wait for the hub. When there are more, the watchers wait, and what changes meanwhile is told
-/// anew as a whole.
-const UPDATES: usize = 256;
 /// How often those are forgotten who are gone. A hub ends when nobody was there for two of these times, so that
 /// somebody who comes back at once misses nothing.
 const SWEEP: Duration = Duration::from_secs(15);
-/// How long a watcher waits for an instance that the fleet does not know yet, or no longer.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
 /// Runs until nobody follows any more.
 pub(super) async fn run(instances: Instances, scope: Scope, mut asking: mpsc::Receiver<Subscribe>) {
     let mut changes = instances.changes();
     changes.mark_unchanged();
-    let (sender, mut updates) = mpsc::channel(UPDATES);
+    let mut moves = instances.nodes().map(Nodes::changes);
+    let (watchers, mut updates) = Watchers::new(instances.clone());
     let mut hub = Hub {
         feed: Feed::new(Time::read()),
         instances,
         scope,
         subscribers: Vec::new(),
-        watchers: HashMap::new(),
-        updates: sender,
+        watchers,
+        followed: HashMap::new(),
     };
     hub.begin().await;
     let mut sweep = interval(SWEEP);
@@ -73,6 +71,7 @@ pub(super) async fn run(instances: Instances, scope: Scope, mut asking: mpsc::Re
                 Ok(()) => hub.reconcile(),
                 Err(_) => return,
             },
+            Ok(()) = changed(&mut moves) => hub.follow_nodes(),
             Some((id, update)) = updates.recv() => hub.handle_update(id, update),
             () = sleep_until_some(timeout) => hub.feed.handle_timeout(Time::read()),
             subscribe = asking.recv() => match subscribe {
@@ -104,41 +103,35 @@ impl Hub {
                 self.feed.handle_status(time, instance.id, status);
             }
             self.feed.handle_shown(time, instance.id, shown);
-            self.watch(instance.id);
+            self.watchers.watch(instance.id);
         }
+        self.follow_nodes();
     }
 
     fn reconcile(&mut self) {
         let now = self.instances.in_scope(self.scope);
         let there: HashSet<_> = now.iter().map(|instance| instance.id).collect();
         for id in self.feed.handle_instances(Time::read(), now) {
-            self.watch(id);
+            self.watchers.watch(id);
         }
-        self.watchers.retain(|id, _| there.contains(id));
+        self.watchers.retain(&there);
     }
 
-    fn watch(&mut self, id: InstanceId) {
-        let (instances, updates) = (self.instances.clone(), self.updates.clone());
-        let watcher = tokio::spawn(async move {
-            loop {
-                if let Some(mut watch) = instances.watch(id) {
-                    while let Some(update) = watch.next().await {
-                        if updates.send((id, update)).await.is_err() {
-                            return;
-                        }
-                    }
-                } else if let Some(mut watch) = instances.watch_elsewhere(id) {
-                    while let Some(status) = watch.next().await {
-                        let update = InstanceUpdate::Status(status);
-                        if updates.send((id, update)).await.is_err() {
-                            return;
-                        }
-                    }
-                }
-                sleep(LOOK_AGAIN).await;
-            }
-        });
-        self.watchers.insert(id, AbortOnDropHandle::new(watcher));
+    /// Follows what other nodes' instances show, of those nodes that live.
+    fn follow_nodes(&mut self) {
+        let Some(nodes) = self.instances.nodes() else {
+            return;
+        };
+        let others = nodes.others();
+        self.followed
+            .retain(|id, _| others.iter().any(|node| node.id == *id));
+        for node in others {
+            let (scope, updates) = (self.scope, self.watchers.updates());
+            self.followed.entry(node.id).or_insert_with(|| {
+                let follow = nodes.clone().follow_shown(node, scope, updates);
+                AbortOnDropHandle::new(tokio::spawn(follow))
+            });
+        }
     }
 
     fn handle_update(&mut self, id: InstanceId, update: InstanceUpdate) {

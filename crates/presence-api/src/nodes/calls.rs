@@ -50,6 +50,7 @@ node_calls! {
     CreateLink("link", 5 s) -> String;
     RevokeLink("unlink", 5 s) -> ();
     OpenLink("open", 5 s) -> Option<Opened>;
+    FollowShown("follow", 5 s) -> ();
 }
 
 /// Shows or ends an indicator.
@@ -165,6 +166,12 @@ pub(crate) struct StatusNews {
     pub(crate) seen: u64,
     /// Of what changed, how it is now; `None` is an instance that the node has no longer.
     pub(crate) statuses: Vec<(InstanceId, Option<InstanceStatus>)>,
+}
+
+/// Follows what instances show: answered by lines that go on, see [`shown_feed`](super::shown_feed).
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct FollowShown {
+    pub(crate) scope: Scope,
 }
 
 /// Makes a pairing link.

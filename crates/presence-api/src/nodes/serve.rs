@@ -7,12 +7,12 @@ use hyper::{Method, Response, StatusCode};
 use presence_core::ChatPresence;
 use presence_wa::{ConnectError, PairWith, ShowError};
 
-use super::Nodes;
 use super::calls::{
-    ApplySettings, Connect, Count, CreateLink, LogOut, NodeCall, OpenLink, Reconnect, Remove, RevokeLink,
-    Show, ShownIn, Statuses,
+    ApplySettings, Connect, Count, CreateLink, FollowShown, LogOut, NodeCall, OpenLink, Reconnect, Remove,
+    RevokeLink, Show, ShownIn, Statuses,
 };
 use super::client::PATH;
+use super::{Nodes, shown_feed};
 use crate::app::App;
 use crate::clock::Time;
 use crate::instances::Instances;
@@ -76,6 +76,10 @@ pub(crate) async fn serve(app: &App, parts: &Parts, body: &Bytes) -> Response<Bo
             let count = async |Count { scope, bucket }| Some(app.limits.count(scope, bucket, Time::read()));
             call.here(count).await
         }
+        Some(FollowShown::NAME) => match serde_json::from_slice(body) {
+            Ok(FollowShown { scope }) => shown_feed::tell(instances, nodes, scope),
+            Err(_) => plain(StatusCode::BAD_REQUEST),
+        },
         Some(Statuses::NAME) => {
             let news = async |asked| Some(nodes.board().news(asked, || instances.own_statuses()).await);
             call.here(news).await

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use presence_core::InstanceId;
 use presence_store::AccountId;
 use presence_wa::AllowedNetworks;
-use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::reporter::{News, Reporter};
 use super::target::Target;
 use super::{WebhookCounters, WebhookSettings};
 use crate::instances::Instances;
-use crate::nodes::Nodes;
+use crate::nodes::{Nodes, changed};
 
 /// Whose a webhook is; `None` is the operator.
 type Owner = Option<AccountId>;
@@ -37,14 +36,6 @@ pub(crate) async fn report(instances: Instances, settings: WebhookSettings, coun
         if changed.is_err() {
             return;
         }
-    }
-}
-
-/// Of who has what; never without other nodes.
-async fn changed(moves: &mut Option<watch::Receiver<u64>>) -> Result<(), watch::error::RecvError> {
-    match moves {
-        Some(moves) => moves.changed().await,
-        None => std::future::pending().await,
     }
 }
 
