@@ -120,8 +120,13 @@ impl Postgres {
 
 fn connect_options(url: &str) -> Result<PgConnectOptions, StoreError> {
     let options = PgConnectOptions::from_str(url).map_err(failed("read the URL of the database"))?;
+    // An operator tells processes apart by it.
+    let name = options
+        .get_application_name()
+        .unwrap_or("presence-server")
+        .to_owned();
     Ok(options
-        .application_name("presence-server")
+        .application_name(&name)
         // A pooler may give each transaction another connection, which knows nothing of statements prepared before; and
         // it refuses settings that it does not know.
         .statement_cache_capacity(0)

@@ -40,7 +40,7 @@ pub(super) enum Needs {
 }
 
 /// All of them, in the order in which they are run.
-pub(super) const ALL: [Failure; 19] = [
+pub(super) const ALL: [Failure; 20] = [
     Failure {
         name: "idle",
         what: "nothing, for 20 s",
@@ -159,6 +159,13 @@ pub(super) const ALL: [Failure; 19] = [
         is_quick: true,
         needs: Needs::Nothing,
         run: shares::grow,
+    },
+    Failure {
+        name: "hearsay",
+        what: "instances made at one node, and used at another at once",
+        is_quick: true,
+        needs: Needs::Nothing,
+        run: shares::hearsay,
     },
     Failure {
         name: "outsider",

@@ -19,7 +19,7 @@ use super::node::{Common, Node};
 use crate::api::Api;
 use crate::hands;
 use crate::promises::Page;
-use crate::service::{Programs, Sandbox, say};
+use crate::service::{Programs, Sandbox, say, until};
 
 /// How many nodes there are, but for the scenario that adds one.
 pub(super) const NODES: usize = 3;
@@ -30,6 +30,8 @@ const SETTLED: Duration = Duration::from_secs(150);
 const LOOK: Duration = Duration::from_millis(50);
 /// A connection that another node's replaced stays open for a minute, so that what it still says is heard.
 const SANDBOX: [&str; 2] = ["--hang-up-after-ms", "60000"];
+/// What the nodes know each other by.
+const SECRET: &str = "the-nodes-know-it-and-nobody-else-does\n";
 /// 32 bytes, the same for all nodes.
 const TOKEN_KEY: &str = "cHJlc2VuY2UgY2x1c3RlciB0ZXN0IHRva2VuIGtleSE=";
 
@@ -76,10 +78,7 @@ impl Town {
         let database = Database::create(runtime.handle(), logs.join("postgres.log"))?;
         let sandbox = programs.sandbox_with(&SANDBOX)?;
         let secrets = tempfile::tempdir()?;
-        std::fs::write(
-            secrets.path().join("secret"),
-            "the nodes know it, and nobody else does\n",
-        )?;
+        std::fs::write(secrets.path().join("secret"), SECRET)?;
         let mut town = Self {
             nodes: Vec::new(),
             token: String::new(),
@@ -168,6 +167,8 @@ impl Town {
                 .as_str()
                 .context("a new instance has a token")?;
             token.clone_into(&mut tokens[instance].lock().expect("no hand panics"));
+            // Whether they know of it at once is looked at elsewhere.
+            self.wait_until_known(&name(instance))?;
             self.sandbox
                 .link(&self.any_api()?, &name(instance), phone(instance))?;
             if (instance + 1).is_multiple_of(50) {
@@ -181,6 +182,18 @@ impl Town {
             .map(|token| token.into_inner().expect("no hand panics"));
         self.tokens = tokens.collect();
         Ok(())
+    }
+
+    /// Waits until every node knows this instance.
+    fn wait_until_known(&self, name: &str) -> anyhow::Result<()> {
+        let path = format!("/api/instance/list?instanceName={name}");
+        let in_rotation = self.nodes.iter().filter(|node| node.is_in_rotation());
+        let apis: Vec<Api> = in_rotation.map(|node| node.api(&self.token)).collect();
+        until(Duration::from_secs(5), "every node knows a new instance", || {
+            apis.iter().try_fold(true, |known, api| {
+                Ok(known && api.call("GET", &path, None)?.status == 200)
+            })
+        })
     }
 
     /// What the sandbox tells of every session, and its clock's time.

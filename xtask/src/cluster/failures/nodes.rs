@@ -129,8 +129,8 @@ fn ensure_silent(superseded: &[String]) -> anyhow::Result<()> {
     }
 }
 
+/// Nothing moves. A session whose stanza was not written meanwhile connects again, as it would without a cluster.
 pub(super) fn freeze_shortly(town: &Town) -> anyhow::Result<Outcome> {
-    let its = town.sessions_of(VICTIM)?;
     let outcome = town.under_load(|| {
         let before = town.moment()?;
         town.nodes[VICTIM].freeze()?;
@@ -138,15 +138,10 @@ pub(super) fn freeze_shortly(town: &Town) -> anyhow::Result<Outcome> {
         town.nodes[VICTIM].thaw()?;
         town.nodes[VICTIM].rotate(true);
         std::thread::sleep(LOST);
-        town.ensure_none_reconnected(&before)?;
         town.since(&before)
     })?;
-    ensure!(
-        outcome.moved == 0,
-        "{} of {} sessions moved",
-        outcome.moved,
-        its.len()
-    );
+    ensure!(outcome.moved == 0, "{} sessions moved", outcome.moved);
+    outcome.ensure_calm(1)?;
     outcome.ensure_nothing_lost()?;
     town.check_screens()?;
     Ok(outcome)

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 
 use super::DRAINED;
@@ -63,6 +63,45 @@ pub(super) fn claims(town: &Town) -> anyhow::Result<Outcome> {
             .map(drop)
     })?;
     Ok(outcome)
+}
+
+/// A client that was told of a new instance, or of a deletion, by one node gets the same from the others.
+pub(super) fn hearsay(town: &Town) -> anyhow::Result<Outcome> {
+    let before = town.moment()?;
+    for nth in 0..30 {
+        let [here, there] = [&town.nodes[nth % NODES], &town.nodes[(nth + 1) % NODES]];
+        let name = format!("hearsay-{nth}");
+        let made = here
+            .api(&town.token)
+            .post("/api/instance/new", &json!({ "name": name }))?;
+        let token = made["instance"]["token"]
+            .as_str()
+            .context("a new instance has a token")?;
+        let path = format!("/api/chat/presence/{name}");
+        let body = json!({ "number": "4915700000000", "state": "typing" });
+        let answer = there.api(token).call("POST", &path, Some(&body))?;
+        ensure!(
+            answer.status == 503,
+            "{} answered {} to an instance that {} had made: {}",
+            there.name,
+            answer.status,
+            here.name,
+            answer.text
+        );
+        there
+            .api(&town.token)
+            .delete(&format!("/api/instance/delete/{name}"))?;
+        let answer = here.api(token).call("POST", &path, Some(&body))?;
+        ensure!(
+            matches!(answer.status, 401 | 404 | 503),
+            "{} answered {} to an instance that {} had deleted: {}",
+            here.name,
+            answer.status,
+            there.name,
+            answer.text
+        );
+    }
+    town.since(&before)
 }
 
 /// A fourth node gets its fair share, a few sessions a second, and gives it back when it goes.
