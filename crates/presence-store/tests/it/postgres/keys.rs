@@ -184,15 +184,24 @@ async fn many_devices_share_a_commit_and_nobody_waits_for_a_timer() {
     for device in 1..=1000 {
         append(&keys, device, vec![put(ONE, "a", "x")]).await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let gathered = keys.flushes() - flushes;
-    assert!((1..=4).contains(&gathered), "{gathered} commits");
-    assert_eq!(keys.devices().await.unwrap().len(), 1000);
+    let reader = postgres.open_keys(key());
+    while reader.devices().await.unwrap().len() < 1000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (commits, fifths) = (keys.flushes() - flushes, before.elapsed().as_millis() / 200);
+    assert!(
+        u128::from(commits) <= fifths + 2,
+        "{commits} commits in {fifths} fifths of a second"
+    );
 
-    append(&keys, 1, vec![put(ONE, "a", "y")]).await;
-    let before_durable = before.elapsed();
-    durably(&keys, 2, "y").await.unwrap();
-    assert!(before.elapsed() - before_durable < Duration::from_millis(190));
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        append(&keys, 1, vec![put(ONE, "a", "y")]).await;
+        let before = Instant::now();
+        durably(&keys, 2, "y").await.unwrap();
+        fastest = fastest.min(before.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(150), "{fastest:?}");
     assert_eq!(
         written(&database, 1).await.as_deref(),
         Some("y"),
