@@ -131,10 +131,11 @@ impl Pending {
         }
     }
 
-    /// From now on this is `node`, which has nothing yet. What waits of the one before is forgotten.
+    /// From now on this is `node`, which has nothing yet. What waits of the one before is forgotten, but for wipes of
+    /// what no node has.
     pub(crate) fn begin(&mut self, node: NodeId) {
         self.rows.clear();
-        self.wipes.clear();
+        self.wipes.retain(|_, wipe| wipe.epoch.is_none());
         self.bytes = 0;
         self.fence = Fence::Owned {
             node: Some(node),
@@ -225,11 +226,11 @@ impl Pending {
         }
     }
 
-    /// Tells those who wait for what is forgotten.
+    /// Tells those who wait for what is forgotten, and not for a wipe.
     fn refuse(&mut self, is_forgotten: impl Fn(InstanceId) -> bool) {
         for waiter in std::mem::take(&mut self.waiters) {
             match waiter.task {
-                Task::Sync(device) if is_forgotten(device) => {
+                Task::Sync(device) if is_forgotten(device) && !self.wipes.contains_key(&device) => {
                     // Nobody may be waiting any more.
                     let _ = waiter.told.send(Err(StoreError::Fenced));
                 }
@@ -615,6 +616,17 @@ mod tests {
             work.wipes,
             [(device(2), None)],
             "what the other node wrote is not wiped"
+        );
+
+        pending.wipe(device(1));
+        let mut waiting = pending.wait(Task::Sync(device(2)));
+        pending.begin(NodeId::from_bytes([2; 16]));
+        assert!(waiting.try_recv().is_err(), "it is waited for still");
+        let work = pending.take().unwrap();
+        assert_eq!(
+            work.wipes,
+            [(device(2), None)],
+            "nor what this node had as another"
         );
     }
 

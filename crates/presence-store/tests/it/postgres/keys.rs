@@ -67,6 +67,22 @@ async fn a_node_that_slept_through_its_lease_writes_no_more() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+async fn a_node_that_has_a_device_again_writes_nothing_of_before() {
+    let database = TestDatabase::create().await;
+    let postgres = database.connect().await;
+    many_instances(&database, 1).await;
+    let (me, keys, ledger) = node_with_keys(&postgres).await;
+    ledger.release(me, &[(id(1), Epoch(1))]).await.unwrap();
+    assert_eq!(ledger.claim_one(me, id(1)).await.unwrap(), Some(Epoch(2)));
+    assert!(matches!(
+        durably(&keys, 1, "of before").await,
+        Err(StoreError::Fenced)
+    ));
+    assert_eq!(written(&database, 1).await, None);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_commit_that_waits_for_a_claim_is_fenced_by_it() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
