@@ -205,3 +205,25 @@ async fn a_server_that_is_not_there_is_away() {
     postgres.close().await;
     assert!(matches!(store.check().await, Err(StoreError::Closed)));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+async fn a_writer_that_is_given_up_halfway_leaves_all_or_nothing_and_no_connection() {
+    let database = TestDatabase::create().await;
+    let (store, other) = (database.registry().await, database.registry().await);
+    let mut made = 0;
+    for number in 0..60 {
+        let name = format!("account-{number}");
+        let create = store.create_account(name.parse().unwrap(), None, now());
+        if timeout(Duration::from_micros(number * 150), create).await.is_ok() {
+            made += 1;
+        }
+    }
+    store.refresh().await.unwrap();
+    other.refresh().await.unwrap();
+    assert_eq!(view(&store), view(&other));
+    assert!(store.accounts().len() >= made);
+    account(&store, "afterwards", None).await;
+    other.check().await.unwrap();
+    assert!(other.account_named("afterwards").is_some());
+}
