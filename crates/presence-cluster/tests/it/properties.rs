@@ -129,11 +129,9 @@ impl Model {
         let before = self.world.opened();
         self.pass(secs(60)).await;
         let moved = self.world.opened() - before;
-        assert!(
-            moved <= 2 * self.created as usize,
-            "{moved} moves of {}",
-            self.created
-        );
+        // Nodes that are gone are still counted on for a while: what moves for them moves once more.
+        let most = 3 * self.created as usize + self.world.nodes.len();
+        assert!(moved <= most, "{moved} moves of {}", self.created);
         self.world.assert_at_rest();
         let shares: Vec<usize> = self
             .world
