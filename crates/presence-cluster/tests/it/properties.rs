@@ -165,7 +165,7 @@ fn outage() -> impl Strategy<Value = (u64, u64, LedgerFault)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_fails_it_holds_and_heals(
