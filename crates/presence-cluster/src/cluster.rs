@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::act_until::ActUntil;
+use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::message::Message;
 use crate::settings::ClusterSettings;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) view: ArcSwap<View>,
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) act_until: ActUntil,
     mailbox: mpsc::UnboundedSender<Message>,
 }
@@ -50,6 +52,7 @@ impl Cluster {
         settings: ClusterSettings,
         ids: impl FnMut() -> Result<NodeId, StoreError> + Send + 'static,
     ) -> (Self, Driver) {
+        let clock = Arc::new(Clock::new());
         let (mailbox, messages) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             ledger,
@@ -57,7 +60,8 @@ impl Cluster {
             view: ArcSwap::default(),
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(Standing::Outside),
-            act_until: ActUntil::new(),
+            act_until: ActUntil::new(Arc::clone(&clock)),
+            clock,
             mailbox,
         });
         let driver = Driver::new(Arc::clone(&shared), messages, Box::new(ids));
