@@ -1,5 +1,6 @@
 //! Notifications that something changed.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
@@ -11,19 +12,29 @@ use tokio::time::timeout;
 /// Counts notifications, from one connection that listens for all of them. They may be late, lost or for nothing, so
 /// who waits for one looks now and then without any. It listens until the last who wants them is gone.
 pub(super) struct Hints {
+    options: PgConnectOptions,
     registry: watch::Sender<u64>,
     ledger: watch::Sender<u64>,
-    listening: JoinHandle<()>,
+    /// From when somebody wants them.
+    listening: OnceLock<JoinHandle<()>>,
 }
 
 impl Hints {
-    pub(super) fn listen(options: PgConnectOptions) -> Self {
-        let (registry, ledger) = (watch::Sender::new(0), watch::Sender::new(0));
+    pub(super) fn new(options: PgConnectOptions) -> Self {
         Self {
-            listening: tokio::spawn(listen(options, registry.clone(), ledger.clone())),
-            registry,
-            ledger,
+            options,
+            registry: watch::Sender::new(0),
+            ledger: watch::Sender::new(0),
+            listening: OnceLock::new(),
         }
+    }
+
+    /// Listens from now on.
+    pub(super) fn listen(&self) {
+        self.listening.get_or_init(|| {
+            let (registry, ledger) = (self.registry.clone(), self.ledger.clone());
+            tokio::spawn(listen(self.options.clone(), registry, ledger))
+        });
     }
 
     /// Of the registry.
@@ -37,7 +48,9 @@ impl Hints {
     }
 
     pub(super) fn stop(&self) {
-        self.listening.abort();
+        if let Some(listening) = self.listening.get() {
+            listening.abort();
+        }
     }
 }
 
