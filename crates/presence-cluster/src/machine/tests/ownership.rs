@@ -187,3 +187,15 @@ fn no_more_is_handed_over_as_long_as_nobody_takes_it() {
         .filter(|action| matches!(action, Action::HandOver(..)));
     assert_eq!(moved.count(), 10, "of the 30 that the other one is to have");
 }
+
+#[test]
+fn what_another_node_was_to_take_and_does_not_is_taken_after_a_while() {
+    let mut driver = Driver::with(1);
+    driver.wanted = 2;
+    driver.read(&[1, 2], &[owned(2, None, 0)]);
+    driver.done.clear();
+    driver.pass_answering(4 * SECOND, &[StatementKind::Renew]);
+    assert_eq!(driver.begun(StatementKind::Claim), []);
+    driver.pass_answering(2 * SECOND, &[StatementKind::Renew]);
+    assert!(driver.under_way.contains(&Statement::Claim(node(1), 1)));
+}
