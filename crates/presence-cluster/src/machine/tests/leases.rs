@@ -203,3 +203,17 @@ fn how_long_a_node_acts() {
         assert_eq!(driver.acts(), acts, "{long:?}, awake: {is_awake}");
     }
 }
+
+#[test]
+fn nobody_is_struck_off_by_a_statement_that_waits_where_renewals_do() {
+    let mut driver = Driver::with(0);
+    let all = [
+        StatementKind::Renew,
+        StatementKind::Read,
+        StatementKind::StrikeOff,
+    ];
+    driver.pass_answering(30 * SECOND, &all);
+    driver.done.clear();
+    driver.pass(2 * SECOND);
+    assert_eq!(driver.begun(StatementKind::StrikeOff), [], "nothing was answered");
+}

@@ -161,3 +161,41 @@ fn what_was_deleted_is_given_up() {
     driver.poll();
     assert_eq!(driver.told(), [Action::GiveUp(vec![instance(2)])]);
 }
+
+#[test]
+fn nothing_is_taken_before_the_lease_is_confirmed() {
+    let mut driver = Driver::with(0);
+    driver.wanted = 1;
+    driver.pass(3 * SECOND);
+    driver.now += 30 * SECOND;
+    driver.poll();
+    driver.read(&[1], &[owned(1, Some(1), 1)]);
+    driver.answer(StatementKind::Renew, Answer::Done);
+    assert_eq!(driver.told(), [], "it was claimed before a long sleep");
+    driver.answer(StatementKind::Renew, Answer::Done);
+    assert_eq!(driver.told(), [Action::Take(vec![owned(1, Some(1), 1)])]);
+}
+
+#[test]
+fn no_more_is_handed_over_as_long_as_nobody_takes_it() {
+    let mut driver = Driver::with(60);
+    driver.read(&[1, 2], &[]);
+    driver.pass_answering(20 * SECOND, &[StatementKind::Renew]);
+    let told = driver.told();
+    let moved = told
+        .iter()
+        .filter(|action| matches!(action, Action::HandOver(..)));
+    assert_eq!(moved.count(), 10, "of the 30 that the other one is to have");
+}
+
+#[test]
+fn what_another_node_was_to_take_and_does_not_is_taken_after_a_while() {
+    let mut driver = Driver::with(1);
+    driver.wanted = 2;
+    driver.read(&[1, 2], &[owned(2, None, 0)]);
+    driver.done.clear();
+    driver.pass_answering(4 * SECOND, &[StatementKind::Renew]);
+    assert_eq!(driver.begun(StatementKind::Claim), []);
+    driver.pass_answering(2 * SECOND, &[StatementKind::Renew]);
+    assert!(driver.under_way.contains(&Statement::Claim(node(1), 1)));
+}
