@@ -77,12 +77,9 @@ async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger:
                 // Who knows what was missed.
                 count(&registry);
                 count(&ledger);
-                loop {
-                    match listener.recv().await {
-                        Ok(told) if told.channel() == REGISTRY => count(&registry),
-                        Ok(_) => count(&ledger),
-                        Err(error) => break error,
-                    }
+                match hear(&mut listener, &registry, &ledger).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
                 }
             }
             Err(error) => error,
@@ -95,6 +92,22 @@ async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger:
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+/// Counts notifications until the connection is lost.
+async fn hear(
+    listener: &mut PgListener,
+    registry: &watch::Sender<u64>,
+    ledger: &watch::Sender<u64>,
+) -> sqlx::Result<()> {
+    while let Some(told) = listener.try_recv().await? {
+        count(if told.channel() == REGISTRY {
+            registry
+        } else {
+            ledger
+        });
+    }
+    Ok(())
 }
 
 /// `None` where nobody may listen.

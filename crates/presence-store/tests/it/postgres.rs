@@ -2,6 +2,7 @@
 
 mod keys;
 mod ledger;
+mod proxy;
 mod registry;
 mod transfer;
 
