@@ -11,6 +11,7 @@ mod dashboard;
 mod file_lock;
 mod kills;
 mod leaks;
+mod messages;
 mod pairings;
 mod restarts;
 mod town;
