@@ -10,6 +10,7 @@ mod dashboard;
 mod file_lock;
 mod kills;
 mod leaks;
+mod messages;
 mod pairings;
 mod restarts;
 mod town;
