@@ -700,7 +700,7 @@ impl Inner {
                 }
                 let gone = gone.into_iter().map(|(id, _)| id);
                 let (known, unknown) = gone.partition(|id| self.is_known(*id));
-                self.leave_out(unknown);
+                self.leave_out(unknown).await;
                 known
             }
             None => {
@@ -719,7 +719,7 @@ impl Inner {
             if self.end(id).await {
                 self.mark_wiped(id).await;
             }
-            self.leave_out(vec![id]);
+            self.leave_out(vec![id]).await;
         });
         futures_util::future::join_all(removals).await;
     }
@@ -758,10 +758,10 @@ impl Inner {
     }
 
     /// These were deleted, which the cluster is not told of otherwise.
-    fn leave_out(&self, deleted: Vec<InstanceId>) {
+    async fn leave_out(&self, deleted: Vec<InstanceId>) {
         if let Some(nodes) = &self.nodes {
             for id in deleted {
-                nodes.cluster().forget(id);
+                nodes.cluster().forget(id).await;
             }
         }
     }

@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) act_until: ActUntil,
-    mailbox: mpsc::UnboundedSender<Message>,
+    mailbox: mpsc::Sender<Message>,
 }
 
 impl Cluster {
@@ -53,7 +53,7 @@ impl Cluster {
         ids: impl FnMut() -> Result<NodeId, StoreError> + Send + 'static,
     ) -> (Self, Driver) {
         let clock = Arc::new(Clock::new());
-        let (mailbox, messages) = mpsc::unbounded_channel();
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
         let shared = Arc::new(Shared {
             ledger,
             settings,
@@ -117,7 +117,7 @@ impl Cluster {
     /// When it cannot be read.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let (reply, read) = oneshot::channel();
-        self.tell(Message::Refresh(reply))?;
+        self.tell(Message::Refresh(reply)).await?;
         read.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -145,7 +145,8 @@ impl Cluster {
             instance,
             epoch,
             reply,
-        })?;
+        })
+        .await?;
         let is_taken = taken.await.map_err(|_| StoreError::Closed)?;
         Ok(Some(epoch).filter(|_| is_taken))
     }
@@ -171,24 +172,28 @@ impl Cluster {
 
     /// Forgets an instance that was deleted: the ledger does not tell of it. If it is this node's, its session is
     /// given up.
-    pub fn forget(&self, instance: InstanceId) {
+    pub async fn forget(&self, instance: InstanceId) {
         // Nobody has to forget once the task is over.
-        let _ = self.tell(Message::Deleted(instance));
+        let _ = self.tell(Message::Deleted(instance)).await;
     }
 
     /// Hands everything over, all at the same time and within `grace`, and leaves the cluster. When the database
     /// does not answer, that takes somewhat longer, and the lease has to run out.
     pub async fn leave(&self, grace: Duration) {
-        if self.tell(Message::Leave { grace }).is_ok() {
+        if self.tell(Message::Leave { grace }).await.is_ok() {
             let longest = grace + 2 * self.shared.settings.patience;
             let _ = timeout(longest, self.shared.mailbox.closed()).await;
         }
     }
 
-    fn tell(&self, message: Message) -> Result<(), StoreError> {
-        self.shared.mailbox.send(message).map_err(|_| StoreError::Closed)
+    async fn tell(&self, message: Message) -> Result<(), StoreError> {
+        let sent = self.shared.mailbox.send(message).await;
+        sent.map_err(|_| StoreError::Closed)
     }
 }
+
+/// How many messages may wait for the task, which takes them in microseconds; callers wait beyond that.
+const MAILBOX: usize = 256;
 
 /// A failure that the ledger itself does not tell of.
 pub(crate) fn failed(doing: &'static str, kind: io::ErrorKind) -> StoreError {

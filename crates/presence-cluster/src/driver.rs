@@ -23,7 +23,7 @@ use crate::statements::{self, Answered};
 /// Keeps the cluster true, until it is told to leave.
 pub struct Driver {
     shared: Arc<Shared>,
-    messages: mpsc::UnboundedReceiver<Message>,
+    messages: mpsc::Receiver<Message>,
     ids: Ids,
 }
 
@@ -68,7 +68,7 @@ struct Run {
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, messages: mpsc::UnboundedReceiver<Message>, ids: Ids) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, messages: mpsc::Receiver<Message>, ids: Ids) -> Self {
         Self {
             shared,
             messages,
@@ -100,7 +100,7 @@ impl Driver {
 }
 
 impl Run {
-    async fn run(mut self, messages: &mut mpsc::UnboundedReceiver<Message>, mut hints: watch::Receiver<u64>) {
+    async fn run(mut self, messages: &mut mpsc::Receiver<Message>, mut hints: watch::Receiver<u64>) {
         let mut is_hinted = true;
         loop {
             self.step();

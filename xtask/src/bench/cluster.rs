@@ -279,7 +279,7 @@ impl<'a> Cluster<'a> {
                 .sum::<anyhow::Result<Duration>>()
         };
         let before = cpu()?;
-        let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let outcomes = thread::scope(|scope| {
             let running: Vec<_> = to
                 .iter()
                 .map(|(node, instances)| {
@@ -298,7 +298,7 @@ impl<'a> Cluster<'a> {
             running
                 .into_iter()
                 .map(|run| run.join().expect("it does not panic"))
-                .collect()
+                .collect::<anyhow::Result<Vec<Outcome>>>()
         })?;
         let cpu = cpu()? - before;
         let requests: f64 = outcomes.iter().map(|outcome| outcome.requests).sum();

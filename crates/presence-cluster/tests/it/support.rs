@@ -92,7 +92,8 @@ impl World {
         self.instances.lock().unwrap().remove(&instance);
         self.ledger.remove_instance(instance);
         for node in &self.nodes {
-            node.cluster.forget(instance);
+            let cluster = node.cluster.clone();
+            tokio::spawn(async move { cluster.forget(instance).await });
         }
     }
 
