@@ -72,7 +72,7 @@ struct Leaving {
 }
 
 /// What nobody has taken for so long is taken by whoever sees it, whatever its share.
-const OVERDUE: Duration = Duration::from_secs(5);
+const OVERDUE: Duration = Duration::from_secs(2);
 
 /// How long a node must have had too many to hand any over: others may just be entering or leaving.
 const SETTLED: Duration = Duration::from_secs(3);
