@@ -1,11 +1,11 @@
 //! What is pending over what is written, as those who read and append see it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use presence_core::InstanceId;
 
-use super::pending::{Seen, Task, merged};
+use super::pending::{Pending, Seen, Task, merged};
 use super::writer::Shared;
 use super::{Durability, Epoch, Kind, Row, RowChange};
 use crate::error::StoreError;
@@ -66,6 +66,22 @@ impl Shared {
             };
         }
         Ok(rows.into_iter().collect())
+    }
+
+    pub(crate) async fn devices(
+        &self,
+        written: impl Future<Output = Result<BTreeSet<InstanceId>, StoreError>>,
+    ) -> Result<BTreeSet<InstanceId>, StoreError> {
+        let changed = self.seen(Pending::devices);
+        let mut devices = written.await?;
+        for (device, has_keys) in changed {
+            if has_keys {
+                devices.insert(device);
+            } else {
+                devices.remove(&device);
+            }
+        }
+        Ok(devices)
     }
 }
 

@@ -291,12 +291,11 @@ impl Pending {
         changed
     }
 
-    /// The devices of `on_disk`, and what is pending of them.
-    pub(crate) fn devices(&self, on_disk: BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
-        let mut devices = on_disk;
-        devices.retain(|device| !self.wipes.contains_key(device));
-        devices.extend(self.rows.keys().map(|(device, _)| *device));
-        devices
+    /// Whether each device that changed or is to be wiped has keys then.
+    pub(crate) fn devices(&self) -> BTreeMap<InstanceId, bool> {
+        let wiped = self.wipes.keys().map(|device| (*device, false));
+        let changed = self.rows.keys().map(|(device, _)| (*device, true));
+        wiped.chain(changed).collect()
     }
 
     /// Everything that waits; `None` when nothing does. It goes on waiting until it is

@@ -197,8 +197,8 @@ impl KeyStore for SqliteKeyStore {
     }
 
     async fn devices(&self) -> Result<BTreeSet<InstanceId>, StoreError> {
-        let on_disk = rows::devices(&mut *self.reader().await?).await?;
-        Ok(self.inner.shared.seen(|pending| pending.devices(on_disk)))
+        let written = async { rows::devices(&mut *self.reader().await?).await };
+        self.inner.shared.devices(written).await
     }
 
     async fn append(

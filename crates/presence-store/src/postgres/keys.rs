@@ -247,11 +247,11 @@ impl KeyStore for PostgresKeyStore {
     }
 
     async fn devices(&self) -> Result<BTreeSet<InstanceId>, StoreError> {
-        let Inner { shared, database, .. } = &*self.inner;
-        let found: Vec<(i32,)> = database.call(READ, "SELECT id FROM device").await?;
-        let written = found.into_iter().map(|(id,)| instance(id));
-        let written = written.collect::<Result<_, StoreError>>()?;
-        Ok(shared.seen(|pending| pending.devices(written)))
+        let written = async {
+            let found: Vec<(i32,)> = self.inner.database.call(READ, "SELECT id FROM device").await?;
+            found.into_iter().map(|(id,)| instance(id)).collect()
+        };
+        self.inner.shared.devices(written).await
     }
 
     async fn append(

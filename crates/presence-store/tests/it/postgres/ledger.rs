@@ -315,7 +315,7 @@ async fn the_others_are_told_that_something_changed() {
     let (one, other) = (database.connect().await, database.connect().await);
     let mut hints = other.ledger(super::key()).hints();
     let told = async |hints: &mut tokio::sync::watch::Receiver<u64>| {
-        timeout(Duration::from_secs(2), hints.changed())
+        timeout(Duration::from_secs(20), hints.changed())
             .await
             .expect("a hint")
             .unwrap();
