@@ -94,9 +94,9 @@ pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Resul
         figures.add(of, "times its time until the answer", far.p50_us / near.p50_us);
         figures.add(of, "times its CPU a request", far.cpu_us / near.cpu_us);
     }
-    statements(bencher, &cluster, figures, sessions)?;
+    failover(bencher, &mut cluster, figures, sessions)?;
     flushes(bencher, &cluster, figures, sessions)?;
-    failover(bencher, &mut cluster, figures, sessions)
+    statements(bencher, &cluster, figures, sessions)
 }
 
 /// What idle nodes ask the database, which must not grow with instances.
@@ -369,16 +369,20 @@ impl<'a> Cluster<'a> {
     /// The paired instances that a node has.
     fn had_by(&self, node: usize) -> anyhow::Result<Vec<usize>> {
         let address = self.address(node);
-        let theirs = self.list()?.into_iter().enumerate().filter(|(_, item)| {
-            item["node"] == address.as_str() && item["connection"]["state"] == "connected"
-        });
-        Ok(theirs.map(|(instance, _)| instance).collect())
+        let list = self.list()?;
+        let theirs = list
+            .iter()
+            .filter(|item| item["node"] == address.as_str() && item["connection"]["state"] == "connected");
+        let numbers = theirs.map(|item| item["name"].as_str()?.strip_prefix(PREFIX)?.parse().ok());
+        numbers
+            .collect::<Option<_>>()
+            .context("the names end with numbers")
     }
 
     /// Waits until each node has its share of so many, and all that are paired are online.
     fn settle(&self, instances: usize, nodes: usize) -> anyhow::Result<()> {
         let fair = instances.div_ceil(nodes) as i64;
-        until(SETTLED * 10, "the shares are fair", || {
+        until(SETTLED * 5, "the shares are fair", || {
             let shares: Vec<(i64,)> = self
                 .database
                 .read("SELECT count(*) FROM ownership WHERE node_id IS NOT NULL GROUP BY node_id")?;
@@ -398,8 +402,10 @@ impl<'a> Cluster<'a> {
     }
 }
 
+const PREFIX: &str = "bench-";
+
 fn name(instance: usize) -> String {
-    format!("bench-{instance}")
+    format!("{PREFIX}{instance}")
 }
 
 fn account(instance: usize) -> u64 {

@@ -1,16 +1,19 @@
 //! Sessions of a node that may lose its instances.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use presence_cluster::{Cluster, Whereabouts};
 use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
+use presence_store::Epoch;
 use presence_wa::{
     Connector, Contact, Identity, KeysError, LinkCode, OwnMessage, PairError, SendError, Session,
     SessionState, VersionError,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 /// Opens sessions of instances that this node has, and lets them write while it lives. Whoever slept through its
 /// lease, or was told that an instance is another's, writes nothing for it.
@@ -24,13 +27,35 @@ struct FencedSession {
     cluster: Cluster,
     instance: InstanceId,
     /// In which it was opened.
-    epoch: presence_store::Epoch,
+    epoch: Epoch,
 }
+
+/// How long it may take until this node knows that it has what it was given.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A node that may not act for an instance now.
 #[derive(Debug, thiserror::Error)]
 #[error("the instance may be another node's by now")]
 struct NotOurs;
+
+impl FencedConnector {
+    /// In which epoch this node has the instance, as soon as it has it and may act. Of what it has just taken it is
+    /// told a moment before everybody else.
+    async fn epoch(&self, instance: InstanceId) -> Epoch {
+        let mut changes = self.cluster.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Whereabouts::Here(epoch) = self.cluster.whereabouts(instance)
+                && self.cluster.may_act()
+            {
+                return epoch;
+            }
+            if changes.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        }
+    }
+}
 
 impl FencedSession {
     fn check(&self) -> Result<(), SendError> {
@@ -51,16 +76,12 @@ impl Connector for FencedConnector {
     }
 
     async fn open(&self, instance: InstanceId) -> Result<Box<dyn Session>, KeysError> {
-        let epoch = match self.cluster.whereabouts(instance) {
-            Whereabouts::Here(epoch) if self.cluster.may_act() => epoch,
-            _ => {
-                return Err(KeysError {
-                    instance: Some(instance),
-                    doing: "opening a session",
-                    source: Box::new(NotOurs),
-                });
-            }
-        };
+        let epoch = timeout(KNOWN_WITHIN, self.epoch(instance)).await;
+        let epoch = epoch.map_err(|_| KeysError {
+            instance: Some(instance),
+            doing: "opening a session",
+            source: Box::new(NotOurs),
+        })?;
         Ok(Box::new(FencedSession {
             session: self.connector.open(instance).await?,
             cluster: self.cluster.clone(),
