@@ -64,7 +64,7 @@ pub(crate) struct Soak {
     #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "pairings"])]
     kills: Option<usize>,
     /// Instead of that, cuts the power N times at random moments: the server's data lies on a disk that forgets what
-    /// was not synced. Needs FUSE. 20 take about a minute.
+    /// was not synced. Needs FUSE. 40 take about a minute.
     #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "pairings", "kills"])]
     power_cuts: Option<usize>,
     /// Builds the programs optimised: more happens in the same time.

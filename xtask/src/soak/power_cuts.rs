@@ -41,7 +41,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the sandbox may take to list a device whose confirmation it has read.
 const REGISTERED: Duration = Duration::from_millis(500);
 /// About how long it is from one cut to the next.
-const ROUND: Duration = Duration::from_secs(3);
+const ROUND: Duration = Duration::from_secs(1);
 /// How often the server is asked what has become of its instances.
 const LOOK: Duration = Duration::from_millis(50);
 /// What the sandbox may refuse: a connection that a killed server left behind is replaced by the next login, and a
