@@ -1,13 +1,15 @@
 //! Sessions of a node that may lose its instances.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use presence_cluster::{Cluster, Whereabouts};
+use presence_cluster::{Cluster, Standing, Whereabouts};
 use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
+use presence_store::Epoch;
 use presence_wa::{
-    Connector, Contact, Identity, KeysError, LinkCode, OwnMessage, PairError, SendError, Session,
+    Connector, Contact, End, Identity, KeysError, LinkCode, OwnMessage, PairError, SendError, Session,
     SessionState, VersionError,
 };
 use tokio::sync::{mpsc, watch};
@@ -15,8 +17,10 @@ use tokio::sync::{mpsc, watch};
 /// Opens sessions of instances that this node has, and lets them write while it lives. Whoever slept through its
 /// lease, or was told that an instance is another's, writes nothing for it.
 pub(super) struct FencedConnector {
-    pub(super) connector: Arc<dyn Connector>,
-    pub(super) cluster: Cluster,
+    connector: Arc<dyn Connector>,
+    cluster: Cluster,
+    /// How the last session of each instance stands.
+    last: Mutex<HashMap<InstanceId, watch::Receiver<SessionState>>>,
 }
 
 struct FencedSession {
@@ -24,13 +28,43 @@ struct FencedSession {
     cluster: Cluster,
     instance: InstanceId,
     /// In which it was opened.
-    epoch: presence_store::Epoch,
+    epoch: Epoch,
 }
 
 /// A node that may not act for an instance now.
 #[derive(Debug, thiserror::Error)]
 #[error("the instance may be another node's by now")]
 struct NotOurs;
+
+impl FencedConnector {
+    pub(super) fn new(connector: Arc<dyn Connector>, cluster: Cluster) -> Self {
+        Self {
+            connector,
+            cluster,
+            last: Mutex::default(),
+        }
+    }
+
+    /// The epoch in which a session of `instance` may be opened now; `None` when it may be another node's. Whoever
+    /// replaced the last one is that node, as long as the ledger cannot be asked.
+    fn may_open(&self, instance: InstanceId) -> Option<Epoch> {
+        let Whereabouts::Here(epoch) = self.cluster.whereabouts(instance) else {
+            return None;
+        };
+        let is_sure = *self.cluster.standing().borrow() == Standing::Member;
+        (self.cluster.may_act() && (is_sure || !self.was_replaced(instance))).then_some(epoch)
+    }
+
+    fn was_replaced(&self, instance: InstanceId) -> bool {
+        self.last()
+            .get(&instance)
+            .is_some_and(|state| *state.borrow() == SessionState::Ended(End::Replaced))
+    }
+
+    fn last(&self) -> MutexGuard<'_, HashMap<InstanceId, watch::Receiver<SessionState>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl FencedSession {
     fn check(&self) -> Result<(), SendError> {
@@ -51,18 +85,17 @@ impl Connector for FencedConnector {
     }
 
     async fn open(&self, instance: InstanceId) -> Result<Box<dyn Session>, KeysError> {
-        let epoch = match self.cluster.whereabouts(instance) {
-            Whereabouts::Here(epoch) if self.cluster.may_act() => epoch,
-            _ => {
-                return Err(KeysError {
-                    instance: Some(instance),
-                    doing: "opening a session",
-                    source: Box::new(NotOurs),
-                });
-            }
+        let Some(epoch) = self.may_open(instance) else {
+            return Err(KeysError {
+                instance: Some(instance),
+                doing: "opening a session",
+                source: Box::new(NotOurs),
+            });
         };
+        let session = self.connector.open(instance).await?;
+        self.last().insert(instance, session.state());
         Ok(Box::new(FencedSession {
-            session: self.connector.open(instance).await?,
+            session,
             cluster: self.cluster.clone(),
             instance,
             epoch,
@@ -74,6 +107,7 @@ impl Connector for FencedConnector {
     }
 
     async fn forget(&self, instance: InstanceId) {
+        self.last().remove(&instance);
         self.connector.forget(instance).await;
     }
 

@@ -201,6 +201,7 @@ impl From<CreateInstanceError> for ApiError {
             CreateInstanceError::TokenTaken => INVALID_TOKEN,
             // The account was deleted after its token was checked.
             CreateInstanceError::NoAccount => Self::InvalidToken,
+            CreateInstanceError::Store(error) => error.into(),
             error => Self::internal("creating an instance", Some(error.into())),
         }
     }
