@@ -159,10 +159,7 @@ impl Instances {
         settings: FleetSettings,
         nodes: Nodes,
     ) -> Self {
-        let connector = Arc::new(FencedConnector {
-            connector,
-            cluster: nodes.cluster().clone(),
-        });
+        let connector = Arc::new(FencedConnector::new(connector, nodes.cluster().clone()));
         let instances = Self::new(registry, edge, connector, settings, Some(nodes.clone()));
         instances.follow();
         let stopping = instances.inner.stopping.clone();

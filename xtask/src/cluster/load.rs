@@ -19,6 +19,8 @@ pub(super) const CUSTOMERS: usize = 12;
 const CLIENTS: usize = 6;
 /// The longest pause between two presences of a client.
 const PAUSE_MS: u64 = 60;
+/// How many refusals are told in full.
+const FIRST: usize = 3;
 /// What an instance says while it has no session. A client may send it again.
 const NOT_NOW: [&str; 3] = [
     "Instance is not connected to WhatsApp",
@@ -35,13 +37,14 @@ struct Request {
     took: Duration,
     answer: Answer,
     node: usize,
+    instance: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Answer {
     Shown,
     /// As the contract says, while the instance has no session.
-    NotNow,
+    NotNow(String),
     /// Whatever else.
     Wrong(u16, String),
     /// There was none, from a node that clients were sent to all the time.
@@ -56,6 +59,8 @@ pub(super) struct Answers {
     pub(super) shown: usize,
     /// Told to come again.
     pub(super) not_now: usize,
+    /// Of these the first: which, when since the beginning, at which node, and why.
+    pub(super) first_not_now: Vec<String>,
     /// Lost with the process that had them.
     pub(super) in_flight: usize,
     /// Neither.
@@ -73,7 +78,18 @@ impl Requests {
             answers.longest = answers.longest.max(request.took);
             match &request.answer {
                 Answer::Shown => answers.shown += 1,
-                Answer::NotNow => answers.not_now += 1,
+                Answer::NotNow(why) => {
+                    answers.not_now += 1;
+                    if answers.first_not_now.len() < FIRST {
+                        let after = (request.asked - since).as_secs_f32();
+                        answers.first_not_now.push(format!(
+                            "{} after {after:.1} s by node-{} in {:.1} s: {why}",
+                            name(request.instance),
+                            request.node + 1,
+                            request.took.as_secs_f32()
+                        ));
+                    }
+                }
                 Answer::InFlight => answers.in_flight += 1,
                 Answer::Wrong(..) | Answer::Nothing => {
                     answers.lost += 1;
@@ -102,6 +118,15 @@ fn customer(customer: usize) -> u64 {
 impl Town {
     /// Does `work` while clients send presences, and returns when they have all been answered.
     pub(super) fn under_load<T>(&self, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        self.under_load_on(self.size(), work)
+    }
+
+    /// The same with presences for the first `busy` instances only.
+    pub(super) fn under_load_on<T>(
+        &self,
+        busy: usize,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for client in 0..CLIENTS {
@@ -110,9 +135,8 @@ impl Town {
                     move || {
                         let mut rng = rand::rng();
                         while !stop.load(Ordering::Relaxed) {
-                            let instance =
-                                client + CLIENTS * rng.random_range(0..self.size().div_ceil(CLIENTS));
-                            if instance < self.size() {
+                            let instance = client + CLIENTS * rng.random_range(0..busy.div_ceil(CLIENTS));
+                            if instance < busy {
                                 self.send_any(instance);
                             }
                             std::thread::sleep(Duration::from_millis(rng.random_range(0..PAUSE_MS)));
@@ -158,6 +182,7 @@ impl Town {
             took: asked.elapsed(),
             answer,
             node,
+            instance,
         });
     }
 
@@ -168,7 +193,7 @@ impl Town {
         match answer {
             Ok(answer) if answer.status == 200 => Answer::Shown,
             Ok(answer) if answer.status == 503 && NOT_NOW.iter().any(|text| answer.text.contains(text)) => {
-                Answer::NotNow
+                Answer::NotNow(answer.text.trim_end().to_owned())
             }
             Ok(answer) => Answer::Wrong(answer.status, answer.text),
             Err(_) if self.nodes[node].is_in_rotation() => Answer::Nothing,

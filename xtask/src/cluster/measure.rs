@@ -133,9 +133,10 @@ impl Outcome {
         self.ensure_nothing_lost()?;
         ensure!(
             self.answers.not_now == 0 && self.answers.in_flight == 0,
-            "{} presences were refused, and {} not answered",
+            "{} presences were refused, and {} not answered: {}",
             self.answers.not_now,
-            self.answers.in_flight
+            self.answers.in_flight,
+            self.answers.first_not_now.join("; ")
         );
         Ok(())
     }

@@ -22,11 +22,15 @@ use crate::service::{Programs, Sandbox, Server, until};
 pub(super) const LONGEST_REQUEST: Duration = Duration::from_secs(30);
 /// How long a node may take from its start until it takes requests.
 const READY: Duration = Duration::from_secs(30);
+/// How long a request may be on its way to a node that is in rotation no longer.
+const DRAIN: Duration = Duration::from_millis(500);
 /// What the nodes log, to a file each.
-const LOG: &str = "info,sqlx=warn";
+const LOG: &str = "info,sqlx=warn,presence_api=debug";
 
 pub(super) struct Node {
     pub(super) name: String,
+    /// It ends before what it is connected through, or it would end as if that were lost.
+    server: Mutex<Option<Server>>,
     /// Where it connects with PostgreSQL.
     pub(super) database: Proxy,
     /// Where the other nodes connect with it.
@@ -36,7 +40,6 @@ pub(super) struct Node {
     /// Where clients connect with it; the same each time it is started.
     listen: u16,
     internal_listen: u16,
-    server: Mutex<Option<Server>>,
     /// Whether clients are sent to it.
     in_rotation: AtomicBool,
     log: PathBuf,
@@ -79,10 +82,10 @@ impl Node {
             whatsapp: Proxy::start(runtime, edge.parse().context("the sandbox has an address")?)?,
             listen: free_port()?,
             internal_listen,
-            server: Mutex::default(),
             in_rotation: AtomicBool::new(false),
             log: logs.join(format!("{name}.log")),
             name,
+            server: Mutex::default(),
         })
     }
 
@@ -142,9 +145,17 @@ impl Node {
         self.in_rotation.load(Ordering::Relaxed)
     }
 
-    /// Asks it to stop, and waits until it has, which must be in order.
+    /// Sends no more clients to it, and waits until those are answered that were on their way.
+    pub(super) fn drain(&self) {
+        if self.in_rotation.swap(false, Ordering::Relaxed) {
+            std::thread::sleep(DRAIN);
+        }
+    }
+
+    /// Asks it to stop, as who takes it out of a load balancer's rotation first, and waits until it has, which must be
+    /// in order.
     pub(super) fn stop(&self) -> anyhow::Result<()> {
-        self.rotate(false);
+        self.drain();
         let server = self.lock().take();
         server.map_or(Ok(()), Server::stop)
     }

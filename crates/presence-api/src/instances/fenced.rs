@@ -1,15 +1,16 @@
 //! Sessions of a node that may lose its instances.
 
+use std::collections::HashMap;
 use std::future::pending;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use presence_cluster::{Cluster, Whereabouts};
+use presence_cluster::{Cluster, Standing, Whereabouts};
 use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
 use presence_store::Epoch;
 use presence_wa::{
-    Connector, Contact, Identity, KeysError, LinkCode, OwnMessage, PairError, SendError, Session,
+    Connector, Contact, End, Identity, KeysError, LinkCode, OwnMessage, PairError, SendError, Session,
     SessionState, VersionError,
 };
 use tokio::sync::{mpsc, watch};
@@ -18,8 +19,10 @@ use tokio::time::timeout;
 /// Opens sessions of instances that this node has, and lets them write while it lives. Whoever slept through its
 /// lease, or was told that an instance is another's, writes nothing for it.
 pub(super) struct FencedConnector {
-    pub(super) connector: Arc<dyn Connector>,
-    pub(super) cluster: Cluster,
+    connector: Arc<dyn Connector>,
+    cluster: Cluster,
+    /// How the last session of each instance stands.
+    last: Mutex<HashMap<InstanceId, watch::Receiver<SessionState>>>,
 }
 
 struct FencedSession {
@@ -39,21 +42,46 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 struct NotOurs;
 
 impl FencedConnector {
-    /// In which epoch this node has the instance, as soon as it has it and may act. Of what it has just taken it is
-    /// told a moment before everybody else.
+    pub(super) fn new(connector: Arc<dyn Connector>, cluster: Cluster) -> Self {
+        Self {
+            connector,
+            cluster,
+            last: Mutex::default(),
+        }
+    }
+
+    /// The epoch in which a session of `instance` may be opened now; `None` when it may be another node's. Whoever
+    /// replaced the last one is that node, as long as the ledger cannot be asked.
+    fn may_open(&self, instance: InstanceId) -> Option<Epoch> {
+        let Whereabouts::Here(epoch) = self.cluster.whereabouts(instance) else {
+            return None;
+        };
+        let is_sure = *self.cluster.standing().borrow() == Standing::Member;
+        (self.cluster.may_act() && (is_sure || !self.was_replaced(instance))).then_some(epoch)
+    }
+
+    /// The same, as soon as it may be. Of what it has just taken, a node is told a moment before everybody else.
     async fn epoch(&self, instance: InstanceId) -> Epoch {
         let mut changes = self.cluster.changes();
         loop {
             changes.mark_unchanged();
-            if let Whereabouts::Here(epoch) = self.cluster.whereabouts(instance)
-                && self.cluster.may_act()
-            {
+            if let Some(epoch) = self.may_open(instance) {
                 return epoch;
             }
             if changes.changed().await.is_err() {
                 pending::<()>().await;
             }
         }
+    }
+
+    fn was_replaced(&self, instance: InstanceId) -> bool {
+        self.last()
+            .get(&instance)
+            .is_some_and(|state| *state.borrow() == SessionState::Ended(End::Replaced))
+    }
+
+    fn last(&self) -> MutexGuard<'_, HashMap<InstanceId, watch::Receiver<SessionState>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,8 +110,10 @@ impl Connector for FencedConnector {
             doing: "opening a session",
             source: Box::new(NotOurs),
         })?;
+        let session = self.connector.open(instance).await?;
+        self.last().insert(instance, session.state());
         Ok(Box::new(FencedSession {
-            session: self.connector.open(instance).await?,
+            session,
             cluster: self.cluster.clone(),
             instance,
             epoch,
@@ -95,6 +125,7 @@ impl Connector for FencedConnector {
     }
 
     async fn forget(&self, instance: InstanceId) {
+        self.last().remove(&instance);
         self.connector.forget(instance).await;
     }
 

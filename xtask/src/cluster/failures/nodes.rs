@@ -9,13 +9,13 @@ use super::{DRAINED, LOST};
 use crate::cluster::measure::Outcome;
 use crate::cluster::proxy::Network;
 use crate::cluster::town::{NODES, Town, phone};
-use crate::service::say;
+use crate::service::{say, until};
 
 /// How long held indicators show.
 const HOLD: Duration = Duration::from_secs(60);
 /// How often at most a node keeps what it shows, with room for a busy machine: what was shown since may be lost with it.
 const KEPT_AFTER: Duration = Duration::from_millis(2500);
-/// How long after a session is online what it showed may take to be on the phone again.
+/// How long what is shown, or is shown again after a session came online, may take to be on the phone.
 const SHOWN_AGAIN: Duration = Duration::from_secs(3);
 /// How late the end of an indicator may be, with room for a busy machine.
 const LATE: Duration = Duration::from_secs(3);
@@ -52,6 +52,7 @@ pub(super) fn stop(town: &Town) -> anyhow::Result<Outcome> {
     let held = Held::show(town, &its, 4_915_770_000_002)?;
     let outcome = town.under_load(|| {
         std::thread::sleep(KEPT_AFTER);
+        town.nodes[VICTIM].drain();
         let before = town.moment()?;
         let stopped = std::thread::scope(|scope| {
             let stopping = scope.spawn(|| town.nodes[VICTIM].stop());
@@ -219,7 +220,9 @@ impl Held {
             senders: held.into_iter().map(phone).collect(),
             until: Instant::now() + HOLD,
         };
-        ensure!(held.missing(town)?.is_empty(), "not every indicator shows");
+        until(SHOWN_AGAIN, "every held indicator shows", || {
+            Ok(held.missing(town)?.is_empty())
+        })?;
         Ok(held)
     }
 

@@ -104,10 +104,11 @@ pub(super) fn hearsay(town: &Town) -> anyhow::Result<Outcome> {
     town.since(&before)
 }
 
-/// A fourth node gets its fair share, a few sessions a second, and gives it back when it goes.
+/// A fourth node gets its fair share, a few sessions a second, and gives it back when it goes. Sessions that show
+/// something stay where they are, so half of them are left alone.
 pub(super) fn grow(town: &Town) -> anyhow::Result<Outcome> {
     let share = town.size() / (NODES + 1);
-    let (outcome, drained) = town.under_load(|| {
+    let (outcome, drained) = town.under_load_on(town.size() / 2, || {
         let before = town.moment()?;
         town.start(NODES)?;
         let began = Instant::now();
@@ -125,6 +126,7 @@ pub(super) fn grow(town: &Town) -> anyhow::Result<Outcome> {
         std::thread::sleep(DRAINED);
         let its = town.sessions_of(NODES)?;
         let outcome = town.since(&before)?;
+        town.nodes[NODES].drain();
         let before = town.moment()?;
         town.nodes[NODES].stop()?;
         town.wait_until_back(&its, before.on_sandbox, super::LOST)?;
@@ -138,7 +140,8 @@ pub(super) fn grow(town: &Town) -> anyhow::Result<Outcome> {
     );
     for moved in [&outcome, &drained] {
         moved.ensure_all_shown()?;
-        moved.ensure_calm(1)?;
+        // What several nodes hand over at once may be one too many, which is taken back.
+        moved.ensure_calm(2)?;
         moved.ensure_no_overlap()?;
     }
     drained.ensure_back_within(DRAINED)?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use hyper::{Response, StatusCode};
-use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, StoreError, Token};
+use presence_store::{AccountId, CreateInstanceError, InstanceName, NewInstance, Token};
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -201,7 +201,7 @@ impl From<CreateInstanceError> for ApiError {
             CreateInstanceError::TokenTaken => INVALID_TOKEN,
             // The account was deleted after its token was checked.
             CreateInstanceError::NoAccount => Self::InvalidToken,
-            CreateInstanceError::Store(error @ StoreError::Away { .. }) => error.into(),
+            CreateInstanceError::Store(error) => error.into(),
             error => Self::internal("creating an instance", Some(error.into())),
         }
     }
