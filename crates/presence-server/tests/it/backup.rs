@@ -257,7 +257,7 @@ async fn a_back_up_without_its_key_opens_with_the_key_alone() {
     )
     .await;
     assert!(
-        refused(&wrong).contains("token key does not belong"),
+        refused(&wrong).contains("token key is not the one"),
         "{}",
         wrong.stderr
     );

@@ -194,7 +194,7 @@ fn what_another_node_was_to_take_and_does_not_is_taken_after_a_while() {
     driver.wanted = 2;
     driver.read(&[1, 2], &[owned(2, None, 0)]);
     driver.done.clear();
-    driver.pass_answering(4 * SECOND, &[StatementKind::Renew]);
+    driver.pass_answering(SECOND, &[StatementKind::Renew]);
     assert_eq!(driver.begun(StatementKind::Claim), []);
     driver.pass_answering(2 * SECOND, &[StatementKind::Renew]);
     assert!(driver.under_way.contains(&Statement::Claim(node(1), 1)));
