@@ -1,6 +1,6 @@
 -- Presences for wrk: `wrk -t 1 -s presences.lua URL -- INSTANCES CHATS SECONDS [COUNT DELAY_MS]`.
 --
--- Typing for SECONDS seconds, in one chat after another of one instance after another. With COUNT it stops after so
+-- Typing for SECONDS seconds, in one chat after another of one instance after another, which are numbers with commas. With COUNT it stops after so
 -- many, each connection resting DELAY_MS before each; those that are under way then go to chats of their own. What was
 -- measured is one line of JSON.
 
@@ -8,9 +8,10 @@ local instances, chats, seconds
 local number, path = 0, {}
 
 function init(args)
-  instances, chats, seconds = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
-  for instance = 0, instances - 1 do
-    path[instance] = "/api/chat/presence/bench-" .. instance
+  instances, chats, seconds = 0, tonumber(args[2]), tonumber(args[3])
+  for instance in args[1]:gmatch("%d+") do
+    path[instances] = "/api/chat/presence/bench-" .. instance
+    instances = instances + 1
   end
   wrk.headers["Content-Type"] = "application/json"
   if args[4] then stop_after(tonumber(args[4]), tonumber(args[5])) end

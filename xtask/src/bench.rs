@@ -2,6 +2,7 @@
 //!
 //! `docs/benchmarks.md` says how to read it.
 
+mod cluster;
 mod figures;
 mod http;
 mod indicators;
@@ -61,6 +62,8 @@ enum Part {
     Sessions,
     /// How fast the service starts, and how large it is.
     Start,
+    /// Many nodes. It needs PostgreSQL.
+    Cluster,
 }
 
 /// What the parts need.
@@ -98,12 +101,13 @@ impl Bench {
         };
         let began = Instant::now();
         let mut figures = Figures::default();
-        let parts: [(Part, Measure); 5] = [
+        let parts: [(Part, Measure); 6] = [
             (Part::Http, http::measure),
             (Part::Indicators, indicators::measure),
             (Part::Lateness, lateness::measure),
             (Part::Sessions, sessions::measure),
             (Part::Start, start::measure),
+            (Part::Cluster, cluster::measure),
         ];
         let measured = parts
             .into_iter()

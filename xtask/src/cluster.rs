@@ -24,8 +24,10 @@ use anyhow::{Context as _, ensure};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
+pub(crate) use self::database::Database;
 use self::failures::{ALL, Failure, Needs};
 use self::measure::{COLUMNS, Outcome};
+pub(crate) use self::postgres::free_port;
 use self::town::Town;
 use crate::root;
 use crate::service::{Programs, say};

@@ -10,7 +10,9 @@ mod dashboard;
 mod file_lock;
 mod kills;
 mod leaks;
+mod messages;
 mod pairings;
+mod power_cuts;
 mod restarts;
 mod town;
 
@@ -59,6 +61,10 @@ pub(crate) struct Soak {
     /// two minutes.
     #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "pairings"])]
     kills: Option<usize>,
+    /// Instead of that, cuts the power N times at random moments: the server's data lies on a disk that forgets what
+    /// was not synced. Needs FUSE. 40 take about a minute.
+    #[arg(long, value_name = "N", conflicts_with_all = ["seconds", "instances", "pairings", "kills"])]
+    power_cuts: Option<usize>,
     /// Builds the programs optimised: more happens in the same time.
     #[arg(long)]
     release: bool,
@@ -73,6 +79,9 @@ impl Soak {
         if let Some(count) = self.kills {
             let killed = kills::run(&self.programs(&[])?, count, &mut StdRng::seed_from_u64(seed));
             return killed.with_context(|| format!("a kill did harm; `--seed {seed}` repeats the moments"));
+        }
+        if let Some(count) = self.power_cuts {
+            return power_cuts::run(|| self.programs(&[]), count, seed);
         }
         self.soak(seed)
             .with_context(|| format!("the soak failed; `--seed {seed}` repeats it"))

@@ -47,7 +47,7 @@ export function Instance({ name, api, store }) {
 
 function Head({ instance, api, store }) {
   const [asked, setAsked] = useState(null);
-  const { name, state, reason, numberJid, profileName } = instance;
+  const { name, state, reason, numberJid, profileName, node } = instance;
   const [task, reconnect] = useTask(() => api.call('POST', routes.reconnect(name)));
   const remove = async () => {
     await api.call('DELETE', routes.remove(name));
@@ -66,6 +66,7 @@ function Head({ instance, api, store }) {
     </div>
     <p class="why"><${Why} instance=${instance} store=${store} /></p>
     ${numberJid && html`<p class="account">${profileName && html`<span>${profileName}</span>`}<${Number} jid=${numberJid} /></p>`}
+    ${node && html`<p class="account">${t('instance.node')} <span>${node}</span></p>`}
     <${Problem} error=${task.error} />
     <div class="buttons" role="group" aria-label=${t('instance.actions')}>
       ${canReconnect && html`<button type="button" disabled=${task.busy} onClick=${() => reconnect()}>${t('instance.reconnect')}</button>`}

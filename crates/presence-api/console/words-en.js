@@ -97,6 +97,7 @@ export default {
   'instance.gone': 'There is no instance of this name. It may have been deleted.',
   'instance.created': 'Created',
   'instance.settings': 'Settings and token',
+  'instance.node': 'Node',
   'instance.keepOnline': 'Keep online',
   'instance.keepOnlineHint': 'The account is shown as online all the time. Meanwhile its phone stays silent.',
   'instance.token': 'Token of this instance',

@@ -97,6 +97,7 @@ export default {
   'instance.gone': 'Não há instância com este nome. Ela pode ter sido excluída.',
   'instance.created': 'Criada em',
   'instance.settings': 'Ajustes e token',
+  'instance.node': 'Nó',
   'instance.keepOnline': 'Manter online',
   'instance.keepOnlineHint': 'A conta aparece como online o tempo todo. Enquanto isso, o celular dela fica em silêncio.',
   'instance.token': 'Token desta instância',

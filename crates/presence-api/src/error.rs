@@ -356,6 +356,8 @@ mod tests {
                 500,
                 "Internal server error",
             ),
+            (ApiError::OutOfReach, 503, "Instance is not connected to WhatsApp"),
+            (ApiError::DatabaseAway, 503, "Service is temporarily unavailable"),
         ];
         for (error, status, text) in table {
             assert_eq!(

@@ -1,14 +1,17 @@
 //! Until when this node may act, for any thread to ask.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::clock::Clock;
+
 /// A moment that is put off again and again as long as all is well. A process that was stopped finds it past
 /// before anything else of it runs.
-#[derive(Debug)]
 pub(crate) struct ActUntil {
+    clock: Arc<Clock>,
     origin: Instant,
     /// Milliseconds after the origin.
     until: AtomicU64,
@@ -16,9 +19,10 @@ pub(crate) struct ActUntil {
 
 impl ActUntil {
     /// It is past.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<Clock>) -> Self {
         Self {
-            origin: Instant::now(),
+            origin: clock.now(),
+            clock,
             until: AtomicU64::new(0),
         }
     }
@@ -32,7 +36,8 @@ impl ActUntil {
     }
 
     pub(crate) fn is_ahead(&self) -> bool {
-        as_millis(self.origin.elapsed()) < self.until.load(Ordering::Acquire)
+        let now = self.clock.now().saturating_duration_since(self.origin);
+        as_millis(now) < self.until.load(Ordering::Acquire)
     }
 }
 
@@ -48,7 +53,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_is_past_until_it_is_put_off() {
-        let until = ActUntil::new();
+        let until = ActUntil::new(Arc::new(Clock::new()));
         assert!(!until.is_ahead());
         until.set(Some(Instant::now() + Duration::from_secs(2)));
         assert!(until.is_ahead());

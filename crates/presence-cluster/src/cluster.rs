@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::act_until::ActUntil;
+use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::message::Message;
 use crate::settings::ClusterSettings;
@@ -31,8 +32,9 @@ pub(crate) struct Shared {
     pub(crate) view: ArcSwap<View>,
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) clock: Arc<Clock>,
     pub(crate) act_until: ActUntil,
-    mailbox: mpsc::UnboundedSender<Message>,
+    mailbox: mpsc::Sender<Message>,
 }
 
 impl Cluster {
@@ -50,14 +52,16 @@ impl Cluster {
         settings: ClusterSettings,
         ids: impl FnMut() -> Result<NodeId, StoreError> + Send + 'static,
     ) -> (Self, Driver) {
-        let (mailbox, messages) = mpsc::unbounded_channel();
+        let clock = Arc::new(Clock::new());
+        let (mailbox, messages) = mpsc::channel(MAILBOX);
         let shared = Arc::new(Shared {
             ledger,
             settings,
             view: ArcSwap::default(),
             changes: watch::Sender::new(0),
             standing: watch::Sender::new(Standing::Outside),
-            act_until: ActUntil::new(),
+            act_until: ActUntil::new(Arc::clone(&clock)),
+            clock,
             mailbox,
         });
         let driver = Driver::new(Arc::clone(&shared), messages, Box::new(ids));
@@ -113,7 +117,7 @@ impl Cluster {
     /// When it cannot be read.
     pub async fn refresh(&self) -> Result<(), StoreError> {
         let (reply, read) = oneshot::channel();
-        self.tell(Message::Refresh(reply))?;
+        self.tell(Message::Refresh(reply)).await?;
         read.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -141,7 +145,8 @@ impl Cluster {
             instance,
             epoch,
             reply,
-        })?;
+        })
+        .await?;
         let is_taken = taken.await.map_err(|_| StoreError::Closed)?;
         Ok(Some(epoch).filter(|_| is_taken))
     }
@@ -167,24 +172,28 @@ impl Cluster {
 
     /// Forgets an instance that was deleted: the ledger does not tell of it. If it is this node's, its session is
     /// given up.
-    pub fn forget(&self, instance: InstanceId) {
+    pub async fn forget(&self, instance: InstanceId) {
         // Nobody has to forget once the task is over.
-        let _ = self.tell(Message::Deleted(instance));
+        let _ = self.tell(Message::Deleted(instance)).await;
     }
 
     /// Hands everything over, all at the same time and within `grace`, and leaves the cluster. When the database
     /// does not answer, that takes somewhat longer, and the lease has to run out.
     pub async fn leave(&self, grace: Duration) {
-        if self.tell(Message::Leave { grace }).is_ok() {
+        if self.tell(Message::Leave { grace }).await.is_ok() {
             let longest = grace + 2 * self.shared.settings.patience;
             let _ = timeout(longest, self.shared.mailbox.closed()).await;
         }
     }
 
-    fn tell(&self, message: Message) -> Result<(), StoreError> {
-        self.shared.mailbox.send(message).map_err(|_| StoreError::Closed)
+    async fn tell(&self, message: Message) -> Result<(), StoreError> {
+        let sent = self.shared.mailbox.send(message).await;
+        sent.map_err(|_| StoreError::Closed)
     }
 }
+
+/// How many messages may wait for the task, which takes them in microseconds; callers wait beyond that.
+const MAILBOX: usize = 256;
 
 /// A failure that the ledger itself does not tell of.
 pub(crate) fn failed(doing: &'static str, kind: io::ErrorKind) -> StoreError {

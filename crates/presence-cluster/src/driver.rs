@@ -9,7 +9,7 @@ use futures_util::stream::FuturesUnordered;
 use presence_core::InstanceId;
 use presence_store::{Epoch, NodeId, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 use tracing::{error, info, warn};
 
 use crate::action::{Action, Answer, Statement, StatementKind};
@@ -23,7 +23,7 @@ use crate::statements::{self, Answered};
 /// Keeps the cluster true, until it is told to leave.
 pub struct Driver {
     shared: Arc<Shared>,
-    messages: mpsc::UnboundedReceiver<Message>,
+    messages: mpsc::Receiver<Message>,
     ids: Ids,
 }
 
@@ -68,7 +68,7 @@ struct Run {
 }
 
 impl Driver {
-    pub(crate) fn new(shared: Arc<Shared>, messages: mpsc::UnboundedReceiver<Message>, ids: Ids) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, messages: mpsc::Receiver<Message>, ids: Ids) -> Self {
         Self {
             shared,
             messages,
@@ -85,7 +85,7 @@ impl Driver {
         } = self;
         let hints = shared.ledger.hints();
         let run = Run {
-            machine: Machine::new(Instant::now(), shared.settings.clone()),
+            machine: Machine::new(shared.clock.look(), shared.settings.clone()),
             shared,
             sessions,
             ids,
@@ -100,14 +100,14 @@ impl Driver {
 }
 
 impl Run {
-    async fn run(mut self, messages: &mut mpsc::UnboundedReceiver<Message>, mut hints: watch::Receiver<u64>) {
+    async fn run(mut self, messages: &mut mpsc::Receiver<Message>, mut hints: watch::Receiver<u64>) {
         let mut is_hinted = true;
         loop {
             self.step();
             if self.machine.is_over() {
                 break;
             }
-            let deadline = self.machine.poll_timeout();
+            let deadline = self.shared.clock.on_tokios(self.machine.poll_timeout());
             tokio::select! {
                 biased;
                 Some(event) = self.events.next() => self.handle_event(event),
@@ -138,7 +138,8 @@ impl Run {
 
     /// Before anything is told to the machine, so that it knows of it whether this process was asleep.
     fn look_at_clock(&mut self) {
-        self.machine.handle_time(Instant::now(), self.sessions.wanted());
+        let now = self.shared.clock.look();
+        self.machine.handle_time(now, self.sessions.wanted());
     }
 
     fn carry_out(&mut self, action: Action) {

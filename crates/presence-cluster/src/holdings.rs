@@ -10,8 +10,9 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     held: BTreeMap<InstanceId, Holding>,
-    /// Those to be taken, and those whose sessions have ended in order.
+    /// Those to be taken, those whose sessions are open, and those whose sessions have ended in order.
     new: BTreeSet<InstanceId>,
+    open: BTreeSet<InstanceId>,
     closed: BTreeSet<InstanceId>,
     /// Those to be given up next.
     lost: Vec<InstanceId>,
@@ -170,11 +171,8 @@ impl Holdings {
         until: Instant,
         fit: impl Fn(InstanceId) -> bool,
     ) -> Option<(InstanceId, Epoch)> {
-        let open = self
-            .held
-            .iter()
-            .find(|(instance, holding)| holding.phase == Phase::Open && fit(**instance));
-        let (instance, epoch) = open.map(|(instance, holding)| (*instance, holding.epoch))?;
+        let instance = self.open.iter().copied().find(|instance| fit(*instance))?;
+        let epoch = self.held[&instance].epoch;
         self.set(instance, epoch, Phase::Closing { until });
         Some((instance, epoch))
     }
@@ -301,10 +299,10 @@ impl Holdings {
             self.staying -= 1;
         }
         self.staying += usize::from(phase.stays());
-        self.new.remove(&instance);
-        self.closed.remove(&instance);
+        self.unlist(instance);
         match phase {
             Phase::New => drop(self.new.insert(instance)),
+            Phase::Open => drop(self.open.insert(instance)),
             Phase::Closed => drop(self.closed.insert(instance)),
             _ => {}
         }
@@ -314,7 +312,12 @@ impl Holdings {
         if let Some(before) = self.held.remove(&instance) {
             self.staying -= usize::from(before.phase.stays());
         }
+        self.unlist(instance);
+    }
+
+    fn unlist(&mut self, instance: InstanceId) {
         self.new.remove(&instance);
+        self.open.remove(&instance);
         self.closed.remove(&instance);
     }
 }

@@ -197,3 +197,6 @@ impl LedgerCopy {
 fn is_newer((node, epoch): Owner, (known_node, known_epoch): Owner) -> bool {
     (epoch, node.is_none()) > (known_epoch, known_node.is_none())
 }
+
+#[cfg(test)]
+mod tests;

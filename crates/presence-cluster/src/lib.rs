@@ -6,6 +6,7 @@
 
 mod act_until;
 mod action;
+mod clock;
 mod cluster;
 mod driver;
 mod holdings;

@@ -106,3 +106,106 @@ fn score(node: NodeId, key: u64) -> u64 {
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     hash ^ (hash >> 33)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: u64 = 10_000;
+
+    fn node(number: u8) -> NodeId {
+        // As random ids are: alike in nothing.
+        let byte = |at: usize| number.wrapping_mul(151).wrapping_add((at as u8).wrapping_mul(89));
+        NodeId::from_bytes(std::array::from_fn(byte))
+    }
+
+    fn view(me: Option<u8>, nodes: &[u8]) -> View {
+        let nodes = nodes.iter().map(|number| {
+            Arc::new(Node {
+                id: node(*number),
+                address: String::new(),
+            })
+        });
+        View {
+            me: me.map(node),
+            nodes: nodes.collect(),
+            ..View::default()
+        }
+    }
+
+    /// Which node each key is at home at.
+    fn homes(nodes: &[u8]) -> Vec<NodeId> {
+        let view = view(None, nodes);
+        let home = |key| match view.home(key) {
+            Home::There(node) => node.id,
+            Home::Here => panic!("no node is this one"),
+        };
+        (0..KEYS).map(home).collect()
+    }
+
+    #[test]
+    fn a_node_that_comes_or_goes_moves_only_what_is_its_own() {
+        let (three, four) = (homes(&[1, 2, 3]), homes(&[1, 2, 3, 4]));
+        let moved: Vec<_> = three
+            .iter()
+            .zip(&four)
+            .filter(|(before, after)| before != after)
+            .collect();
+        assert!(moved.iter().all(|(_, after)| **after == node(4)));
+        let due = KEYS as usize / 4;
+        assert!(
+            (due * 9 / 10..=due * 11 / 10).contains(&moved.len()),
+            "{} moved",
+            moved.len()
+        );
+    }
+
+    #[test]
+    fn homes_are_spread_evenly() {
+        for nodes in [&[1, 2][..], &[1, 2, 3], &[5, 6, 7, 8, 9]] {
+            let homes = homes(nodes);
+            let due = homes.len() / nodes.len();
+            for number in nodes {
+                let at_home = homes.iter().filter(|home| **home == node(*number)).count();
+                assert!(
+                    (due * 9 / 10..=due * 11 / 10).contains(&at_home),
+                    "{at_home}, not {due}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn everybody_agrees_on_a_home() {
+        let views = [view(Some(1), &[1, 2]), view(Some(2), &[2, 1])];
+        for key in 0..100 {
+            let here = views.iter().filter(|view| view.home(key) == Home::Here);
+            assert_eq!(here.count(), 1, "{key}");
+        }
+        assert_eq!(View::default().home(7), Home::Here, "whoever is alone is at home");
+    }
+
+    #[test]
+    fn an_instance_is_where_its_owner_lives() {
+        let instance = InstanceId::new(7).unwrap();
+        let epoch = Epoch(3);
+        let mut view = view(Some(1), &[1, 2]);
+        assert_eq!(view.whereabouts(instance), Whereabouts::Nowhere);
+        let there = Whereabouts::There(Arc::clone(&view.nodes[1]), epoch);
+        let rows = [
+            (Some(1), Whereabouts::Here(epoch)),
+            (Some(2), there),
+            // Struck off.
+            (Some(3), Whereabouts::Nowhere),
+            (None, Whereabouts::Nowhere),
+        ];
+        for (owner, expected) in rows {
+            view.set(&Ownership {
+                instance,
+                node: owner.map(node),
+                epoch,
+            });
+            assert_eq!(view.whereabouts(instance), expected);
+        }
+    }
+}

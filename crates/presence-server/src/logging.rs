@@ -23,6 +23,9 @@ const WAITING_LINES: usize = 4096;
 /// How often is looked for lines that were dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A pool of connections tells of each that broke, and of each wait: what comes of it is told here, once.
+const QUIET_POOL: &str = "sqlx=off,sqlx_core=off,sqlx_postgres=off";
+
 impl Log {
     /// Logs to stderr from here on. The WhatsApp client's own log, which names phone numbers and codes, stays
     /// off unless the operator's filter names its targets.
@@ -33,7 +36,11 @@ impl Log {
             .thread_name("log")
             .finish(io::stderr());
         let dropped = writer.error_counter();
-        let filter = EnvFilter::new(format!("{},{}", presence_wa::QUIET_CLIENT, config.log));
+        let filter = EnvFilter::new(format!(
+            "{},{QUIET_POOL},{}",
+            presence_wa::QUIET_CLIENT,
+            config.log
+        ));
         let colours = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)

@@ -68,7 +68,7 @@ pub enum StoreError {
         known: i64,
     },
     /// The token key is not the one that the tokens here were sealed with.
-    #[error("the token key does not belong to this data directory")]
+    #[error("the token key is not the one that the tokens here were sealed with")]
     WrongKey,
     /// Tokens were sealed here, but the file with their key is gone.
     #[error("the file token.key is missing, but the data directory holds tokens that were sealed with a key")]

@@ -1,6 +1,7 @@
 //! What every store of device keys does, whatever it is made of.
 
 mod memory;
+mod overlay;
 pub(crate) mod pending;
 mod reseal;
 mod rows;

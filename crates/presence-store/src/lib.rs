@@ -2,8 +2,9 @@
 //!
 //! The server and its command line call it. A [`Registry`] holds accounts, instances and their tokens. Every
 //! question a request asks is answered from memory; a change is durable before anyone sees it. [`Store`] is
-//! the one implementation, over a SQLite file in a [`DataDir`] or, for tests, over nothing. A [`KeyStore`] holds the
-//! keys of all sessions, as rows whose meaning is the adapter's over the WhatsApp client.
+//! the one implementation, over a SQLite file in a [`DataDir`], over a [`Postgres`] that several nodes share or, for
+//! tests, over nothing. A [`KeyStore`] holds the keys of all sessions, as rows whose meaning is the adapter's over the
+//! WhatsApp client. A [`Ledger`] says which nodes live and who of them has which instance.
 //!
 //! ```
 //! use chrono::DateTime;

@@ -71,7 +71,7 @@ impl Postgres {
         schema::migrate(&database).await?;
         Ok(Self {
             database,
-            hints: Arc::new(Hints::listen(direct)),
+            hints: Arc::new(Hints::new(direct)),
         })
     }
 
@@ -97,9 +97,10 @@ impl Postgres {
         PostgresKeyStore::open(self.database.clone(), key)
     }
 
-    /// The ledger of nodes. What instances show is sealed with `key`.
+    /// The ledger of nodes. What instances show is sealed with `key`. From here on, notifications are listened for.
     #[must_use]
     pub fn ledger(&self, key: TokenKey) -> Arc<PostgresLedger> {
+        self.hints.listen();
         Arc::new(PostgresLedger::new(
             self.database.clone(),
             key,

@@ -98,6 +98,11 @@ impl SqliteBackend {
             .begin_with("BEGIN IMMEDIATE")
             .await
             .map_err(failed(doing))?;
+        let accounts = contents.accounts.iter().cloned().map(Change::PutAccount);
+        let instances = contents.instances.iter().cloned().map(Change::PutInstance);
+        for change in accounts.chain(instances) {
+            write::change(&mut transaction, &change).await?;
+        }
         for change in &contents.changes {
             write::change(&mut transaction, change).await?;
         }

@@ -98,7 +98,7 @@ impl Target {
         let load = Load {
             connections,
             seconds: bencher.size(4, 1),
-            instances: 1,
+            instances: vec![0],
             chats: CHATS,
             hold: 5,
             count: None,

@@ -28,7 +28,7 @@ pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Resul
     let load = Load {
         connections: CONNECTIONS,
         seconds: SENDING,
-        instances,
+        instances: (0..instances).collect(),
         chats,
         hold: HOLD,
         count: Some((total, DELAY_MS)),

@@ -12,7 +12,8 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// How long, in seconds, at most.
     pub(super) seconds: u64,
-    pub(super) instances: usize,
+    /// Of which instances, by number.
+    pub(super) instances: Vec<usize>,
     /// Chats of each instance.
     pub(super) chats: usize,
     /// How long each is typed in, in seconds.
@@ -40,8 +41,14 @@ impl Load {
             .args(["-H", &format!("token: {token}"), "-s"])
             .arg(root().join("xtask/bench/presences.lua"))
             .args([url, "--"])
-            .args([self.instances, self.chats].map(|count| count.to_string()))
-            .arg(self.hold.to_string());
+            .arg(
+                self.instances
+                    .iter()
+                    .map(usize::to_string)
+                    .collect::<Vec<_>>()
+                    .join(","),
+            )
+            .args([self.chats.to_string(), self.hold.to_string()]);
         if let Some((count, delay)) = self.count {
             command.args([count.to_string(), delay.to_string()]);
         }

@@ -19,7 +19,7 @@ pub(super) const OWN_SERVER: &str = "PRESENCE_TEST_DATABASE_URL";
 /// What the nodes connect as, on a server of our own. It may do no more than they need, so a limit holds for it.
 const ROLE: &str = "presence";
 
-pub(super) struct Database {
+pub(crate) struct Database {
     runtime: Handle,
     /// As its operator.
     operator: PgConnectOptions,
@@ -32,7 +32,7 @@ pub(super) struct Database {
 
 impl Database {
     /// An empty database, on a server of our own unless another one is named. Servers log to `log`.
-    pub(super) fn create(runtime: &Handle, log: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) fn create(runtime: &Handle, log: PathBuf) -> anyhow::Result<Self> {
         let name = format!("presence_cluster_{}", std::process::id());
         let (operator, server) = match std::env::var(OWN_SERVER) {
             Ok(url) => {
@@ -84,7 +84,7 @@ impl Database {
     }
 
     /// The URL with which nodes connect; `proxy` is in between, and the server knows who they are by `name`.
-    pub(super) fn url(&self, proxy: Option<&Proxy>, name: &str) -> String {
+    pub(crate) fn url(&self, proxy: Option<&Proxy>, name: &str) -> String {
         let nodes = self.nodes.clone();
         let mut url = match proxy {
             Some(proxy) => nodes.host("127.0.0.1").port(proxy.port()),
@@ -104,7 +104,7 @@ impl Database {
     }
 
     /// Reads rows as its operator.
-    pub(super) fn read<T>(&self, sql: &'static str) -> anyhow::Result<Vec<T>>
+    pub(crate) fn read<T>(&self, sql: &'static str) -> anyhow::Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {

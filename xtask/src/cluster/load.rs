@@ -135,8 +135,7 @@ impl Town {
                     move || {
                         let mut rng = rand::rng();
                         while !stop.load(Ordering::Relaxed) {
-                            let instance =
-                                client + CLIENTS * rng.random_range(0..busy.div_ceil(CLIENTS));
+                            let instance = client + CLIENTS * rng.random_range(0..busy.div_ceil(CLIENTS));
                             if instance < busy {
                                 self.send_any(instance);
                             }

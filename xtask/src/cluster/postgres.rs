@@ -195,6 +195,6 @@ impl Programs {
 }
 
 /// A port of loopback that nobody listened on just now.
-pub(super) fn free_port() -> anyhow::Result<u16> {
+pub(crate) fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -32,7 +32,7 @@ pub(super) enum Network {
 }
 
 /// A proxy in front of one port. It ends with this value.
-pub(super) struct Proxy {
+pub(crate) struct Proxy {
     port: u16,
     network: watch::Sender<Network>,
     statements: Arc<AtomicU64>,

@@ -46,6 +46,10 @@ pub(crate) struct InstanceEvent<'a> {
     /// When the next attempt is made, where one is waited for.
     #[schema(required = true, format = DateTime)]
     retry_at: Option<String>,
+    /// In a cluster, the node that has the instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    node: Option<&'a str>,
 }
 
 /// What a chat shows.
@@ -85,7 +89,13 @@ impl<'a> InstanceEvent<'a> {
             keep_online_status: instance.keep_online,
             reason: coded.map(|(code, _)| code),
             retry_at: coded.and_then(|(_, at)| at).map(|at| written(time.wall_at(at))),
+            node: None,
         }
+    }
+
+    /// The same, of an instance that this node has.
+    pub(super) fn at(self, node: Option<&'a str>) -> Self {
+        Self { node, ..self }
     }
 
     pub(crate) fn deleted(instance: &'a Instance) -> Self {
@@ -98,6 +108,7 @@ impl<'a> InstanceEvent<'a> {
             keep_online_status: instance.keep_online,
             reason: None,
             retry_at: None,
+            node: None,
         }
     }
 }

@@ -35,6 +35,14 @@ pub(super) struct Feed {
 struct Followed {
     instance: Arc<Instance>,
     status: Option<InstanceStatus>,
+    /// In a cluster, where it is.
+    node: Option<String>,
+}
+
+impl Followed {
+    fn event(&self, time: Time) -> InstanceEvent<'_> {
+        InstanceEvent::new(&self.instance, self.status.as_ref(), time).at(self.node.as_deref())
+    }
 }
 
 /// One event, for those who follow the instance of this name.
@@ -87,8 +95,13 @@ impl Feed {
             if followed.is_none() {
                 new.push(id);
             }
-            let status = followed.and_then(|followed| followed.status);
-            self.instances.insert(id, Followed { instance, status });
+            let (status, node) = followed.map_or((None, None), |followed| (followed.status, followed.node));
+            let followed = Followed {
+                instance,
+                status,
+                node,
+            };
+            self.instances.insert(id, followed);
             if !is_same {
                 self.tell_instance(time, id);
             }
@@ -109,6 +122,20 @@ impl Feed {
         if !is_same {
             self.tell_instance(time, id);
         }
+    }
+
+    /// Where instances are now, in a cluster.
+    pub(super) fn handle_nodes(&mut self, time: Time, node: impl Fn(InstanceId) -> Option<String>) {
+        let mut moved = Vec::new();
+        for (id, followed) in &mut self.instances {
+            let node = node(*id);
+            // On its way, it is still said to be where it was.
+            if node.is_some() && followed.node != node {
+                followed.node = node;
+                moved.push(*id);
+            }
+        }
+        moved.into_iter().for_each(|id| self.tell_instance(time, id));
     }
 
     /// All that the instance shows.
@@ -219,7 +246,7 @@ impl Feed {
             presences: presences.collect(),
             instances: followed
                 .into_iter()
-                .map(|followed| InstanceEvent::new(&followed.instance, followed.status.as_ref(), time))
+                .map(|followed| followed.event(time))
                 .collect(),
         };
         frame(&self.id(self.number), "snapshot", &snapshot)
@@ -230,8 +257,7 @@ impl Feed {
             return;
         };
         let name = followed.instance.name.clone();
-        let event = InstanceEvent::new(&followed.instance, followed.status.as_ref(), time);
-        let text = self.frame("instance", &event);
+        let text = self.frame("instance", &followed.event(time));
         self.push(name.as_str(), text);
     }
 

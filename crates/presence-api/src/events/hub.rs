@@ -122,6 +122,7 @@ impl Hub {
         let Some(nodes) = self.instances.nodes() else {
             return;
         };
+        self.feed.handle_nodes(Time::read(), |id| nodes.address_of(id));
         let others = nodes.others();
         self.followed
             .retain(|id, _| others.iter().any(|node| node.id == *id));

@@ -86,7 +86,10 @@ pub(super) async fn revoke(app: &Arc<App>, instance: &Instance) -> Result<Respon
         None => app.pairing_links.revoke(id),
         Some(nodes) => {
             let call = RevokeLink { instance: id };
-            let here = async |_| Some(app.pairing_links.revoke(id));
+            let here = async |_| {
+                app.pairing_links.revoke(id);
+                Some(())
+            };
             nodes.at_owner(id, call, here).await?;
         }
     }

@@ -1,6 +1,7 @@
 //! Sessions of a node that may lose its instances.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use presence_wa::{
     SessionState, VersionError,
 };
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 /// Opens sessions of instances that this node has, and lets them write while it lives. Whoever slept through its
 /// lease, or was told that an instance is another's, writes nothing for it.
@@ -30,6 +32,9 @@ struct FencedSession {
     /// In which it was opened.
     epoch: Epoch,
 }
+
+/// How long it may take until this node knows that it has what it was given.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 
 /// A node that may not act for an instance now.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +58,20 @@ impl FencedConnector {
         };
         let is_sure = *self.cluster.standing().borrow() == Standing::Member;
         (self.cluster.may_act() && (is_sure || !self.was_replaced(instance))).then_some(epoch)
+    }
+
+    /// The same, as soon as it may be. Of what it has just taken, a node is told a moment before everybody else.
+    async fn epoch(&self, instance: InstanceId) -> Epoch {
+        let mut changes = self.cluster.changes();
+        loop {
+            changes.mark_unchanged();
+            if let Some(epoch) = self.may_open(instance) {
+                return epoch;
+            }
+            if changes.changed().await.is_err() {
+                pending::<()>().await;
+            }
+        }
     }
 
     fn was_replaced(&self, instance: InstanceId) -> bool {
@@ -85,13 +104,12 @@ impl Connector for FencedConnector {
     }
 
     async fn open(&self, instance: InstanceId) -> Result<Box<dyn Session>, KeysError> {
-        let Some(epoch) = self.may_open(instance) else {
-            return Err(KeysError {
-                instance: Some(instance),
-                doing: "opening a session",
-                source: Box::new(NotOurs),
-            });
-        };
+        let epoch = timeout(KNOWN_WITHIN, self.epoch(instance)).await;
+        let epoch = epoch.map_err(|_| KeysError {
+            instance: Some(instance),
+            doing: "opening a session",
+            source: Box::new(NotOurs),
+        })?;
         let session = self.connector.open(instance).await?;
         self.last().insert(instance, session.state());
         Ok(Box::new(FencedSession {

@@ -65,8 +65,11 @@ pub(crate) async fn serve(app: &App, parts: &Parts, body: &Bytes) -> Response<Bo
             call.here(create).await
         }
         Some(RevokeLink::NAME) => {
-            call.here(async |RevokeLink { instance }| Some(app.pairing_links.revoke(instance)))
-                .await
+            let revoke = async |RevokeLink { instance }| {
+                app.pairing_links.revoke(instance);
+                Some(())
+            };
+            call.here(revoke).await
         }
         Some(OpenLink::NAME) => {
             call.here(async |OpenLink { secret }| Some(app.pairing_links.open(&secret)))

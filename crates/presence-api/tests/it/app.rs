@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::{HeaderMap, Method, Request};
 use hyper_util::rt::TokioIo;
 use presence_api::{HttpSettings, Instances, Limits, RegistryProxies, Server};
+use presence_cluster::Standing;
 use presence_sandbox::{Builder, Number, Sandbox, Spell, State, Why, World};
 use presence_store::{Edge as PinnedEdge, MemoryKeyStore, Registry, Store};
 use presence_wa::{Backoff, ByteStream, Dial, Edge, FleetSettings, RetrySettings, WhatsApp, WhatsAppConfig};
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::documented::assert_documented;
+use crate::nodes::Town;
 use crate::troubled::{Trouble, Troubled};
 
 /// The account that an instance stands for, unless a test says otherwise.
@@ -123,14 +125,26 @@ impl TestApp {
         app
     }
 
-    fn not_open(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, options: Options) -> Self {
-        let sandbox = Arc::new(options.sandbox.detached());
+    fn not_open(registry: Arc<Store>, seen: Arc<dyn Registry>, token: String, mut options: Options) -> Self {
+        let sandbox = std::mem::replace(&mut options.sandbox, Sandbox::builder());
+        let sandbox = Arc::new(sandbox.detached());
+        Self::around(sandbox, Arc::default(), registry, seen, token, options)
+    }
+
+    fn around(
+        sandbox: Arc<Sandbox>,
+        keys: Arc<MemoryKeyStore>,
+        registry: Arc<Store>,
+        seen: Arc<dyn Registry>,
+        token: String,
+        options: Options,
+    ) -> Self {
         let url = "ws://sandbox.invalid/ws/chat".parse().unwrap();
         let edge = Edge::Sandbox {
             url,
             key: sandbox.edge_key(),
         };
-        let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, Arc::<MemoryKeyStore>::default())).unwrap();
+        let whatsapp = WhatsApp::new(WhatsAppConfig::new(edge, keys)).unwrap();
         let dials = Arc::new(AtomicUsize::new(0));
         let pipe = Pipe {
             sandbox: Arc::clone(&sandbox),
@@ -147,6 +161,39 @@ impl TestApp {
             fleet: options.fleet.clone(),
             not_open: Mutex::new(Some((seen, options.fleet))),
         }
+    }
+
+    /// A service that others' instances may be at, of `town`.
+    pub(crate) async fn node(town: &Town, name: &str) -> Self {
+        let options = Options::default();
+        let app = Self::around(
+            Arc::clone(&town.sandbox),
+            Arc::clone(&town.keys),
+            town.registry.clone(),
+            town.registry.clone(),
+            town.token.clone(),
+            Options {
+                http: town.http.clone(),
+                ..options
+            },
+        );
+        let (registry, fleet) = app.not_open.lock().unwrap().take().expect("it is not open");
+        let nodes = town.join(name, &app.server);
+        let instances = Instances::join(
+            registry,
+            PinnedEdge::Sandbox,
+            app.whatsapp.clone(),
+            fleet,
+            nodes.nodes,
+        );
+        tokio::spawn(nodes.driver.run(Arc::new(instances.clone())));
+        let mut standing = nodes.cluster.standing();
+        standing
+            .wait_for(|standing| *standing == Standing::Member)
+            .await
+            .unwrap();
+        app.server.open(instances);
+        app
     }
 
     /// Stops the service, and starts another over the same registry, keys and WhatsApp.
@@ -481,7 +528,7 @@ impl Reply {
     }
 }
 
-async fn new_account(registry: &Store, name: &str, quota: Option<u32>) -> String {
+pub(crate) async fn new_account(registry: &Store, name: &str, quota: Option<u32>) -> String {
     let created = registry
         .create_account(name.parse().unwrap(), quota, DateTime::UNIX_EPOCH)
         .await;

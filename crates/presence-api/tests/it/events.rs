@@ -20,7 +20,7 @@ use crate::documented::assert_event;
 const CHAT: &str = "14155550123@s.whatsapp.net";
 
 /// A client that follows the events.
-struct Follower {
+pub(crate) struct Follower {
     status: u16,
     headers: HeaderMap,
     body: Incoming,
@@ -28,10 +28,10 @@ struct Follower {
 }
 
 #[derive(Debug)]
-struct Event {
+pub(crate) struct Event {
     id: String,
-    name: String,
-    data: Value,
+    pub(crate) name: String,
+    pub(crate) data: Value,
 }
 
 impl Follower {
@@ -55,7 +55,7 @@ impl Follower {
         }
     }
 
-    async fn all(app: &TestApp) -> Self {
+    pub(crate) async fn all(app: &TestApp) -> Self {
         let follower = Self::open(app, "/api/events", &app.token, None).await;
         assert_eq!(follower.status, 200);
         follower
@@ -76,7 +76,7 @@ impl Follower {
     }
 
     /// The next event, an hour from now at the latest; `None` at the end.
-    async fn event(&mut self) -> Option<Event> {
+    pub(crate) async fn event(&mut self) -> Option<Event> {
         loop {
             let block = timeout(secs(3600.0), self.block())
                 .await

@@ -22,6 +22,7 @@ mod lids;
 mod limits;
 mod lookups;
 mod metrics;
+mod nodes;
 mod pairing;
 mod pairing_links;
 mod presence;

@@ -89,10 +89,14 @@ impl World {
     }
 
     pub(crate) fn delete(&self, instance: InstanceId) {
-        self.instances.lock().unwrap().remove(&instance);
+        // A number is never given again, so nobody is told of one that was not given yet.
+        if !self.instances.lock().unwrap().remove(&instance) {
+            return;
+        }
         self.ledger.remove_instance(instance);
         for node in &self.nodes {
-            node.cluster.forget(instance);
+            let cluster = node.cluster.clone();
+            tokio::spawn(async move { cluster.forget(instance).await });
         }
     }
 

@@ -173,6 +173,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
         let reaction = self
             .hub
             .change(|world, now| world.receive(now, connection, text, request));
+        // First, since they have it however soon the device hangs up.
+        for (number, what) in reaction.phones {
+            self.hub.phone_takes(number, what);
+        }
         for (after, reply) in reaction.replies {
             let stanza = encode::reply(&reply, &self.hub.clock, &self.hub.secret);
             if after.is_zero() {
@@ -180,9 +184,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             } else {
                 self.delay(after, stanza);
             }
-        }
-        for (number, what) in reaction.phones {
-            self.hub.phone_takes(number, what);
         }
         match reaction.farewell {
             Some(farewell) => self.dismiss(farewell).await,

@@ -11,7 +11,7 @@ use presence_cluster::{Cluster, ClusterSettings, Sessions, Standing};
 use presence_core::InstanceId;
 use presence_store::{Epoch, Ledger, NodeId, Ownership, Postgres, PostgresKeyStore, Registry, StoreError};
 use tokio::sync::broadcast;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{pinned, serve, whatsapp, wipe_deleted};
@@ -99,7 +99,10 @@ pub(super) async fn open(
     }
     let fenced = Arc::<AtomicU64>::default();
     let heeding = tokio::spawn(heed_fence(keys.fenced(), cluster.clone(), Arc::clone(&fenced)));
-    server.watch(Arc::new(ClusterCheck(cluster)));
+    server.watch(Arc::new(ClusterCheck {
+        cluster,
+        driving: driving.abort_handle(),
+    }));
     server.watch(Arc::new(KeysCheck {
         keys: keys.clone(),
         fenced,
@@ -203,7 +206,10 @@ impl Sessions for NodeSessions {
 }
 
 /// The check `cluster`: how this node stands.
-struct ClusterCheck(Cluster);
+struct ClusterCheck {
+    cluster: Cluster,
+    driving: AbortHandle,
+}
 
 #[async_trait]
 impl HealthCheck for ClusterCheck {
@@ -212,7 +218,11 @@ impl HealthCheck for ClusterCheck {
     }
 
     async fn check(&self) -> Finding {
-        match *self.0.standing().borrow() {
+        match *self.cluster.standing().borrow() {
+            // A defect: this node acts for nobody any more, and others take what it has.
+            Standing::Member | Standing::CutOff if self.driving.is_finished() => {
+                Finding::Failed("stopped by a fault".to_owned())
+            }
             Standing::Member | Standing::Leaving => Finding::Ok,
             Standing::CutOff => Finding::Failed("the database does not answer".to_owned()),
             Standing::Outside => Finding::Failed("not in the cluster".to_owned()),

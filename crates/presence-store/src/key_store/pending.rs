@@ -131,10 +131,11 @@ impl Pending {
         }
     }
 
-    /// From now on this is `node`, which has nothing yet. What waits of the one before is forgotten.
+    /// From now on this is `node`, which has nothing yet. What waits of the one before is forgotten, but for wipes of
+    /// what no node has.
     pub(crate) fn begin(&mut self, node: NodeId) {
         self.rows.clear();
-        self.wipes.clear();
+        self.wipes.retain(|_, wipe| wipe.epoch.is_none());
         self.bytes = 0;
         self.fence = Fence::Owned {
             node: Some(node),
@@ -225,11 +226,11 @@ impl Pending {
         }
     }
 
-    /// Tells those who wait for what is forgotten.
+    /// Tells those who wait for what is forgotten, and not for a wipe.
     fn refuse(&mut self, is_forgotten: impl Fn(InstanceId) -> bool) {
         for waiter in std::mem::take(&mut self.waiters) {
             match waiter.task {
-                Task::Sync(device) if is_forgotten(device) => {
+                Task::Sync(device) if is_forgotten(device) && !self.wipes.contains_key(&device) => {
                     // Nobody may be waiting any more.
                     let _ = waiter.told.send(Err(StoreError::Fenced));
                 }
@@ -290,12 +291,11 @@ impl Pending {
         changed
     }
 
-    /// The devices of `on_disk`, and what is pending of them.
-    pub(crate) fn devices(&self, on_disk: BTreeSet<InstanceId>) -> BTreeSet<InstanceId> {
-        let mut devices = on_disk;
-        devices.retain(|device| !self.wipes.contains_key(device));
-        devices.extend(self.rows.keys().map(|(device, _)| *device));
-        devices
+    /// Whether each device that changed or is to be wiped has keys then.
+    pub(crate) fn devices(&self) -> BTreeMap<InstanceId, bool> {
+        let wiped = self.wipes.keys().map(|device| (*device, false));
+        let changed = self.rows.keys().map(|(device, _)| (*device, true));
+        wiped.chain(changed).collect()
     }
 
     /// Everything that waits; `None` when nothing does. It goes on waiting until it is
@@ -509,5 +509,133 @@ mod tests {
         assert!(matches!(append(&mut pending, 4), Err(StoreError::Fenced)));
         pending.wipe(device(1));
         append(&mut pending, 0).unwrap();
+    }
+
+    /// Of a node that has the first device in the second epoch.
+    fn of_a_node() -> Pending {
+        let mut pending = Pending::fenced();
+        pending.begin(NodeId::from_bytes([1; 16]));
+        pending.own(device(1), Epoch(2));
+        pending
+    }
+
+    fn append(pending: &mut Pending, epoch: i64, name: &'static str) -> Result<(), StoreError> {
+        let change = RowChange {
+            kind: KIND,
+            name: name.into(),
+            value: Some("x".into()),
+        };
+        pending.append(device(1), Epoch(epoch), vec![change])
+    }
+
+    #[test]
+    fn a_node_writes_in_the_epoch_in_which_it_has_a_device_alone() {
+        let mut pending = of_a_node();
+        for epoch in [1, 3] {
+            assert!(matches!(
+                append(&mut pending, epoch, "a"),
+                Err(StoreError::Fenced)
+            ));
+        }
+        append(&mut pending, 2, "a").unwrap();
+        pending.wipe(device(1));
+        append(&mut pending, 2, "a").expect("a wipe gives up nothing");
+        assert_eq!(
+            (pending.epoch(device(1)), pending.epoch(device(2))),
+            (Some(Epoch(2)), None)
+        );
+    }
+
+    #[test]
+    fn what_waits_is_of_one_epoch() {
+        let changes: [fn(&mut Pending); 4] = [
+            |pending| pending.begin(NodeId::from_bytes([2; 16])),
+            |pending| pending.disown(&[device(1)].into()),
+            |pending| pending.own(device(1), Epoch(3)),
+            |pending| {
+                pending.disown(&[device(1)].into());
+                pending.own(device(1), Epoch(4));
+            },
+        ];
+        for (at, change) in changes.into_iter().enumerate() {
+            let mut pending = of_a_node();
+            append(&mut pending, 2, "a").unwrap();
+            let mut waiting = pending.wait(Task::Sync(device(1)));
+            change(&mut pending);
+            assert!(
+                matches!(waiting.try_recv(), Ok(Err(StoreError::Fenced))),
+                "change {at}"
+            );
+            assert!(
+                matches!(append(&mut pending, 2, "b"), Err(StoreError::Fenced)),
+                "change {at}"
+            );
+            assert!(pending.take().is_none(), "change {at}");
+            assert_eq!(pending.bytes, 0, "change {at}");
+        }
+        let mut pending = of_a_node();
+        append(&mut pending, 2, "a").unwrap();
+        pending.own(device(1), Epoch(2));
+        assert!(pending.take().is_some(), "it has it still");
+    }
+
+    #[test]
+    fn what_another_node_has_is_forgotten_unless_it_came_back() {
+        let mut pending = of_a_node();
+        append(&mut pending, 2, "a").unwrap();
+        let mut waiting = pending.wait(Task::Sync(device(1)));
+        let work = pending.take().unwrap();
+        append(&mut pending, 2, "b").unwrap();
+        pending.committed(work, &[device(1)].into());
+        assert!(matches!(waiting.try_recv(), Ok(Err(StoreError::Fenced))));
+        assert_eq!(pending.epoch(device(1)), None);
+        assert!(pending.take().is_none(), "nor is what came since");
+
+        let mut pending = of_a_node();
+        append(&mut pending, 2, "a").unwrap();
+        let work = pending.take().unwrap();
+        pending.own(device(1), Epoch(4));
+        append(&mut pending, 4, "b").unwrap();
+        pending.committed(work, &[device(1)].into());
+        assert_eq!(pending.epoch(device(1)), Some(Epoch(4)));
+        assert_eq!(get(&pending, 1, "b"), Some(Some("x".into())));
+    }
+
+    #[test]
+    fn a_wipe_is_of_the_epoch_in_which_it_was_asked_for() {
+        let mut pending = of_a_node();
+        pending.wipe(device(1));
+        pending.wipe(device(2));
+        pending.disown(&[device(1)].into());
+        let work = pending.take().unwrap();
+        assert_eq!(work.wipes, [(device(1), Some(Epoch(2))), (device(2), None)]);
+        pending.own(device(1), Epoch(4));
+        let work = pending.take().unwrap();
+        assert_eq!(
+            work.wipes,
+            [(device(2), None)],
+            "what the other node wrote is not wiped"
+        );
+
+        pending.wipe(device(1));
+        let mut waiting = pending.wait(Task::Sync(device(2)));
+        pending.begin(NodeId::from_bytes([2; 16]));
+        assert!(waiting.try_recv().is_err(), "it is waited for still");
+        let work = pending.take().unwrap();
+        assert_eq!(
+            work.wipes,
+            [(device(2), None)],
+            "nor what this node had as another"
+        );
+    }
+
+    #[test]
+    fn what_nobody_waits_for_may_gather() {
+        let mut pending = of_a_node();
+        assert!(!pending.may_gather(), "there is nothing");
+        append(&mut pending, 2, "a").unwrap();
+        assert!(pending.may_gather());
+        let _waiting = pending.wait(Task::Flush);
+        assert!(!pending.may_gather());
     }
 }

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 
-use super::pending::{Pending, Seen, Task, merged};
+use super::pending::{Pending, Task};
 use super::rows::{self, Seal};
 use super::sqlite_disk::SqliteDisk;
 use super::writer::{self, Shared};
@@ -87,7 +87,7 @@ impl SqliteKeyStore {
     /// # Errors
     /// When it cannot be written; it is tried on.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.wait(Task::Flush).await
+        self.inner.shared.wait(Task::Flush).await
     }
 
     /// Tells whether the store is well: writes everything that is pending and a row of its own to the disk.
@@ -97,7 +97,7 @@ impl SqliteKeyStore {
     /// # Errors
     /// When the disk cannot be written.
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.wait(Task::Check).await
+        self.inner.shared.wait(Task::Check).await
     }
 
     /// How often the disk was written since the store was opened. One flush takes what all devices have gathered.
@@ -133,7 +133,7 @@ impl SqliteKeyStore {
         instance: InstanceId,
         number: u32,
     ) -> Result<(), StoreError> {
-        self.wait(Task::Pairing { instance, number }).await
+        self.inner.shared.wait(Task::Pairing { instance, number }).await
     }
 
     /// The highest number that was noted for each instance, of whatever became of its keys.
@@ -148,18 +148,12 @@ impl SqliteKeyStore {
 
     /// Notes that it has, durably.
     pub(crate) async fn set_successor(&self) -> Result<(), StoreError> {
-        self.wait(Task::Successor).await
+        self.inner.shared.wait(Task::Successor).await
     }
 
     /// How many values the key does not open: of another key, of another row, or damaged.
     pub(crate) async fn unreadable(&self) -> Result<usize, StoreError> {
         self.inner.seal.unreadable(&mut *self.reader().await?).await
-    }
-
-    async fn wait(&self, task: Task) -> Result<(), StoreError> {
-        let answer = self.inner.shared.change(|pending| Ok(pending.wait(task)))?;
-        // The writer drops nobody who waits, unless it is dropped itself with its runtime.
-        answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
     /// Readers take turns, in order.
@@ -172,24 +166,17 @@ impl SqliteKeyStore {
 #[async_trait]
 impl KeyStore for SqliteKeyStore {
     async fn get(&self, device: InstanceId, kind: Kind, name: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        // What is pending is looked at first: what leaves it meanwhile is on the disk by then.
         let Inner { shared, seal, .. } = &*self.inner;
-        if let Some(changed) = shared.seen(|pending| pending.get(device, kind, name)) {
-            return Ok(changed);
-        }
-        seal.get(&mut *self.reader().await?, (device, kind), name).await
+        let rows = (device, kind);
+        let written = async { seal.get(&mut *self.reader().await?, rows, name).await };
+        shared.get(rows, name, written).await
     }
 
     async fn range(&self, device: InstanceId, kind: Kind, prefix: &[u8]) -> Result<Vec<Row>, StoreError> {
         let Inner { shared, seal, .. } = &*self.inner;
-        let changed = match shared.seen(|pending| pending.range(device, kind, prefix)) {
-            Seen::Instead(rows) => return Ok(merged(Vec::new(), rows)),
-            Seen::Over(changed) => changed,
-        };
-        let rows = seal
-            .range(&mut *self.reader().await?, (device, kind), prefix)
-            .await?;
-        Ok(merged(rows, changed))
+        let rows = (device, kind);
+        let written = async { seal.range(&mut *self.reader().await?, rows, prefix).await };
+        shared.range(rows, prefix, written).await
     }
 
     async fn unwritten_for(
@@ -198,32 +185,20 @@ impl KeyStore for SqliteKeyStore {
         kind: Kind,
         age: Duration,
     ) -> Result<Vec<Bytes>, StoreError> {
-        let shared = &self.inner.shared;
-        let changed = match shared.seen(|pending| pending.range(device, kind, b"")) {
-            Seen::Instead(_) => return Ok(Vec::new()),
-            Seen::Over(changed) => changed,
-        };
-        let mut names = rows::unwritten_for(&mut *self.reader().await?, (device, kind), age).await?;
-        names.retain(|name| !changed.contains_key(name));
-        Ok(names)
+        let rows = (device, kind);
+        let written = async { rows::unwritten_for(&mut *self.reader().await?, rows, age).await };
+        self.inner.shared.unwritten_for(rows, written).await
     }
 
     async fn of_all(&self, kind: Kind) -> Result<Vec<(InstanceId, Bytes)>, StoreError> {
         let Inner { shared, seal, .. } = &*self.inner;
-        let changed = shared.seen(|pending| pending.of_all(kind));
-        let mut rows = seal.of_all(&mut *self.reader().await?, kind).await?;
-        for (device, value) in changed {
-            match value {
-                Some(value) => rows.insert(device, value),
-                None => rows.remove(&device),
-            };
-        }
-        Ok(rows.into_iter().collect())
+        let written = async { seal.of_all(&mut *self.reader().await?, kind).await };
+        shared.of_all(kind, written).await
     }
 
     async fn devices(&self) -> Result<BTreeSet<InstanceId>, StoreError> {
-        let on_disk = rows::devices(&mut *self.reader().await?).await?;
-        Ok(self.inner.shared.seen(|pending| pending.devices(on_disk)))
+        let written = async { rows::devices(&mut *self.reader().await?).await };
+        self.inner.shared.devices(written).await
     }
 
     async fn append(
@@ -233,22 +208,11 @@ impl KeyStore for SqliteKeyStore {
         changes: Vec<RowChange>,
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let synced = self.inner.shared.change(|pending| {
-            pending.append(device, epoch, changes)?;
-            Ok((durability == Durability::Durable).then(|| pending.wait(Task::Sync(device))))
-        })?;
-        match synced {
-            Some(synced) => synced.await.unwrap_or(Err(StoreError::Closed)),
-            None => Ok(()),
-        }
+        self.inner.shared.append(device, epoch, changes, durability).await
     }
 
     async fn wipe(&self, device: InstanceId) -> Result<(), StoreError> {
-        let wiped = self.inner.shared.change(|pending| {
-            pending.wipe(device);
-            Ok(pending.wait(Task::Sync(device)))
-        })?;
-        wiped.await.unwrap_or(Err(StoreError::Closed))
+        self.inner.shared.wipe(device).await
     }
 }
 

@@ -292,3 +292,120 @@ impl Ledger for MemoryLedger {
         Ok(taken.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(9);
+
+    const A: NodeId = NodeId::from_bytes([1; 16]);
+    const B: NodeId = NodeId::from_bytes([2; 16]);
+
+    fn instance(number: i32) -> InstanceId {
+        InstanceId::new(number).unwrap()
+    }
+
+    /// One with two nodes, of which the first has three instances.
+    async fn ledger() -> MemoryLedger {
+        let ledger = MemoryLedger::default();
+        (1..=3).for_each(|number| ledger.add_instance(instance(number)));
+        ledger.enter(A, "http://a", LEASE).await.unwrap();
+        ledger.enter(B, "http://b", LEASE).await.unwrap();
+        assert_eq!(ledger.claim(A, 9).await.unwrap().len(), 3);
+        ledger
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_striking_off_takes_anything_away() {
+        let ledger = ledger().await;
+        advance(2 * LEASE).await;
+        assert_eq!(ledger.claim(B, 9).await.unwrap(), []);
+        assert_eq!(ledger.claim_one(B, instance(1)).await.unwrap(), None);
+        assert!(
+            ledger.renew(A, LEASE).await.unwrap(),
+            "late, but nobody was faster"
+        );
+        ledger.renew(B, LEASE).await.unwrap();
+        assert_eq!(ledger.strike_off(B).await.unwrap(), []);
+        advance(LEASE).await;
+        assert_eq!(ledger.strike_off(B).await.unwrap(), [A], "never itself");
+        assert!(!ledger.renew(A, LEASE).await.unwrap());
+        assert!(matches!(ledger.claim(A, 1).await, Err(StoreError::Fenced)));
+        assert!(matches!(
+            ledger.claim_one(A, instance(1)).await,
+            Err(StoreError::Fenced)
+        ));
+        assert_eq!(ledger.strike_off(A).await.unwrap(), [], "it lives no longer");
+        let taken = ledger.claim(B, 9).await.unwrap();
+        assert!(taken.iter().all(|taken| taken.epoch == Epoch(2)) && taken.len() == 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_a_node_has_in_that_epoch_is_released() {
+        let ledger = ledger().await;
+        for (node, epoch) in [(B, 1), (A, 0), (A, 2)] {
+            ledger
+                .release(node, &[(instance(1), Epoch(epoch))])
+                .await
+                .unwrap();
+            assert_eq!(ledger.claim_one(B, instance(1)).await.unwrap(), None);
+        }
+        ledger.release(A, &[(instance(1), Epoch(1))]).await.unwrap();
+        assert_eq!(ledger.claim_one(B, instance(1)).await.unwrap(), Some(Epoch(2)));
+        assert_eq!(
+            ledger.claim_one(B, instance(1)).await.unwrap(),
+            Some(Epoch(2)),
+            "it has it"
+        );
+        ledger.leave(B).await.unwrap();
+        ledger.leave(B).await.unwrap();
+        assert_eq!(ledger.claim_one(A, instance(1)).await.unwrap(), Some(Epoch(3)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_tells_what_changed_since_the_last_one() {
+        let ledger = ledger().await;
+        let hints = ledger.hints();
+        let everything = ledger.read(None).await.unwrap();
+        assert!(everything.is_everything && everything.changed.len() == 3);
+        assert_eq!(everything.nodes.len(), 2);
+        ledger.release(A, &[(instance(2), Epoch(1))]).await.unwrap();
+        assert!(hints.has_changed().unwrap());
+        let news = ledger.read(Some(everything.version)).await.unwrap();
+        let released = Ownership {
+            instance: instance(2),
+            node: None,
+            epoch: Epoch(1),
+        };
+        assert_eq!((news.changed, news.is_everything), (vec![released], false));
+        assert_eq!(ledger.read(Some(news.version)).await.unwrap().changed, []);
+        let unknown = LedgerVersion(news.version.0 + 1);
+        assert!(ledger.read(Some(unknown)).await.unwrap().is_everything);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_shown_is_taken_once() {
+        let ledger = ledger().await;
+        let shown = Bytes::from_static(b"typing");
+        let of = |number, epoch| (instance(number), Epoch(epoch), shown.clone());
+        ledger
+            .keep_shown(A, &[of(1, 1), of(2, 0), of(3, 1)])
+            .await
+            .unwrap();
+        ledger.keep_shown(B, &[of(2, 1)]).await.unwrap();
+        let nothing = (instance(3), Epoch(1), Bytes::new());
+        ledger.keep_shown(A, &[nothing]).await.unwrap();
+        advance(Duration::from_secs(3)).await;
+        let taken = ledger.take_shown(&[1, 2, 3].map(instance)).await.unwrap();
+        let kept = KeptShown {
+            instance: instance(1),
+            shown,
+            age: Duration::from_secs(3),
+        };
+        assert!(taken == [kept], "{taken:?}");
+        assert!(ledger.take_shown(&[instance(1)]).await.unwrap().is_empty());
+    }
+}

@@ -1,6 +1,7 @@
 //! Access to the database, bounded in time: the pool, transactions, and what failures mean.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
@@ -15,11 +16,16 @@ use crate::error::StoreError;
 #[derive(Clone)]
 pub(super) struct Database {
     pool: PgPool,
+    /// When there was last no connection to be had; `None` once there was.
+    refused_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Database {
     pub(super) fn new(pool: PgPool) -> Self {
-        Self { pool }
+        Self {
+            pool,
+            refused_at: Arc::default(),
+        }
     }
 
     /// Runs one statement that is a transaction by itself: the database ends it without hearing of the caller again.
@@ -62,14 +68,27 @@ impl Database {
         self.pool.close().await;
     }
 
+    /// Of all that come while the database is away, one waits for a connection and the others are refused for a
+    /// moment after: they may take turns, and would wait for each other.
     async fn acquire(&self, doing: &'static str, ends_by: Instant) -> Result<Access, StoreError> {
-        let connection = bounded(doing, ends_by, self.pool.acquire()).await?;
+        if self.refused_at().is_some_and(|at| at.elapsed() < REFUSES_FOR) {
+            return Err(failed(doing)(sqlx::Error::PoolTimedOut));
+        }
+        let acquired = bounded(doing, ends_by, self.pool.acquire()).await;
+        *self.refused_at() = match &acquired {
+            Err(StoreError::Away { .. }) => Some(Instant::now()),
+            _ => None,
+        };
         Ok(Access {
-            connection,
+            connection: acquired?,
             doing,
             ends_by,
             is_over: false,
         })
+    }
+
+    fn refused_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.refused_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -208,6 +227,9 @@ fn is_away(code: &str) -> bool {
 
 /// What the schema's functions say to a node that was struck off.
 const LIVES_NO_LONGER: &str = "PN001";
+
+/// For how long nobody waits for a connection after somebody waited for nothing.
+const REFUSES_FOR: Duration = Duration::from_millis(250);
 
 /// How long one access may take, the connection included.
 const ACCESS: Duration = Duration::from_secs(8);

@@ -1,27 +1,40 @@
 //! Notifications that something changed.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// Counts notifications, from one connection that listens for all of them. They may be late, lost or for nothing, so
 /// who waits for one looks now and then without any. It listens until the last who wants them is gone.
 pub(super) struct Hints {
+    options: PgConnectOptions,
     registry: watch::Sender<u64>,
     ledger: watch::Sender<u64>,
-    listening: JoinHandle<()>,
+    /// From when somebody wants them.
+    listening: OnceLock<JoinHandle<()>>,
 }
 
 impl Hints {
-    pub(super) fn listen(options: PgConnectOptions) -> Self {
-        let (registry, ledger) = (watch::Sender::new(0), watch::Sender::new(0));
+    pub(super) fn new(options: PgConnectOptions) -> Self {
         Self {
-            listening: tokio::spawn(listen(options, registry.clone(), ledger.clone())),
-            registry,
-            ledger,
+            options,
+            registry: watch::Sender::new(0),
+            ledger: watch::Sender::new(0),
+            listening: OnceLock::new(),
         }
+    }
+
+    /// Listens from now on.
+    pub(super) fn listen(&self) {
+        self.listening.get_or_init(|| {
+            let (registry, ledger) = (self.registry.clone(), self.ledger.clone());
+            tokio::spawn(listen(self.options.clone(), registry, ledger))
+        });
     }
 
     /// Of the registry.
@@ -35,7 +48,9 @@ impl Hints {
     }
 
     pub(super) fn stop(&self) {
-        self.listening.abort();
+        if let Some(listening) = self.listening.get() {
+            listening.abort();
+        }
     }
 }
 
@@ -49,17 +64,22 @@ async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger:
     let mut is_reported = false;
     loop {
         let error = match connect(&options).await {
-            Ok(mut listener) => {
+            Ok(None) => {
+                tracing::warn!(
+                    "a pooler stands between this and the database, so no notifications are listened for; what other \
+                     nodes change is looked for twice a second. Give the address of the database itself as \
+                     --database-listen-url"
+                );
+                return;
+            }
+            Ok(Some(mut listener)) => {
                 is_reported = false;
                 // Who knows what was missed.
                 count(&registry);
                 count(&ledger);
-                loop {
-                    match listener.recv().await {
-                        Ok(told) if told.channel() == REGISTRY => count(&registry),
-                        Ok(_) => count(&ledger),
-                        Err(error) => break error,
-                    }
+                match hear(&mut listener, &registry, &ledger).await {
+                    Ok(()) => continue,
+                    Err(error) => error,
                 }
             }
             Err(error) => error,
@@ -74,7 +94,28 @@ async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger:
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
+/// Counts notifications until the connection is lost.
+async fn hear(
+    listener: &mut PgListener,
+    registry: &watch::Sender<u64>,
+    ledger: &watch::Sender<u64>,
+) -> sqlx::Result<()> {
+    while let Some(told) = listener.try_recv().await? {
+        count(if told.channel() == REGISTRY {
+            registry
+        } else {
+            ledger
+        });
+    }
+    Ok(())
+}
+
+/// `None` where nobody may listen.
+async fn connect(options: &PgConnectOptions) -> sqlx::Result<Option<PgListener>> {
+    let is_direct = timeout(CONNECT, is_direct(options)).await;
+    if !is_direct.map_err(|_| sqlx::Error::PoolTimedOut)?? {
+        return Ok(None);
+    }
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .max_lifetime(None)
@@ -84,7 +125,33 @@ async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgListener> {
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     listener.listen_all([REGISTRY, LEDGER]).await?;
-    Ok(listener)
+    Ok(Some(listener))
+}
+
+/// Whether a connection has one process of the database to itself for good. Behind a transaction pooler it has not: a
+/// process that was told to listen would give the notifications to whoever gets it next, in the middle of their
+/// answers.
+async fn is_direct(options: &PgConnectOptions) -> sqlx::Result<bool> {
+    let (mut one, mut other) = (options.connect().await?, options.connect().await?);
+    let mut is_direct = true;
+    // Each time, a pooler may happen to give the same one.
+    for _ in 0..5 {
+        let before = process(&mut one).await?;
+        sqlx::raw_sql("BEGIN").execute(&mut other).await?;
+        let of_other = process(&mut other).await?;
+        let after = process(&mut one).await?;
+        sqlx::raw_sql("COMMIT").execute(&mut other).await?;
+        is_direct &= before == after && before != of_other;
+    }
+    one.close().await?;
+    other.close().await?;
+    Ok(is_direct)
+}
+
+/// The number of the database's process that serves this connection now.
+async fn process(connection: &mut PgConnection) -> sqlx::Result<i32> {
+    let row = sqlx::raw_sql("SELECT pg_backend_pid()").fetch_one(connection);
+    row.await?.try_get(0)
 }
 
 fn count(hints: &watch::Sender<u64>) {

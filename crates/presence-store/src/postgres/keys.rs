@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use super::database::Database;
 use crate::error::StoreError;
 use crate::key::TokenKey;
-use crate::key_store::pending::{Pending, Seen, Task, merged};
+use crate::key_store::pending::{Pending, Task};
 use crate::key_store::writer::{self, Shared};
 use crate::key_store::{Durability, Epoch, KeyStore, Kind, Row, RowChange, past};
 use crate::ledger::{NodeId, Ownership};
@@ -104,7 +104,7 @@ impl PostgresKeyStore {
     /// # Errors
     /// When it cannot be written; it is tried on.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        self.wait(Task::Flush).await
+        self.inner.shared.wait(Task::Flush).await
     }
 
     /// Tells whether the store is well: writes everything that is pending and a row of its own.
@@ -112,7 +112,7 @@ impl PostgresKeyStore {
     /// # Errors
     /// When the database cannot be written.
     pub async fn check(&self) -> Result<(), StoreError> {
-        self.wait(Task::Check).await
+        self.inner.shared.wait(Task::Check).await
     }
 
     /// How often the database was written since the store was opened. One flush takes what all devices have gathered.
@@ -141,10 +141,43 @@ impl PostgresKeyStore {
         })
     }
 
-    async fn wait(&self, task: Task) -> Result<(), StoreError> {
-        let answer = self.inner.shared.change(|pending| Ok(pending.wait(task)))?;
-        // The writer drops nobody who waits, unless it is dropped itself with its runtime.
-        answer.await.unwrap_or(Err(StoreError::Closed))
+    async fn written(
+        &self,
+        device: InstanceId,
+        kind: Kind,
+        name: &[u8],
+    ) -> Result<Option<Bytes>, StoreError> {
+        let statement = format!(
+            "SELECT value FROM key WHERE device = {device} AND kind = {} AND name = {}",
+            kind.0,
+            bytes(name)
+        );
+        let found: Vec<(Vec<u8>,)> = self.inner.database.call(READ, &statement).await?;
+        let sealed = found.first();
+        sealed
+            .map(|(sealed,)| self.opened(device, kind, name, sealed))
+            .transpose()
+    }
+
+    async fn written_range(
+        &self,
+        device: InstanceId,
+        kind: Kind,
+        prefix: &[u8],
+    ) -> Result<Vec<Row>, StoreError> {
+        let end = past(prefix).map(|end| format!("AND name < {}", bytes(&end)));
+        let statement = format!(
+            "SELECT name, value FROM key WHERE device = {device} AND kind = {} AND name >= {} {} ORDER BY name",
+            kind.0,
+            bytes(prefix),
+            end.unwrap_or_default()
+        );
+        let found: Vec<(Vec<u8>, Vec<u8>)> = self.inner.database.call(READ, &statement).await?;
+        let rows = found.into_iter().map(|(name, sealed)| {
+            let value = self.opened(device, kind, &name, &sealed)?;
+            Ok((Bytes::from(name), value))
+        });
+        rows.collect()
     }
 
     fn opened(
@@ -168,42 +201,13 @@ impl KeyStore for PostgresKeyStore {
     }
 
     async fn get(&self, device: InstanceId, kind: Kind, name: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        // What is pending is looked at first: what leaves it meanwhile is in the database by then.
-        let Inner { shared, database, .. } = &*self.inner;
-        if let Some(changed) = shared.seen(|pending| pending.get(device, kind, name)) {
-            return Ok(changed);
-        }
-        let statement = format!(
-            "SELECT value FROM key WHERE device = {device} AND kind = {} AND name = {}",
-            kind.0,
-            bytes(name)
-        );
-        let found: Vec<(Vec<u8>,)> = database.call(READ, &statement).await?;
-        let sealed = found.first();
-        sealed
-            .map(|(sealed,)| self.opened(device, kind, name, sealed))
-            .transpose()
+        let written = self.written(device, kind, name);
+        self.inner.shared.get((device, kind), name, written).await
     }
 
     async fn range(&self, device: InstanceId, kind: Kind, prefix: &[u8]) -> Result<Vec<Row>, StoreError> {
-        let Inner { shared, database, .. } = &*self.inner;
-        let changed = match shared.seen(|pending| pending.range(device, kind, prefix)) {
-            Seen::Instead(rows) => return Ok(merged(Vec::new(), rows)),
-            Seen::Over(changed) => changed,
-        };
-        let end = past(prefix).map(|end| format!("AND name < {}", bytes(&end)));
-        let statement = format!(
-            "SELECT name, value FROM key WHERE device = {device} AND kind = {} AND name >= {} {} ORDER BY name",
-            kind.0,
-            bytes(prefix),
-            end.unwrap_or_default()
-        );
-        let found: Vec<(Vec<u8>, Vec<u8>)> = database.call(READ, &statement).await?;
-        let rows = found.into_iter().map(|(name, sealed)| {
-            let value = self.opened(device, kind, &name, &sealed)?;
-            Ok((Bytes::from(name), value))
-        });
-        Ok(merged(rows.collect::<Result<_, StoreError>>()?, changed))
+        let written = self.written_range(device, kind, prefix);
+        self.inner.shared.range((device, kind), prefix, written).await
     }
 
     async fn unwritten_for(
@@ -212,52 +216,42 @@ impl KeyStore for PostgresKeyStore {
         kind: Kind,
         age: Duration,
     ) -> Result<Vec<Bytes>, StoreError> {
-        let Inner { shared, database, .. } = &*self.inner;
-        let changed = match shared.seen(|pending| pending.range(device, kind, b"")) {
-            Seen::Instead(_) => return Ok(Vec::new()),
-            Seen::Over(changed) => changed,
-        };
         // Times of a database reach back some thousand years.
         let age = age.min(Duration::from_secs(1 << 36)).as_secs();
-        let statement = format!(
-            "SELECT name FROM key WHERE device = {device} AND kind = {}
-             AND written_at <= clock_timestamp() - {age} * interval '1 second' ORDER BY name",
-            kind.0
-        );
-        let found: Vec<(Vec<u8>,)> = database.call(READ, &statement).await?;
-        let mut names: Vec<_> = found.into_iter().map(|(name,)| Bytes::from(name)).collect();
-        names.retain(|name| !changed.contains_key(name));
-        Ok(names)
+        let written = async {
+            let statement = format!(
+                "SELECT name FROM key WHERE device = {device} AND kind = {}
+                 AND written_at <= clock_timestamp() - {age} * interval '1 second' ORDER BY name",
+                kind.0
+            );
+            let found: Vec<(Vec<u8>,)> = self.inner.database.call(READ, &statement).await?;
+            Ok(found.into_iter().map(|(name,)| Bytes::from(name)).collect())
+        };
+        self.inner.shared.unwritten_for((device, kind), written).await
     }
 
     async fn of_all(&self, kind: Kind) -> Result<Vec<(InstanceId, Bytes)>, StoreError> {
-        let Inner { shared, database, .. } = &*self.inner;
-        let changed = shared.seen(|pending| pending.of_all(kind));
-        let statement = format!(
-            "SELECT id, value FROM device JOIN key ON device = id AND kind = {} AND name = ''",
-            kind.0
-        );
-        let found: Vec<(i32, Vec<u8>)> = database.call(READ, &statement).await?;
-        let rows = found.into_iter().map(|(id, sealed)| {
-            let device = instance(id)?;
-            Ok((device, self.opened(device, kind, b"", &sealed)?))
-        });
-        let mut rows = rows.collect::<Result<std::collections::BTreeMap<_, _>, StoreError>>()?;
-        for (device, value) in changed {
-            match value {
-                Some(value) => rows.insert(device, value),
-                None => rows.remove(&device),
-            };
-        }
-        Ok(rows.into_iter().collect())
+        let written = async {
+            let statement = format!(
+                "SELECT id, value FROM device JOIN key ON device = id AND kind = {} AND name = ''",
+                kind.0
+            );
+            let found: Vec<(i32, Vec<u8>)> = self.inner.database.call(READ, &statement).await?;
+            let rows = found.into_iter().map(|(id, sealed)| {
+                let device = instance(id)?;
+                Ok((device, self.opened(device, kind, b"", &sealed)?))
+            });
+            rows.collect()
+        };
+        self.inner.shared.of_all(kind, written).await
     }
 
     async fn devices(&self) -> Result<BTreeSet<InstanceId>, StoreError> {
-        let Inner { shared, database, .. } = &*self.inner;
-        let found: Vec<(i32,)> = database.call(READ, "SELECT id FROM device").await?;
-        let written = found.into_iter().map(|(id,)| instance(id));
-        let written = written.collect::<Result<_, StoreError>>()?;
-        Ok(shared.seen(|pending| pending.devices(written)))
+        let written = async {
+            let found: Vec<(i32,)> = self.inner.database.call(READ, "SELECT id FROM device").await?;
+            found.into_iter().map(|(id,)| instance(id)).collect()
+        };
+        self.inner.shared.devices(written).await
     }
 
     async fn append(
@@ -267,23 +261,12 @@ impl KeyStore for PostgresKeyStore {
         changes: Vec<RowChange>,
         durability: Durability,
     ) -> Result<(), StoreError> {
-        let synced = self.inner.shared.change(|pending| {
-            pending.append(device, epoch, changes)?;
-            Ok((durability == Durability::Durable).then(|| pending.wait(Task::Sync(device))))
-        })?;
-        match synced {
-            Some(synced) => synced.await.unwrap_or(Err(StoreError::Closed)),
-            None => Ok(()),
-        }
+        self.inner.shared.append(device, epoch, changes, durability).await
     }
 
     /// Another node's device is not wiped: [`StoreError::Fenced`]. That of a deleted instance is, by any node.
     async fn wipe(&self, device: InstanceId) -> Result<(), StoreError> {
-        let wiped = self.inner.shared.change(|pending| {
-            pending.wipe(device);
-            Ok(pending.wait(Task::Sync(device)))
-        })?;
-        wiped.await.unwrap_or(Err(StoreError::Closed))
+        self.inner.shared.wipe(device).await
     }
 }
 

@@ -54,6 +54,12 @@ impl PostgresBackend {
 
 /// Makes an empty registry one that holds `contents`, in a transaction that has counted its version up.
 pub(super) async fn fill(transaction: &mut Transaction, contents: &Contents) -> Result<(), StoreError> {
+    for account in &contents.accounts {
+        write::put_account(transaction, account).await?;
+    }
+    for instances in contents.instances.chunks(AT_ONCE) {
+        write::put_instances(transaction, instances).await?;
+    }
     for change in &contents.changes {
         write::change(transaction, change).await?;
     }
@@ -140,3 +146,6 @@ impl Backend for PostgresBackend {
 
 /// For how many versions the schema remembers what changed.
 pub(super) const REMEMBERED: i64 = 1000;
+
+/// How many instances are written by one statement.
+const AT_ONCE: usize = 1000;

@@ -1,4 +1,4 @@
-//! Random changes: the registry in memory and the one in a file must answer alike, and a reader that comes
+//! Random changes: the registry in memory and those in a file and in PostgreSQL must answer alike, and a reader that comes
 //! later must see what the one that wrote sees.
 
 use chrono::DateTime;
@@ -6,6 +6,7 @@ use presence_store::{AccountId, CreateAccountError, CreateInstanceError, Edge, I
 use presence_store::{Registry, Store};
 use proptest::prelude::*;
 
+use crate::postgres::TestDatabase;
 use crate::support::{data_dir, new_instance, now, open, parsed};
 
 /// Names and tokens are few, so that they collide. Records are picked among all that ever were.
@@ -121,29 +122,54 @@ async fn perform(registry: &Store, numbers: &mut Numbers, operation: &Operation)
     }
 }
 
+/// Performs `operations` on `writers` in turn, none of which looks for the other's changes, and in memory.
+async fn compare(writers: &[Store; 2], operations: &[Operation]) -> Result<Store, TestCaseError> {
+    let memory = Store::in_memory().unwrap();
+    let (mut written, mut in_memory) = (Numbers::default(), Numbers::default());
+    for (step, operation) in operations.iter().enumerate() {
+        let one = perform(&writers[step % 2], &mut written, operation).await;
+        let other = perform(&memory, &mut in_memory, operation).await;
+        prop_assert_eq!(one, other, "step {}: {:?}", step, operation);
+    }
+    let expected = crate::support::view(&memory);
+    for writer in writers {
+        writer.refresh().await.unwrap();
+        prop_assert_eq!(&crate::support::view(writer), &expected);
+    }
+    Ok(memory)
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(test)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_file_and_memory_agree_on_everything(operations in prop::collection::vec(operation(), 1..60)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let (_temporary, dir) = data_dir();
             let writers = [open(&dir).await, open(&dir).await];
-            let memory = Store::in_memory().unwrap();
-            let (mut in_file, mut in_memory) = (Numbers::default(), Numbers::default());
-            for (step, operation) in operations.iter().enumerate() {
-                // Two processes in turn, neither of which looks for the other's changes.
-                let one = perform(&writers[step % 2], &mut in_file, operation).await;
-                let other = perform(&memory, &mut in_memory, operation).await;
-                prop_assert_eq!(one, other, "step {}: {:?}", step, operation);
-            }
-            let expected = crate::support::view(&memory);
-            prop_assert_eq!(&crate::support::view(&open(&dir).await), &expected);
-            for writer in &writers {
-                writer.refresh().await.unwrap();
-                prop_assert_eq!(&crate::support::view(writer), &expected);
-            }
+            let memory = compare(&writers, &operations).await?;
+            prop_assert_eq!(crate::support::view(&open(&dir).await), crate::support::view(&memory));
+            Ok(())
+        })?;
+    }
+
+    #[test]
+    #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+    fn postgres_and_memory_agree_on_everything(operations in prop::collection::vec(operation(), 1..60)) {
+        block_on(async {
+            let database = TestDatabase::create().await;
+            let writers = [database.registry().await, database.registry().await];
+            let memory = compare(&writers, &operations).await?;
+            let later = database.registry().await;
+            prop_assert_eq!(crate::support::view(&later), crate::support::view(&memory));
             Ok(())
         })?;
     }

@@ -2,6 +2,7 @@
 
 mod keys;
 mod ledger;
+mod proxy;
 mod registry;
 mod transfer;
 
@@ -159,5 +160,8 @@ fn server() -> PgConnectOptions {
         .expect("PRESENCE_TEST_DATABASE_URL is the URL of a PostgreSQL whose user may create databases");
     PgConnectOptions::from_str(&url)
         .expect("PRESENCE_TEST_DATABASE_URL is a URL")
+        // It may be a pooler.
+        .statement_cache_capacity(0)
+        .extra_float_digits(None)
         .disable_statement_logging()
 }

@@ -54,6 +54,8 @@ pub(super) struct Storage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Believed {
     next_pre_key_id: u32,
+    /// Those below it were offered to WhatsApp, which may have given them out: they are never offered again.
+    first_unupload_pre_key_id: u32,
     signed_pre_key_id: u32,
 }
 
@@ -63,6 +65,7 @@ impl Believed {
         device.account.as_ref()?;
         Some(Self {
             next_pre_key_id: device.next_pre_key_id,
+            first_unupload_pre_key_id: device.first_unupload_pre_key_id,
             signed_pre_key_id: device.signed_pre_key_id,
         })
     }

@@ -74,6 +74,8 @@ impl Description {
             ApiError::internal("", None),
             ApiError::Starting,
             ApiError::Stopping,
+            ApiError::OutOfReach,
+            ApiError::DatabaseAway,
         ])
     }
 

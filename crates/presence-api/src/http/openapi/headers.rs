@@ -36,7 +36,8 @@ pub(super) const RETRY_AFTER: AnswerHeader = AnswerHeader {
     name: "Retry-After",
     component: "RetryAfter",
     kind: Kind::Number,
-    description: "Seconds until the window ends. Not where there are too many event streams.",
+    description: "Seconds until another try may succeed: until the window ends, or, in a cluster, until what the request needs is back. \
+                  Not where there are too many event streams, and with 503 in a cluster alone.",
 };
 pub(super) const RATE_LIMIT: [AnswerHeader; 3] = [
     AnswerHeader {

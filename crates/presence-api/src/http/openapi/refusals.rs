@@ -44,7 +44,9 @@ pub(super) fn refusal(
         .content(JSON, content.build());
     let answer = match status {
         StatusCode::BAD_REQUEST => headers::ERROR_DETAIL.add_to(answer),
-        StatusCode::TOO_MANY_REQUESTS => headers::RETRY_AFTER.add_to(answer),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            headers::RETRY_AFTER.add_to(answer)
+        }
         _ => answer,
     };
     finish(answer).build()

@@ -24,8 +24,9 @@ pub(crate) struct Watch {
 /// How long a node must have been well to be counted on: for one lease it strikes nobody off.
 const WELL_FOR: Duration = secs(24);
 
-/// How long nobody may run an instance while there is a node that can be counted on: a lease, and a little.
-const UNSERVED_FOR: Duration = secs(14);
+/// How long nobody may run an instance while there is a node that can be counted on: a lease, a statement of another
+/// node's that takes as long as it may, what is left to others for a while, and a little.
+const UNSERVED_FOR: Duration = secs(9 + 5 + 2 + 1);
 
 /// How long a node whose way to the ledger is in order again may act for what it has lost: a statement that was
 /// under way may yet take as long as it may.

@@ -1,5 +1,7 @@
 //! From changes to rows.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use presence_core::InstanceId;
 
@@ -18,7 +20,7 @@ pub(super) async fn change(transaction: &mut Transaction, change: &Change) -> Re
     let written = match change {
         Change::PutAccount(account) => put_account(transaction, account).await?,
         Change::DropAccount(id) => drop_account(transaction, *id).await?,
-        Change::PutInstance(instance) => put_instance(transaction, instance).await?,
+        Change::PutInstance(instance) => put_instances(transaction, std::slice::from_ref(instance)).await?,
         Change::DropInstance(id) => drop_instance(transaction, *id).await?,
         Change::PinEdge(edge) => pin_edge(transaction, *edge).await?,
         Change::Touch(used) => return touch(transaction, used).await,
@@ -53,7 +55,8 @@ pub(super) async fn touch(
     Ok(())
 }
 
-async fn put_account(transaction: &mut Transaction, account: &Account) -> Result<u64, StoreError> {
+/// The answer is how many rows were written, as of all of these.
+pub(super) async fn put_account(transaction: &mut Transaction, account: &Account) -> Result<u64, StoreError> {
     let query = sqlx::query(
         "INSERT INTO account (id, name, token_hash, quota, created_at, sealed_webhook)
          VALUES ($1, $2, $3, $4, $5, $6)
@@ -76,30 +79,45 @@ async fn drop_account(transaction: &mut Transaction, id: AccountId) -> Result<u6
     transaction.execute(query).await
 }
 
-async fn put_instance(transaction: &mut Transaction, instance: &Instance) -> Result<u64, StoreError> {
+pub(super) async fn put_instances(
+    transaction: &mut Transaction,
+    instances: &[Arc<Instance>],
+) -> Result<u64, StoreError> {
+    let column = Column(instances);
     let query = sqlx::query(
         "INSERT INTO instance (id, account_id, name, token_hash, sealed_token, keep_online, logged_out,
                                banned_until, last_used, created_at, pairing_number, sealed_proxy)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         SELECT * FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::bytea[], $5::bytea[], $6::boolean[],
+                              $7::boolean[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
+                              $12::bytea[])
          ON CONFLICT (id) DO UPDATE SET
              keep_online = excluded.keep_online, logged_out = excluded.logged_out,
              banned_until = excluded.banned_until, pairing_number = excluded.pairing_number,
              sealed_proxy = excluded.sealed_proxy
          WHERE instance.token_hash = excluded.token_hash",
     )
-    .bind(instance.id.get())
-    .bind(instance.account.0)
-    .bind(instance.name.as_str())
-    .bind(&instance.token.0[..])
-    .bind(&instance.sealed_token.0[..])
-    .bind(instance.keep_online)
-    .bind(instance.logged_out)
-    .bind(instance.banned_until.map(|time| time.timestamp_millis()))
-    .bind(instance.last_used.map(|time| time.timestamp_millis()))
-    .bind(instance.created_at.timestamp_millis())
-    .bind(i64::from(instance.pairing_number))
-    .bind(instance.sealed_proxy.as_ref().map(|sealed| &sealed.0[..]));
+    .bind(column.of(|instance| instance.id.get()))
+    .bind(column.of(|instance| instance.account.0))
+    .bind(column.of(|instance| instance.name.as_str().to_owned()))
+    .bind(column.of(|instance| instance.token.0.to_vec()))
+    .bind(column.of(|instance| instance.sealed_token.0.to_vec()))
+    .bind(column.of(|instance| instance.keep_online))
+    .bind(column.of(|instance| instance.logged_out))
+    .bind(column.of(|instance| instance.banned_until.map(|time| time.timestamp_millis())))
+    .bind(column.of(|instance| instance.last_used.map(|time| time.timestamp_millis())))
+    .bind(column.of(|instance| instance.created_at.timestamp_millis()))
+    .bind(column.of(|instance| i64::from(instance.pairing_number)))
+    .bind(column.of(|instance| instance.sealed_proxy.as_ref().map(|sealed| sealed.0.to_vec())));
     transaction.execute(query).await
+}
+
+/// Instances, a column of which is a parameter of a statement.
+struct Column<'a>(&'a [Arc<Instance>]);
+
+impl Column<'_> {
+    fn of<T>(&self, value: impl Fn(&Instance) -> T) -> Vec<T> {
+        self.0.iter().map(|instance| value(instance)).collect()
+    }
 }
 
 async fn drop_instance(transaction: &mut Transaction, id: InstanceId) -> Result<u64, StoreError> {

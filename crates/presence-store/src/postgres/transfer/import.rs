@@ -10,7 +10,6 @@ use crate::key_store::open_file;
 use crate::postgres::Postgres;
 use crate::postgres::database::Transaction;
 use crate::postgres::registry::{self, REMEMBERED};
-use crate::registry::Registry as _;
 use crate::sqlite::failed;
 use crate::store::Store;
 
@@ -41,8 +40,8 @@ impl Postgres {
         keys.close().await;
         let contents = store.contents().await?;
         let mut moved = Moved {
-            accounts: store.accounts().len(),
-            instances: store.all_instances().len(),
+            accounts: contents.accounts.len(),
+            instances: contents.instances.len(),
             keys: 0,
         };
         store.close().await?;

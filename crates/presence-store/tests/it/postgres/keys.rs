@@ -67,6 +67,22 @@ async fn a_node_that_slept_through_its_lease_writes_no_more() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+async fn a_node_that_has_a_device_again_writes_nothing_of_before() {
+    let database = TestDatabase::create().await;
+    let postgres = database.connect().await;
+    many_instances(&database, 1).await;
+    let (me, keys, ledger) = node_with_keys(&postgres).await;
+    ledger.release(me, &[(id(1), Epoch(1))]).await.unwrap();
+    assert_eq!(ledger.claim_one(me, id(1)).await.unwrap(), Some(Epoch(2)));
+    assert!(matches!(
+        durably(&keys, 1, "of before").await,
+        Err(StoreError::Fenced)
+    ));
+    assert_eq!(written(&database, 1).await, None);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_commit_that_waits_for_a_claim_is_fenced_by_it() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -184,15 +200,24 @@ async fn many_devices_share_a_commit_and_nobody_waits_for_a_timer() {
     for device in 1..=1000 {
         append(&keys, device, vec![put(ONE, "a", "x")]).await;
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let gathered = keys.flushes() - flushes;
-    assert!((1..=4).contains(&gathered), "{gathered} commits");
-    assert_eq!(keys.devices().await.unwrap().len(), 1000);
+    let reader = postgres.open_keys(key());
+    while reader.devices().await.unwrap().len() < 1000 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (commits, fifths) = (keys.flushes() - flushes, before.elapsed().as_millis() / 200);
+    assert!(
+        u128::from(commits) <= fifths + 2,
+        "{commits} commits in {fifths} fifths of a second"
+    );
 
-    append(&keys, 1, vec![put(ONE, "a", "y")]).await;
-    let before_durable = before.elapsed();
-    durably(&keys, 2, "y").await.unwrap();
-    assert!(before.elapsed() - before_durable < Duration::from_millis(190));
+    let mut fastest = Duration::MAX;
+    for _ in 0..10 {
+        append(&keys, 1, vec![put(ONE, "a", "y")]).await;
+        let before = Instant::now();
+        durably(&keys, 2, "y").await.unwrap();
+        fastest = fastest.min(before.elapsed());
+    }
+    assert!(fastest < Duration::from_millis(150), "{fastest:?}");
     assert_eq!(
         written(&database, 1).await.as_deref(),
         Some("y"),

@@ -281,12 +281,41 @@ async fn only_what_changed_is_read_again() {
 
 #[tokio::test]
 #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+async fn whatever_changes_an_owner_is_read() {
+    let database = TestDatabase::create().await;
+    let postgres = database.connect().await;
+    many_instances(&database, 1).await;
+    let ((one, ledger), (other, _)) = (node(&postgres).await, node(&postgres).await);
+    let mut version = ledger.read(None).await.unwrap().version;
+    let mut news = async || {
+        let news = ledger.read(Some(version)).await.unwrap();
+        version = news.version;
+        owners(&news)
+    };
+    ledger.claim(one, 1).await.unwrap();
+    assert_eq!(news().await, [(1, Some(one), 1)]);
+    ledger.release(one, &[(id(1), Epoch(1))]).await.unwrap();
+    assert_eq!(news().await, [(1, None, 1)]);
+    ledger.claim_one(one, id(1)).await.unwrap();
+    assert_eq!(news().await, [(1, Some(one), 2)]);
+    ledger.renew(one, OVER).await.unwrap();
+    ledger.strike_off(other).await.unwrap();
+    assert_eq!(news().await, [(1, None, 2)]);
+    ledger.claim_one(other, id(1)).await.unwrap();
+    assert_eq!(news().await, [(1, Some(other), 3)]);
+    ledger.leave(other).await.unwrap();
+    assert_eq!(news().await, [(1, None, 3)]);
+    assert_eq!(news().await, []);
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn the_others_are_told_that_something_changed() {
     let database = TestDatabase::create().await;
     let (one, other) = (database.connect().await, database.connect().await);
     let mut hints = other.ledger(super::key()).hints();
     let told = async |hints: &mut tokio::sync::watch::Receiver<u64>| {
-        timeout(Duration::from_secs(2), hints.changed())
+        timeout(Duration::from_secs(20), hints.changed())
             .await
             .expect("a hint")
             .unwrap();

@@ -66,6 +66,15 @@ async fn what_whatsapp_is_about_to_believe_in_waits_for_the_disk_and_nothing_els
         .await
         .unwrap();
     assert!(saved_at_once(&device).await, "that is on the disk already");
+    device.first_unupload_pre_key_id += 1;
+    assert!(!saved_at_once(&device).await, "which of them were uploaded");
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    storage.save(&device).await.unwrap();
+
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut other)
+        .await
+        .unwrap();
     device.signed_pre_key_id += 1;
     assert!(!saved_at_once(&device).await, "a signed pre-key");
     sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();

@@ -1,0 +1,420 @@
+//! Several nodes that share a registry, a ledger, device keys and a WhatsApp: what a client sees at any of them.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use hyper::Uri;
+use presence_api::{ClusterSecret, DialNode, HttpSettings, Limits, Nodes, Server};
+use presence_cluster::{Cluster, ClusterSettings, Driver};
+use presence_sandbox::Sandbox;
+use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NodeId, Registry, Store};
+use presence_wa::ByteStream;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::app::{CUSTOMER, Options, Reply, SHOP, TestApp, new_account, phone, secs};
+use crate::events::Follower;
+
+const SECRET: &str = "a secret that only the nodes of this town have";
+
+/// What all nodes share.
+pub(crate) struct Town {
+    pub(crate) sandbox: Arc<Sandbox>,
+    pub(crate) keys: Arc<MemoryKeyStore>,
+    pub(crate) registry: Arc<Store>,
+    pub(crate) token: String,
+    pub(crate) http: HttpSettings,
+    ledger: MemoryLedger,
+    servers: Servers,
+}
+
+/// By the host of their address, with the connections of other nodes to them.
+type Servers = Arc<Mutex<HashMap<String, (Server, Vec<AbortHandle>)>>>;
+
+/// A node that is about to run.
+pub(crate) struct Joined {
+    pub(crate) nodes: Nodes,
+    pub(crate) cluster: Cluster,
+    pub(crate) driver: Driver,
+}
+
+impl Town {
+    async fn new() -> Self {
+        let registry = Arc::new(Store::in_memory().unwrap());
+        let ledger = MemoryLedger::default();
+        tokio::spawn(keep_in_step(registry.clone(), ledger.clone()));
+        Self {
+            sandbox: Arc::new(Sandbox::builder().detached()),
+            keys: Arc::default(),
+            token: new_account(&registry, "acme", None).await,
+            registry,
+            http: Options::default().http,
+            ledger,
+            servers: Servers::default(),
+        }
+    }
+
+    pub(crate) fn join(&self, name: &str, server: &Server) -> Joined {
+        self.servers
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), (server.clone(), Vec::new()));
+        let settings = ClusterSettings::new(format!("http://{name}"));
+        let (cluster, driver) = Cluster::new(Arc::new(self.ledger.clone()), settings);
+        let pipes = Arc::new(Pipes(Arc::clone(&self.servers)));
+        let secret = ClusterSecret::new(&SECRET.replace(' ', "-")).unwrap();
+        Joined {
+            nodes: Nodes::with_dial(cluster.clone(), secret, pipes),
+            cluster,
+            driver,
+        }
+    }
+
+    async fn node_ids(&self) -> Vec<NodeId> {
+        let news = self.ledger.read(None).await.unwrap();
+        news.nodes.iter().map(|node| node.id).collect()
+    }
+}
+
+/// As the database does by itself: with each instance goes a row of the ledger.
+async fn keep_in_step(registry: Arc<Store>, ledger: MemoryLedger) {
+    let mut changes = registry.changes();
+    while changes.changed().await.is_ok() {
+        let there: Vec<_> = registry
+            .all_instances()
+            .iter()
+            .map(|instance| instance.id)
+            .collect();
+        for gone in ledger.owners().iter().map(|owner| owner.instance) {
+            if !there.contains(&gone) {
+                ledger.remove_instance(gone);
+            }
+        }
+        there.into_iter().for_each(|id| ledger.add_instance(id));
+    }
+}
+
+/// Connections between nodes: pipes, in this process.
+struct Pipes(Servers);
+
+#[async_trait]
+impl DialNode for Pipes {
+    async fn dial(&self, address: &Uri) -> io::Result<Box<dyn ByteStream>> {
+        let host = address.host().unwrap_or_default();
+        let mut servers = self.0.lock().unwrap();
+        let (server, connections) = servers.get_mut(host).ok_or(io::ErrorKind::ConnectionRefused)?;
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = server.clone();
+        let serving = tokio::spawn(async move { server.serve_node(far).await });
+        connections.push(serving.abort_handle());
+        Ok(Box::new(near))
+    }
+}
+
+/// Two nodes. The instance `shop`, connected as [`SHOP`], is at the first that is returned.
+async fn two_nodes() -> (Town, TestApp, TestApp) {
+    two_nodes_of(Town::new().await).await
+}
+
+async fn two_nodes_of(town: Town) -> (Town, TestApp, TestApp) {
+    let (one, other) = (
+        TestApp::node(&town, "one").await,
+        TestApp::node(&town, "other").await,
+    );
+    sleep(secs(2.0)).await;
+    one.new_instance("shop").await;
+    sleep(secs(2.0)).await;
+    one.link("shop", SHOP).await;
+    let (owner, stranger) = match node_of(&one, "shop").await.as_deref() {
+        Some("http://one") => (one, other),
+        Some("http://other") => (other, one),
+        node => panic!("{node:?}"),
+    };
+    stranger.wait_for_state("shop", "connected").await;
+    (town, owner, stranger)
+}
+
+async fn node_of(app: &TestApp, name: &str) -> Option<String> {
+    let reply = app.get("/api/instance/list").send().await.json();
+    let instances = reply["instances"].as_array().unwrap().clone();
+    let item = instances.into_iter().find(|item| item["name"] == name)?;
+    Some(item["node"].as_str()?.to_owned())
+}
+
+fn same(one: &Reply, other: &Reply) {
+    assert_eq!((one.status, &one.text), (other.status, &other.text));
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_node_shows_a_presence_and_answers_in_the_same_words() {
+    let (_town, owner, stranger) = two_nodes().await;
+    let token = {
+        let list = owner.get("/api/instance/list").send().await.json();
+        list["instances"][0]["token"].as_str().unwrap().to_owned()
+    };
+    for (number, token) in [(CUSTOMER, &owner.token), ("14155550124", &token)] {
+        let body = json!({"number": number, "state": "typing", "duration": 5});
+        let path = "/api/chat/presence/shop";
+        let far = stranger.post(path).token(token).json(&body).send().await;
+        assert_eq!(far.status, 200, "{}", far.text);
+        sleep(secs(10.0)).await;
+        stranger.assert_typed(number, secs(5.0));
+        same(&far, &owner.post(path).token(token).json(&body).send().await);
+    }
+    for body in [
+        json!({}),
+        json!({"number": CUSTOMER, "state": "dancing"}),
+        json!({"number": CUSTOMER, "state": "typing", "duration": "x"}),
+    ] {
+        let [far, near] = [&stranger, &owner]
+            .map(|app| async { app.post("/api/chat/presence/shop").json(&body).send().await });
+        same(&far.await, &near.await);
+    }
+    stranger
+        .post("/api/chat/presence/nobody")
+        .json(&json!({"number": CUSTOMER, "state": "typing"}))
+        .send()
+        .await
+        .assert_error(404, "Instance not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_and_how_instances_are_is_told_at_any_node() {
+    let (_town, owner, stranger) = two_nodes().await;
+    owner.show("recording", 20).await;
+    let [far, near] =
+        [&stranger, &owner].map(|app| async { app.get("/api/chat/presence/shop").send().await });
+    same(&far.await, &near.await);
+    sleep(secs(1.0)).await;
+    let [far, near] = [&stranger, &owner].map(|app| async {
+        let mut list = app.get("/api/instance/list").send().await.json();
+        // In whole milliseconds, by either's clock.
+        let since = &mut list["instances"][0]["connection"]["since"];
+        assert!(since.take().is_string());
+        list
+    });
+    assert_eq!(far.await, near.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_paired_changed_logged_out_and_deleted_at_any_node() {
+    let (_town, owner, stranger) = two_nodes().await;
+    let reply = stranger
+        .post("/api/instance/settings/shop")
+        .json(&json!({"keepOnlineStatus": true}))
+        .send()
+        .await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert!(
+        owner
+            .sent(SHOP)
+            .iter()
+            .any(|(_, stanza)| stanza.contains("available"))
+    );
+
+    let reply = stranger.delete("/api/instance/logout/shop").send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(owner.state("shop").await, "loggedout");
+    stranger.wait_for_state("shop", "loggedout").await;
+
+    let reply = stranger
+        .get("/api/instance/connect/shop?number=5511988887777")
+        .send()
+        .await;
+    assert_eq!(reply.json()["status"], "pairing", "{}", reply.text);
+    let qr = stranger.qr("shop").await;
+    stranger.sandbox.scan(phone(SHOP), &qr).await.unwrap();
+    stranger.wait_for_state("shop", "connected").await;
+    let reply = stranger.get("/api/instance/connect/shop").send().await;
+    assert_eq!(reply.json()["status"], "connected", "{}", reply.text);
+    let reply = stranger.post("/api/instance/reconnect/shop").send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+
+    let reply = stranger.delete("/api/instance/delete/shop").send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    for app in [&owner, &stranger] {
+        let list = app.get("/api/instance/list").send().await.json();
+        assert_eq!(list["instances"], json!([]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_holds_for_a_token_whichever_nodes_it_calls() {
+    let mut town = Town::new().await;
+    town.http.limits = Limits {
+        requests: 40,
+        new_instances: 0,
+        failures: 0,
+    };
+    let nodes = [
+        TestApp::node(&town, "one").await,
+        TestApp::node(&town, "other").await,
+    ];
+    sleep(secs(2.0)).await;
+    let instance = nodes[0].new_instance("shop").await;
+    // The window of what was asked until now is over.
+    sleep(secs(61.0)).await;
+    for token in [&town.token, &instance] {
+        let mut remaining = Vec::new();
+        for call in 0..50 {
+            let app = &nodes[call % 2];
+            let reply = app
+                .get("/api/instance/getSettings/shop")
+                .token(token)
+                .send()
+                .await;
+            assert_eq!(reply.status, if call < 40 { 200 } else { 429 }, "{call}");
+            remaining.push(
+                reply
+                    .header("x-ratelimit-remaining")
+                    .unwrap()
+                    .parse::<u32>()
+                    .unwrap(),
+            );
+        }
+        let expected: Vec<u32> = (0..50).map(|call| 39_u32.saturating_sub(call)).collect();
+        assert_eq!(remaining, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_stops_hands_over_and_the_phone_sees_it_go_on() {
+    let (town, owner, stranger) = two_nodes().await;
+    owner.show("typing", 30).await;
+    sleep(secs(3.0)).await;
+    let stopping = {
+        let server = owner.server.clone();
+        tokio::spawn(async move { server.stop(secs(5.0)).await })
+    };
+    // Who asks the other node meanwhile waits, and is answered.
+    let stopped = Instant::now();
+    let reply = stranger.presence("14155550199", "typing", 3).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert!(stopped.elapsed() < secs(2.0), "{:?}", stopped.elapsed());
+    stopping.await.unwrap();
+    assert_eq!(town.node_ids().await.len(), 1);
+    assert_eq!(stranger.state("shop").await, "connected");
+    sleep(secs(40.0)).await;
+    let spells = stranger.timeline(CUSTOMER);
+    assert_eq!(spells.len(), 2, "{spells:?}");
+    let gap = spells[1].shown_at - spells[0].hidden_at.unwrap();
+    assert!(gap < secs(2.0), "{gap:?}");
+    let whole = spells[1].hidden_at.unwrap() - spells[0].shown_at;
+    assert!(whole.abs_diff(secs(30.0)) < secs(1.0), "{whole:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pairing_link_is_good_at_any_node() {
+    let town = Town::new().await;
+    let nodes = [
+        TestApp::node(&town, "one").await,
+        TestApp::node(&town, "other").await,
+    ];
+    sleep(secs(2.0)).await;
+    nodes[0].new_instance("shop").await;
+    let made = nodes[1]
+        .post("/api/instance/pairing-link/shop")
+        .send()
+        .await
+        .json();
+    let path = made["url"]
+        .as_str()
+        .unwrap()
+        .strip_prefix("http://presence")
+        .unwrap()
+        .to_owned();
+    for app in &nodes {
+        let reply = app.post(&path).no_token().json(&json!({})).send().await;
+        assert_eq!(reply.json()["status"], "qr", "{}", reply.text);
+    }
+    let reply = nodes[0].delete("/api/instance/pairing-link/shop").send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    for app in &nodes {
+        let reply = app.post(&path).no_token().json(&json!({})).send().await;
+        reply.assert_error(404, "Pairing link not found");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_tell_what_happens_at_the_other_node() {
+    let (_town, owner, stranger) = two_nodes().await;
+    let mut follower = Follower::all(&stranger).await;
+    let snapshot = follower.event().await.unwrap();
+    assert_eq!(snapshot.name, "snapshot");
+    assert_eq!(
+        snapshot.data["instances"][0]["state"], "connected",
+        "{}",
+        snapshot.data
+    );
+    sleep(secs(1.0)).await;
+    owner.show("typing", 5).await;
+    let mut told = Vec::new();
+    while told.len() < 2 {
+        let event = follower.event().await.unwrap();
+        if event.name == "presence" {
+            told.push(event.data["state"].clone());
+        }
+    }
+    assert_eq!(told, [json!("typing"), Value::Null]);
+    owner.delete("/api/instance/logout/shop").send().await;
+    let told = follower.event().await.unwrap();
+    assert_eq!(
+        (&*told.name, &told.data["state"]),
+        ("instance", &json!("loggedout"))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
+    let (_town, owner, _stranger) = two_nodes().await;
+    let call = async |path: &str, authorization: &str| {
+        let (mut near, far) = tokio::io::duplex(64 * 1024);
+        let server = owner.server.clone();
+        tokio::spawn(async move { server.serve_node(far).await });
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: one\r\n{authorization}content-length: 14\r\nconnection: close\r\n\r\n\
+             {{\"instance\":1}}"
+        );
+        near.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        near.read_to_string(&mut answer).await.unwrap();
+        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    let ours = format!("authorization: Bearer {}\r\n", SECRET.replace(' ', "-"));
+    assert_eq!(call("/internal/v1/shown", &ours).await, 200);
+    for wrong in [
+        "",
+        "authorization: Bearer wrong\r\n",
+        &format!("authorization: Bearer {}\r\n", owner.token),
+    ] {
+        assert_eq!(call("/internal/v1/shown", wrong).await, 401, "{wrong}");
+    }
+    assert_eq!(call("/internal/v1/nothing", &ours).await, 404);
+    // And of nodes' calls, nothing is where clients call.
+    let reply = owner
+        .post("/internal/v1/shown")
+        .json(&json!({"instance": 1}))
+        .send()
+        .await;
+    reply.assert_error(404, "Not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_no_node_reaches_is_not_connected_and_the_client_is_told_when_to_come_back() {
+    let (town, _owner, stranger) = two_nodes().await;
+    // Its node is there, as far as the ledger knows, and nobody answers.
+    for (_, (_, connections)) in town.servers.lock().unwrap().drain() {
+        connections.iter().for_each(AbortHandle::abort);
+    }
+    sleep(secs(1.0)).await;
+    let asked = Instant::now();
+    let reply = stranger.presence(CUSTOMER, "typing", 5).await;
+    reply.assert_error(503, "Instance is not connected to WhatsApp");
+    assert_eq!(reply.header("retry-after"), Some("5"));
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+}
