@@ -174,8 +174,9 @@ impl Nodes {
                 }
                 Whereabouts::There(node, _) => match self.inner.client.ask(&node, &call).await {
                     Ok(answer) => return Ok(answer),
-                    Err(Unanswered::Misdirected | Unanswered::NotReached) => self.look_again().await,
-                    Err(Unanswered::Unknown) => return Err(NoOwner::NoAnswer),
+                    // Such as by a node that was just ending.
+                    Err(Unanswered::Unknown) if !C::IS_REPEATABLE => return Err(NoOwner::NoAnswer),
+                    Err(_) => self.look_again().await,
                 },
                 Whereabouts::Nowhere => {}
             }

@@ -104,10 +104,11 @@ impl Inner {
     }
 
     async fn resume_shown(self: Arc<Self>, kept: KeptShown) {
-        let read_at = Instant::now();
         let Ok(chats) = serde_json::from_slice::<Vec<ShownChat>>(&kept.shown) else {
             return;
         };
+        // Until when they are to be shown, as if they had been kept at this moment.
+        let chats: Vec<_> = chats.into_iter().filter_map(ShownChat::into_shown).collect();
         let Some(mut watch) = self.fleet.watch_status(kept.instance) else {
             return;
         };
@@ -122,12 +123,12 @@ impl Inner {
         if !timeout(COMING, online).await.unwrap_or(false) {
             return;
         }
-        let age = kept.age + read_at.elapsed();
-        for (chat, shown) in chats.into_iter().filter_map(ShownChat::into_shown) {
+        let now = Instant::now().into_std();
+        for (chat, shown) in chats {
             let left = shown
                 .until
-                .saturating_duration_since(read_at.into_std())
-                .saturating_sub(age);
+                .saturating_duration_since(now)
+                .saturating_sub(kept.age);
             if let Some(presence) = again(&chat, shown, left)
                 && let Err(error) = self.fleet.show(kept.instance, &presence).await
             {

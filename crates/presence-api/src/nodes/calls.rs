@@ -23,23 +23,26 @@ pub(crate) trait NodeCall: Serialize + DeserializeOwned + Send + Sync {
     const NAME: &'static str;
     /// How long its answer is waited for.
     const PATIENCE: Duration;
+    /// Whether it comes to the same when it is carried out twice, so that it may be asked again when its answer is lost.
+    const IS_REPEATABLE: bool = false;
     /// What comes of it.
     type Answer: Serialize + DeserializeOwned + Send;
 }
 
 macro_rules! node_calls {
-    ($($call:ident($name:literal, $seconds:literal s) -> $answer:ty;)*) => {
+    ($($call:ident($name:literal, $seconds:literal s $(, repeatable: $repeatable:literal)?) -> $answer:ty;)*) => {
         $(impl NodeCall for $call {
             const NAME: &'static str = $name;
             const PATIENCE: Duration = Duration::from_secs($seconds);
+            $(const IS_REPEATABLE: bool = $repeatable;)?
             type Answer = $answer;
         })*
     };
 }
 
 node_calls! {
-    Show("show", 8 s) -> Result<PresenceSent, ShowError>;
-    ShownIn("shown", 5 s) -> Vec<ShownChat>;
+    Show("show", 8 s, repeatable: true) -> Result<PresenceSent, ShowError>;
+    ShownIn("shown", 5 s, repeatable: true) -> Vec<ShownChat>;
     Connect("connect", 70 s) -> Result<Connected, ConnectError>;
     Reconnect("reconnect", 15 s) -> Result<(), ReconnectError>;
     LogOut("logout", 30 s) -> Result<(), ChangeFailed>;

@@ -11,8 +11,10 @@ use crate::cluster::proxy::Network;
 use crate::cluster::town::{NODES, Town, phone};
 use crate::service::{say, until};
 
-/// How long held indicators show.
-const HOLD: Duration = Duration::from_secs(60);
+/// How long held indicators show: longer than sessions are offline.
+const HOLD: Duration = Duration::from_secs(40);
+/// The same where they are hardly offline.
+const SHORT_HOLD: Duration = Duration::from_secs(20);
 /// How often at most a node keeps what it shows, with room for a busy machine: what was shown since may be lost with it.
 const KEPT_AFTER: Duration = Duration::from_millis(2500);
 /// How long what is shown, or is shown again after a session came online, may take to be on the phone.
@@ -26,7 +28,7 @@ const FAKETIME: &str = "faketime/libfaketimeMT.so.1";
 
 pub(super) fn kill(town: &Town) -> anyhow::Result<Outcome> {
     let lost = town.sessions_of(VICTIM)?;
-    let held = Held::show(town, &lost, 4_915_770_000_001)?;
+    let held = Held::show(town, &lost, 4_915_770_000_001, HOLD)?;
     let outcome = town.under_load(|| {
         std::thread::sleep(KEPT_AFTER);
         let before = town.moment()?;
@@ -49,7 +51,7 @@ pub(super) fn kill(town: &Town) -> anyhow::Result<Outcome> {
 
 pub(super) fn stop(town: &Town) -> anyhow::Result<Outcome> {
     let its = town.sessions_of(VICTIM)?;
-    let held = Held::show(town, &its, 4_915_770_000_002)?;
+    let held = Held::show(town, &its, 4_915_770_000_002, SHORT_HOLD)?;
     let outcome = town.under_load(|| {
         std::thread::sleep(KEPT_AFTER);
         town.nodes[VICTIM].drain();
@@ -79,7 +81,7 @@ pub(super) fn stop(town: &Town) -> anyhow::Result<Outcome> {
 pub(super) fn freeze(town: &Town) -> anyhow::Result<Outcome> {
     const FROZEN: Duration = Duration::from_secs(30);
     let lost = town.sessions_of(VICTIM)?;
-    let held = Held::show(town, &lost, 4_915_770_000_003)?;
+    let held = Held::show(town, &lost, 4_915_770_000_003, HOLD)?;
     let outcome = town.under_load(|| {
         std::thread::sleep(KEPT_AFTER);
         let before = town.moment()?;
@@ -210,15 +212,15 @@ struct Held {
 }
 
 impl Held {
-    /// Every other one of these shows something for a minute.
-    fn show(town: &Town, instances: &[usize], on: u64) -> anyhow::Result<Self> {
+    /// Every other one of these shows something for so long.
+    fn show(town: &Town, instances: &[usize], on: u64, time: Duration) -> anyhow::Result<Self> {
         let held: Vec<usize> = instances.iter().copied().step_by(2).collect();
         ensure!(!held.is_empty(), "the node has no session");
-        town.hold(&held, on, HOLD)?;
+        town.hold(&held, on, time)?;
         let held = Self {
             on,
             senders: held.into_iter().map(phone).collect(),
-            until: Instant::now() + HOLD,
+            until: Instant::now() + time,
         };
         until(SHOWN_AGAIN, "every held indicator shows", || {
             Ok(held.missing(town)?.is_empty())
