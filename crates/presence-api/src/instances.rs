@@ -13,7 +13,7 @@ mod pairing_record;
 mod webhooks;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use presence_core::InstanceId;
@@ -50,6 +50,8 @@ struct Inner {
     nodes: Option<Nodes>,
     /// What was taken over from another node of late, and when.
     taken: Mutex<HashMap<InstanceId, Instant>>,
+    /// What is being handed over: of what it showed, another node was told.
+    leaving: RwLock<HashSet<InstanceId>>,
     /// When it was last begun to read what other nodes wrote.
     caught_up: tokio::sync::Mutex<Option<Instant>>,
     /// Changes under way, which are finished even if nobody waits for them.
@@ -151,6 +153,7 @@ impl Instances {
                 known: Mutex::default(),
                 nodes,
                 taken: Mutex::default(),
+                leaving: RwLock::default(),
                 caught_up: tokio::sync::Mutex::default(),
                 changes: TaskTracker::new(),
                 stopping: CancellationToken::new(),

@@ -165,9 +165,12 @@ impl Instances {
         presence: &ChatPresence,
     ) -> Result<PresenceSent, RouteError<ShowError>> {
         let id = instance.id;
-        let Some(nodes) = self.nodes_but_for(id) else {
+        let Some(nodes) = self.nodes() else {
             return Ok(self.inner.fleet.show(id, presence).await?);
         };
+        if let Some(shown) = self.show_here(id, presence).await {
+            return Ok(shown?);
+        }
         let call = Show {
             instance: id,
             presence: presence.into(),

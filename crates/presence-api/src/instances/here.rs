@@ -12,7 +12,7 @@ use presence_wa::{
 };
 use tokio::time::timeout;
 
-use super::{ChangeError, Instances};
+use super::{ChangeError, Inner, Instances};
 use crate::nodes::{ChangeFailed, Nodes, ShownChat};
 
 /// How long an instance that was taken over is waited for.
@@ -32,7 +32,9 @@ impl Instances {
     fn is_here(&self, instance: InstanceId) -> bool {
         let inner = &self.inner;
         let nodes = inner.nodes.as_ref();
-        nodes.is_none_or(|nodes| nodes.has(instance) && inner.fleet.contains(instance))
+        nodes.is_none_or(|nodes| {
+            nodes.has(instance) && inner.fleet.contains(instance) && !inner.is_leaving(instance)
+        })
     }
 
     /// Whether it was taken over lately, and is not online yet.
@@ -73,8 +75,9 @@ impl Instances {
         }
         self.arrived(instance).await;
         let shown = self.inner.fleet.show(instance, presence).await;
-        // It may have been handed over meanwhile, and then nothing was shown.
-        (shown.is_ok() || self.is_here(instance)).then_some(shown)
+        // If it is being handed over by now, nobody knows whether the next node was told of this. Shown twice, it is
+        // the same.
+        self.is_here(instance).then_some(shown)
     }
 
     pub(crate) async fn shown_here(&self, instance: InstanceId) -> Option<Vec<ShownChat>> {
@@ -135,6 +138,13 @@ impl Instances {
     /// How this node's instances are.
     pub(crate) fn own_statuses(&self) -> Vec<(InstanceId, InstanceStatus)> {
         self.inner.fleet.statuses()
+    }
+}
+
+impl Inner {
+    fn is_leaving(&self, instance: InstanceId) -> bool {
+        let leaving = self.leaving.read().unwrap_or_else(PoisonError::into_inner);
+        leaving.contains(&instance)
     }
 }
 

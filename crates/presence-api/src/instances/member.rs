@@ -1,6 +1,7 @@
 //! The instances of this node, as one of several: taken, handed over, given up.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -35,10 +36,12 @@ impl Sessions for Instances {
     }
 
     async fn hand_over(&self, instance: InstanceId) {
-        // While it is shown: whoever takes the instance goes on with it.
+        // What is shown from here on, the next node shows.
+        self.inner.leaving().insert(instance);
         self.inner.keep_now(instance).await;
         self.inner.forget(instance);
         self.inner.fleet.hand_over(instance).await;
+        self.inner.leaving().remove(&instance);
     }
 
     async fn give_up(&self, lost: &[InstanceId]) {
@@ -72,6 +75,10 @@ impl Inner {
         };
         self.add(&instance, SavedKeys::Resume);
         true
+    }
+
+    fn leaving(&self) -> RwLockWriteGuard<'_, HashSet<InstanceId>> {
+        self.leaving.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self, id: InstanceId) {
