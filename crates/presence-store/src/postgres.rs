@@ -97,10 +97,9 @@ impl Postgres {
         PostgresKeyStore::open(self.database.clone(), key)
     }
 
-    /// The ledger of nodes. What instances show is sealed with `key`. From here on, notifications are listened for.
+    /// The ledger of nodes. What instances show is sealed with `key`.
     #[must_use]
     pub fn ledger(&self, key: TokenKey) -> Arc<PostgresLedger> {
-        self.hints.listen();
         Arc::new(PostgresLedger::new(
             self.database.clone(),
             key,

@@ -29,8 +29,7 @@ impl Hints {
         }
     }
 
-    /// Listens from now on.
-    pub(super) fn listen(&self) {
+    fn listen(&self) {
         self.listening.get_or_init(|| {
             let (registry, ledger) = (self.registry.clone(), self.ledger.clone());
             tokio::spawn(listen(self.options.clone(), registry, ledger))
@@ -39,11 +38,13 @@ impl Hints {
 
     /// Of the registry.
     pub(super) fn registry(&self) -> watch::Receiver<u64> {
+        self.listen();
         self.registry.subscribe()
     }
 
     /// Of the ledger of nodes.
     pub(super) fn ledger(&self) -> watch::Receiver<u64> {
+        self.listen();
         self.ledger.subscribe()
     }
 
