@@ -48,14 +48,22 @@ struct Inner {
     known: Mutex<HashSet<InstanceId>>,
     /// `None`: there is no other node, and every instance is here.
     nodes: Option<Nodes>,
-    /// What was taken over from another node of late, and when.
-    taken: Mutex<HashMap<InstanceId, Instant>>,
+    /// What was taken over from another node of late.
+    taken: Mutex<HashMap<InstanceId, Taken>>,
     /// When it was last begun to read what other nodes wrote.
     caught_up: tokio::sync::Mutex<Option<Instant>>,
     /// Changes under way, which are finished even if nobody waits for them.
     changes: TaskTracker,
     /// Cancelled when the service begins to stop.
     stopping: CancellationToken,
+}
+
+/// An instance that was taken over from another node.
+#[derive(Clone)]
+struct Taken {
+    at: Instant,
+    /// Cancelled when what it showed there is shown again. What clients ask for comes after it.
+    shown_again: CancellationToken,
 }
 
 /// An instance as its owner sees it.
