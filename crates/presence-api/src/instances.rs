@@ -48,8 +48,8 @@ struct Inner {
     known: Mutex<HashSet<InstanceId>>,
     /// `None`: there is no other node, and every instance is here.
     nodes: Option<Nodes>,
-    /// What was taken over from another node of late, and when.
-    taken: Mutex<HashMap<InstanceId, Instant>>,
+    /// What was taken over from another node of late.
+    taken: RwLock<HashMap<InstanceId, Taken>>,
     /// What is being handed over: of what it showed, another node was told.
     leaving: RwLock<HashSet<InstanceId>>,
     /// When it was last begun to read what other nodes wrote.
@@ -58,6 +58,14 @@ struct Inner {
     changes: TaskTracker,
     /// Cancelled when the service begins to stop.
     stopping: CancellationToken,
+}
+
+/// An instance that was taken over from another node.
+#[derive(Clone)]
+struct Taken {
+    at: Instant,
+    /// Cancelled when what it showed there is shown again. What clients ask for comes after it.
+    shown_again: CancellationToken,
 }
 
 /// An instance as its owner sees it.
@@ -152,7 +160,7 @@ impl Instances {
                 fleet: Fleet::new(connector, Arc::new(record), settings),
                 known: Mutex::default(),
                 nodes,
-                taken: Mutex::default(),
+                taken: RwLock::default(),
                 leaving: RwLock::default(),
                 caught_up: tokio::sync::Mutex::default(),
                 changes: TaskTracker::new(),

@@ -12,19 +12,19 @@ use presence_wa::{
 };
 use tokio::time::timeout;
 
-use super::{ChangeError, Inner, Instances};
+use super::{ChangeError, Inner, Instances, Taken};
 use crate::nodes::{ChangeFailed, Nodes, ShownChat};
 
 /// How long an instance that was taken over is waited for.
 const COMING: Duration = Duration::from_secs(5);
 /// For how long it counts as such.
-const TAKEN_LATELY: Duration = Duration::from_secs(15);
+pub(super) const TAKEN_LATELY: Duration = Duration::from_secs(15);
 
 impl Instances {
     /// The other nodes, unless `instance` is here.
     pub(super) fn nodes_but_for(&self, instance: InstanceId) -> Option<&Nodes> {
         let nodes = self.inner.nodes.as_ref()?;
-        let ready = self.is_here(instance) && !self.is_coming(instance);
+        let ready = self.is_here(instance) && self.coming(instance).is_none();
         (!ready).then_some(nodes)
     }
 
@@ -37,28 +37,29 @@ impl Instances {
         })
     }
 
-    /// Whether it was taken over lately, and is not online yet.
-    fn is_coming(&self, instance: InstanceId) -> bool {
-        if self.inner.fleet.is_online(instance) {
-            return false;
-        }
-        let mut taken = self.inner.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|_, at| at.elapsed() < TAKEN_LATELY);
-        taken.contains_key(&instance)
+    /// When it was taken over lately, and is not online yet, or does not show again yet what it showed elsewhere.
+    fn coming(&self, instance: InstanceId) -> Option<Taken> {
+        let taken = self.inner.taken.read().unwrap_or_else(PoisonError::into_inner);
+        let taken = taken.get(&instance).cloned();
+        let is_there =
+            |taken: &Taken| taken.shown_again.is_cancelled() && self.inner.fleet.is_online(instance);
+        taken.filter(|taken| taken.at.elapsed() < TAKEN_LATELY && !is_there(taken))
     }
 
-    /// Waits for an instance that was taken over lately to come online, for a while.
+    /// Waits for an instance that was taken over lately to go on where it was taken from, for a while.
     async fn arrived(&self, instance: InstanceId) {
-        if !self.is_coming(instance) {
+        let Some(taken) = self.coming(instance) else {
             return;
-        }
+        };
         let Some(mut watch) = self.inner.fleet.watch_status(instance) else {
             return;
         };
         let arrived = async {
             while let Some(status) = watch.next().await {
-                if status.state != InstanceState::Connecting {
-                    return;
+                match status.state {
+                    InstanceState::Connecting => {}
+                    InstanceState::Connected => return taken.shown_again.cancelled().await,
+                    _ => return,
                 }
             }
         };

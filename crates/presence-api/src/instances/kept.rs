@@ -13,6 +13,7 @@ use presence_core::{ChatJid, ChatPresence, Hold, Indicator, InstanceId, Recipien
 use presence_store::{Epoch, KeptShown};
 use presence_wa::InstanceState;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::DropGuard;
 
 use super::{Inner, Instances};
 use crate::nodes::{Nodes, ShownChat};
@@ -36,11 +37,13 @@ impl Instances {
         });
     }
 
-    /// Shows again what these instances showed at the node that had them before.
-    pub(super) fn show_again(&self, ids: Vec<InstanceId>) {
+    /// Shows again what these instances showed at the node that had them before, each until its guard is dropped:
+    /// what a client asks for meanwhile is newer.
+    pub(super) fn show_again(&self, mut coming: HashMap<InstanceId, DropGuard>) {
         let inner = Arc::clone(&self.inner);
         self.inner.changes.spawn(async move {
             let Some(nodes) = &inner.nodes else { return };
+            let ids: Vec<_> = coming.keys().copied().collect();
             let kept = match nodes.cluster().take_shown(&ids).await {
                 Ok(kept) => kept,
                 Err(error) => {
@@ -49,8 +52,12 @@ impl Instances {
                 }
             };
             for kept in kept.into_iter().filter(|kept| kept.age < VOID_AFTER) {
+                let shown_again = coming.remove(&kept.instance);
                 let again = Arc::clone(&inner).resume_shown(kept);
-                inner.changes.spawn(again);
+                inner.changes.spawn(async move {
+                    again.await;
+                    drop(shown_again);
+                });
             }
         });
     }

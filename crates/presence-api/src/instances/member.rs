@@ -1,6 +1,6 @@
 //! The instances of this node, as one of several: taken, handed over, given up.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use async_trait::async_trait;
@@ -10,16 +10,18 @@ use presence_core::InstanceId;
 use presence_store::Ownership;
 use presence_wa::SavedKeys;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{Inner, Instances};
+use super::here::TAKEN_LATELY;
+use super::{Inner, Instances, Taken};
 
 #[async_trait]
 impl Sessions for Instances {
     fn take(&self, taken: &[Ownership]) {
         let ids: Vec<_> = taken.iter().map(|ownership| ownership.instance).collect();
-        self.inner.note_taken(&ids);
+        let coming = self.inner.note_taken(&ids);
         let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.inner.resume(*id)).collect();
-        self.show_again(ids);
+        self.show_again(coming);
         if unknown.is_empty() {
             return;
         }
@@ -62,10 +64,18 @@ impl Sessions for Instances {
 }
 
 impl Inner {
-    fn note_taken(&self, ids: &[InstanceId]) {
-        let now = Instant::now();
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.extend(ids.iter().map(|id| (*id, now)));
+    /// Has clients wait for them until what is returned is dropped.
+    fn note_taken(&self, ids: &[InstanceId]) -> HashMap<InstanceId, DropGuard> {
+        let at = Instant::now();
+        let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
+        taken.retain(|_, taken| taken.at.elapsed() < TAKEN_LATELY);
+        let coming = ids.iter().map(|id| {
+            let shown_again = CancellationToken::new();
+            let guard = shown_again.clone().drop_guard();
+            taken.insert(*id, Taken { at, shown_again });
+            (*id, guard)
+        });
+        coming.collect()
     }
 
     /// Puts the instance into the fleet; `false` when the registry does not know it.
