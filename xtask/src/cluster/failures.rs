@@ -79,14 +79,14 @@ pub(super) const ALL: [Failure; 20] = [
     Failure {
         name: "rolling-restart",
         what: "three nodes restarted one after another",
-        is_quick: true,
+        is_quick: false,
         needs: Needs::Nothing,
         run: nodes::rolling_restart,
     },
     Failure {
         name: "database-cut",
         what: "one node cut off from the database for 40 s",
-        is_quick: true,
+        is_quick: false,
         needs: Needs::Nothing,
         run: partitions::database_cut,
     },
@@ -156,7 +156,7 @@ pub(super) const ALL: [Failure; 20] = [
     Failure {
         name: "grow",
         what: "a fourth node comes, and goes",
-        is_quick: true,
+        is_quick: false,
         needs: Needs::Nothing,
         run: shares::grow,
     },
