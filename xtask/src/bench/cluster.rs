@@ -249,10 +249,15 @@ impl<'a> Cluster<'a> {
         Ok(Api::new(server.url.clone(), self.token.clone()))
     }
 
+    /// Creates instances that are linked with nobody, at every node alike.
     fn name(&self, instances: Range<usize>) -> anyhow::Result<()> {
-        let api = self.api(0)?;
+        let running = (0..NODES).filter(|node| self.nodes[*node].is_some());
+        let apis = running
+            .map(|node| self.api(node))
+            .collect::<Result<Vec<_>, _>>()?;
         for_each(instances, |instance| {
-            api.post("/api/instance/new", &json!({ "name": name(instance) }))
+            apis[instance % apis.len()]
+                .post("/api/instance/new", &json!({ "name": name(instance) }))
                 .map(drop)
         })
     }
