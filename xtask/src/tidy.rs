@@ -175,8 +175,6 @@ fn files_say_what_they_are() -> anyhow::Result<()> {
             text.starts_with("//!"),
             "{name} does not begin with a //! that says what it is"
         );
-        // These have a command of their own, which fails when none of them ran.
-        let text = text.replace(NEEDS_POSTGRES, "");
         for left in [
             concat!("#[ig", "nore"),
             concat!("#[should", "_panic"),
@@ -187,12 +185,6 @@ fn files_say_what_they_are() -> anyhow::Result<()> {
     }
     Ok(())
 }
-
-/// What every test carries that only `cargo xtask cluster` runs.
-const NEEDS_POSTGRES: &str = concat!(
-    "#[ig",
-    "nore = \"needs PostgreSQL: cargo xtask cluster runs them\"]"
-);
 
 /// The README names one command that runs the tests; CI must run that one.
 fn ci_runs_the_readme() -> anyhow::Result<()> {

@@ -30,7 +30,8 @@ pub(super) fn run(logs: &Path) -> anyhow::Result<()> {
         command.env(OWN_SERVER, url);
     }
     let tested = command
-        .args(["test", "--locked", "--workspace", "--", "--ignored", "postgres"])
+        .args(["test", "--locked", "--workspace", "--test", "it"])
+        .args(["--features", "presence-store/postgres-tests", "--", "postgres"])
         .current_dir(root())
         .stderr(Stdio::inherit())
         .output()

@@ -14,9 +14,9 @@ macro_rules! for_every_store {
     ($($case:ident)*) => {
         for_stores_of_one_node! { $($case)* }
 
+        #[cfg(feature = "postgres-tests")]
         mod in_postgres {
             $(#[tokio::test]
-            #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
             async fn $case() {
                 let database = crate::postgres::TestDatabase::create().await;
                 super::$case(&database.keys_of_everything().await).await;

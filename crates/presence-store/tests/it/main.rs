@@ -7,6 +7,7 @@ mod files;
 mod key_store;
 mod model;
 mod old_keys;
+#[cfg(feature = "postgres-tests")]
 mod postgres;
 mod registry;
 mod restore;

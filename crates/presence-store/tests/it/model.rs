@@ -6,6 +6,7 @@ use presence_store::{AccountId, CreateAccountError, CreateInstanceError, Edge, I
 use presence_store::{Registry, Store};
 use proptest::prelude::*;
 
+#[cfg(feature = "postgres-tests")]
 use crate::postgres::TestDatabase;
 use crate::support::{data_dir, new_instance, now, open, parsed};
 
@@ -162,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
+    #[cfg(feature = "postgres-tests")]
     fn postgres_and_memory_agree_on_everything(operations in prop::collection::vec(operation(), 1..60)) {
         block_on(async {
             let database = TestDatabase::create().await;

@@ -8,6 +8,7 @@ mod transfer;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use presence_store::{
     Ledger as _, NodeId, Ownership, Postgres, PostgresKeyStore, PostgresLedger, PostgresOptions, Store,
@@ -16,7 +17,10 @@ use presence_store::{
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
-use crate::support::{LEASE, account, instance};
+use crate::support::{account, instance};
+
+/// A lease that lasts longer than any test.
+pub(crate) const LEASE: Duration = Duration::from_secs(600);
 
 /// A new database on the server of `PRESENCE_TEST_DATABASE_URL`, gone when dropped.
 pub(crate) struct TestDatabase {

@@ -29,12 +29,12 @@ macro_rules! for_every_registry {
             })*
         }
 
+        #[cfg(feature = "postgres-tests")]
         mod in_postgres {
             use crate::postgres::TestDatabase;
             use crate::support::view;
 
             $(#[tokio::test]
-            #[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
             async fn $case() {
                 let database = TestDatabase::create().await;
                 let store = database.registry().await;

@@ -3,16 +3,12 @@
 use std::fmt::Debug;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use presence_store::{
     Account, DataDir, Durability, Epoch, Instance, InstanceId, KeySource, KeyStore as _, Kind, NewInstance,
     Registry, RowChange, SecretText, SqliteKeyStore, Store, Token,
 };
-
-/// A lease that lasts longer than any test.
-pub(crate) const LEASE: Duration = Duration::from_secs(600);
 
 /// A moment with a fraction of a millisecond, which no store keeps.
 pub(crate) fn now() -> DateTime<Utc> {

@@ -27,7 +27,6 @@ async fn written(database: &TestDatabase, device: i32) -> Option<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_node_that_slept_through_its_lease_writes_no_more() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -66,7 +65,6 @@ async fn a_node_that_slept_through_its_lease_writes_no_more() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_node_that_has_a_device_again_writes_nothing_of_before() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -82,7 +80,6 @@ async fn a_node_that_has_a_device_again_writes_nothing_of_before() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_commit_that_waits_for_a_claim_is_fenced_by_it() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -107,7 +104,6 @@ async fn a_commit_that_waits_for_a_claim_is_fenced_by_it() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn what_is_handed_over_is_read_by_the_next() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -126,7 +122,6 @@ async fn what_is_handed_over_is_read_by_the_next() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn what_waits_of_an_epoch_before_is_forgotten() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -160,7 +155,6 @@ async fn what_waits_of_an_epoch_before_is_forgotten() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn keys_wait_in_memory_while_the_database_is_away() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -189,7 +183,6 @@ async fn keys_wait_in_memory_while_the_database_is_away() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn many_devices_share_a_commit_and_nobody_waits_for_a_timer() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -226,7 +219,6 @@ async fn many_devices_share_a_commit_and_nobody_waits_for_a_timer() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn only_the_owner_wipes_and_anybody_what_was_deleted() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -257,7 +249,6 @@ async fn only_the_owner_wipes_and_anybody_what_was_deleted() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn values_are_sealed_and_open_with_their_key_alone() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;

@@ -10,7 +10,8 @@ use presence_store::{
 use tokio::time::timeout;
 
 use super::{TestDatabase, claim_all, instances, many_instances, node};
-use crate::support::{LEASE, account, id, instance, now};
+use crate::postgres::LEASE;
+use crate::support::{account, id, instance, now};
 
 /// A lease that is over at once.
 const OVER: Duration = Duration::ZERO;
@@ -27,7 +28,6 @@ fn owners(news: &LedgerNews) -> Vec<(i32, Option<NodeId>, i64)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn of_a_thousand_instances_none_is_claimed_twice() {
     let database = TestDatabase::create().await;
     let (one, other) = (database.connect().await, database.connect().await);
@@ -64,7 +64,6 @@ async fn of_a_thousand_instances_none_is_claimed_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn epochs_only_grow_whatever_races() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -104,7 +103,6 @@ async fn epochs_only_grow_whatever_races() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn what_was_used_last_is_claimed_first() {
     let database = TestDatabase::create().await;
     let store = database.registry().await;
@@ -119,7 +117,6 @@ async fn what_was_used_last_is_claimed_first() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn one_instance_is_had_by_one_node_until_it_is_released() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -146,7 +143,6 @@ async fn one_instance_is_had_by_one_node_until_it_is_released() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_late_renewal_saves_a_node_that_nobody_struck_off() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -176,7 +172,6 @@ async fn a_late_renewal_saves_a_node_that_nobody_struck_off() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_renewal_and_a_striking_off_wait_for_each_other() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -198,7 +193,6 @@ async fn a_renewal_and_a_striking_off_wait_for_each_other() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn what_is_claimed_while_its_node_is_struck_off_is_left_to_nobody() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -220,7 +214,6 @@ async fn what_is_claimed_while_its_node_is_struck_off_is_left_to_nobody() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn who_leaves_has_nothing_and_may_leave_again() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -249,7 +242,6 @@ async fn who_leaves_has_nothing_and_may_leave_again() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn only_what_changed_is_read_again() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -280,7 +272,6 @@ async fn only_what_changed_is_read_again() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn whatever_changes_an_owner_is_read() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -309,7 +300,6 @@ async fn whatever_changes_an_owner_is_read() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn the_others_are_told_that_something_changed() {
     let database = TestDatabase::create().await;
     let (one, other) = (database.connect().await, database.connect().await);
@@ -338,7 +328,6 @@ async fn the_others_are_told_that_something_changed() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn what_is_shown_is_kept_sealed_for_the_taker_once() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;

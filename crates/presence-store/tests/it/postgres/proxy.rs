@@ -54,7 +54,6 @@ async fn until(passing: &mut watch::Receiver<bool>, wanted: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_database_that_is_silent_is_away_for_all_in_little_time() {
     let database = TestDatabase::create().await;
     let proxy = Proxy::before(&server()).await;

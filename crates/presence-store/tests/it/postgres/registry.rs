@@ -11,7 +11,6 @@ use super::{TestDatabase, instances, many_instances, registry};
 use crate::support::{account, id, instance, new_instance, now, view};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn of_many_that_connect_to_a_new_database_at_once_all_succeed() {
     let database = Arc::new(TestDatabase::create().await);
     let connecting: JoinSet<()> = (0..8)
@@ -34,7 +33,6 @@ async fn of_many_that_connect_to_a_new_database_at_once_all_succeed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn of_many_nodes_one_gets_the_name_and_nobody_is_lost() {
     let database = TestDatabase::create().await;
     let stores = [(); 4].map(|()| database.registry());
@@ -74,7 +72,6 @@ async fn of_many_nodes_one_gets_the_name_and_nobody_is_lost() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_node_that_follows_is_told_of_a_change_at_once() {
     let database = TestDatabase::create().await;
     let (writer, reader) = (database.registry().await, Arc::new(database.registry().await));
@@ -96,7 +93,6 @@ async fn a_node_that_follows_is_told_of_a_change_at_once() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn what_another_node_wiped_is_wiped() {
     let database = TestDatabase::create().await;
     let (one, other) = (database.registry().await, database.registry().await);
@@ -113,7 +109,6 @@ async fn what_another_node_wiped_is_wiped() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn use_outdates_nobody() {
     let database = TestDatabase::create().await;
     let (one, other) = (database.registry().await, database.registry().await);
@@ -139,7 +134,6 @@ async fn use_outdates_nobody() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn who_is_far_behind_reads_everything() {
     let database = TestDatabase::create().await;
     let (one, behind) = (database.registry().await, database.registry().await);
@@ -154,7 +148,6 @@ async fn who_is_far_behind_reads_everything() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn another_key_is_refused() {
     let database = TestDatabase::create().await;
     database.registry().await;
@@ -168,7 +161,6 @@ async fn another_key_is_refused() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_newer_schema_is_refused_and_left_as_it_is() {
     let database = TestDatabase::create().await;
     database.registry().await;
@@ -184,7 +176,6 @@ async fn a_newer_schema_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_server_that_is_not_there_is_away() {
     let database = TestDatabase::create().await;
     let options = presence_store::PostgresOptions {
@@ -210,7 +201,6 @@ async fn a_server_that_is_not_there_is_away() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_writer_that_is_given_up_halfway_leaves_all_or_nothing_and_no_connection() {
     let database = TestDatabase::create().await;
     let (store, other) = (database.registry().await, database.registry().await);

@@ -41,7 +41,6 @@ async fn fill(dir: &DataDir) -> Vec<String> {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn a_directory_moves_into_a_database_and_back_out() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -111,7 +110,6 @@ async fn a_directory_moves_into_a_database_and_back_out() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn nothing_is_moved_to_where_something_is() {
     let database = TestDatabase::create().await;
     let postgres = database.connect().await;
@@ -150,7 +148,6 @@ async fn nothing_is_moved_to_where_something_is() {
 }
 
 #[tokio::test]
-#[ignore = "needs PostgreSQL: cargo xtask cluster runs them"]
 async fn who_has_read_the_empty_database_reads_what_was_moved_into_it() {
     let database = TestDatabase::create().await;
     let early = database.registry().await;
