@@ -92,6 +92,13 @@ impl Cluster {
         Arc::clone(&self.shared.view.load().nodes)
     }
 
+    /// Every instance that the ledger has told of, whether a node has it or not.
+    #[must_use]
+    pub fn instances(&self) -> Vec<InstanceId> {
+        let owners = self.shared.view.load().owners().into_iter();
+        owners.map(|(instance, _)| instance).collect()
+    }
+
     /// Counts changes of who lives and who has what.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

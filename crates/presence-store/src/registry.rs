@@ -48,6 +48,9 @@ pub trait Registry: Send + Sync + 'static {
     /// The instances of all accounts, oldest first.
     fn all_instances(&self) -> Vec<Arc<Instance>>;
 
+    /// Whether there was an instance with this number, which is gone now. Numbers are never given again.
+    fn was_deleted(&self, id: InstanceId) -> bool;
+
     /// How many there are of all accounts.
     fn instance_count(&self) -> usize;
 

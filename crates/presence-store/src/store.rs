@@ -276,6 +276,11 @@ impl Registry for Store {
         self.current.load().all_instances().cloned().collect()
     }
 
+    fn was_deleted(&self, id: InstanceId) -> bool {
+        let directory = self.current.load();
+        id.get() <= directory.last_instance() && directory.instance_by_id(id).is_none()
+    }
+
     fn instance_count(&self) -> usize {
         self.current.load().instance_count()
     }

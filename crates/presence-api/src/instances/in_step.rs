@@ -112,6 +112,10 @@ impl Inner {
                     self.add_if_here(&instance);
                 }
                 let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                // Each was told by nobody, so what the cluster still counts is looked through.
+                let counted = self.nodes.iter().flat_map(|nodes| nodes.cluster().instances());
+                let is_gone = |id: &InstanceId| !known.contains(id) && self.registry.was_deleted(*id);
+                self.leave_out(counted.filter(is_gone).collect()).await;
                 let gone = known.into_iter();
                 gone.filter(|id| self.registry.instance_by_id(*id).is_none())
                     .collect()

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use chrono::DateTime;
 use hyper::Uri;
 use presence_api::{ClusterSecret, DialNode, HttpSettings, Limits, Nodes, Server};
 use presence_cluster::{Cluster, ClusterSettings, Driver};
 use presence_sandbox::Sandbox;
-use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NodeId, Registry, Store};
+use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store};
 use presence_wa::ByteStream;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, unconstrained};
 use tokio::time::{Instant, sleep};
 
 use crate::app::{CUSTOMER, Options, Reply, SHOP, TestApp, new_account, phone, secs};
@@ -31,6 +32,8 @@ pub(crate) struct Town {
     pub(crate) http: HttpSettings,
     ledger: MemoryLedger,
     servers: Servers,
+    /// As each node sees it.
+    clusters: Mutex<Vec<Cluster>>,
 }
 
 /// By the host of their address, with the connections of other nodes to them.
@@ -56,6 +59,7 @@ impl Town {
             http: Options::default().http,
             ledger,
             servers: Servers::default(),
+            clusters: Mutex::default(),
         }
     }
 
@@ -66,6 +70,7 @@ impl Town {
             .insert(name.to_owned(), (server.clone(), Vec::new()));
         let settings = ClusterSettings::new(format!("http://{name}"));
         let (cluster, driver) = Cluster::new(Arc::new(self.ledger.clone()), settings);
+        self.clusters.lock().unwrap().push(cluster.clone());
         let pipes = Arc::new(Pipes(Arc::clone(&self.servers)));
         let secret = ClusterSecret::new(&SECRET.replace(' ', "-")).unwrap();
         Joined {
@@ -367,6 +372,41 @@ async fn events_tell_what_happens_at_the_other_node() {
         (&*told.name, &told.data["state"]),
         ("instance", &json!("loggedout"))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn instances_that_are_deleted_by_the_thousand_count_no_more_at_any_node() {
+    let (town, _owner, _stranger) = two_nodes().await;
+    new_account(&town.registry, "short-lived", None).await;
+    let account = town.registry.account_named("short-lived").unwrap().id;
+    let mut made = Vec::new();
+    // More than are told one by one.
+    for number in 0..1100 {
+        let new = NewInstance {
+            name: format!("short-{number}").parse().unwrap(),
+            token: None,
+            keep_online: false,
+            proxy: None,
+            now: DateTime::UNIX_EPOCH,
+        };
+        made.push(town.registry.create_instance(account, new).await.unwrap().0.id);
+    }
+    let counted = || {
+        let clusters = town.clusters.lock().unwrap();
+        let counted = clusters.iter().map(|cluster| cluster.instances().len());
+        counted.collect::<Vec<_>>()
+    };
+    sleep(secs(60.0)).await;
+    assert_eq!(counted(), [1101, 1101]);
+    // All before anybody looks.
+    unconstrained(async {
+        for id in made {
+            town.registry.delete_instance(id).await.unwrap();
+        }
+    })
+    .await;
+    sleep(secs(60.0)).await;
+    assert_eq!(counted(), [1, 1]);
 }
 
 #[tokio::test(start_paused = true)]

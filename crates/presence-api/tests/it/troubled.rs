@@ -108,6 +108,10 @@ impl Registry for Troubled {
         self.inside.all_instances()
     }
 
+    fn was_deleted(&self, id: InstanceId) -> bool {
+        self.inside.was_deleted(id)
+    }
+
     fn instance_count(&self) -> usize {
         self.inside.instance_count()
     }
