@@ -25,11 +25,16 @@ pub(crate) struct LedgerCopy {
     leaving: BTreeMap<NodeId, Instant>,
     /// What was not learned from a read, and when.
     claimed: Vec<(InstanceId, Instant)>,
+    /// What was deleted of late, and when: an answer that was under way may yet tell of it.
+    deleted: BTreeMap<InstanceId, Instant>,
     has_changed: bool,
 }
 
 /// How long a node that is taken for a leaving one may give nothing up until it is not any more.
 const LEAVING: Duration = Duration::from_secs(10);
+
+/// How long that is remembered: longer than any statement is waited for.
+const DELETED: Duration = Duration::from_secs(60);
 
 impl LedgerCopy {
     pub(crate) fn view(&self) -> &View {
@@ -80,8 +85,13 @@ impl LedgerCopy {
         self.set(now, ownership)
     }
 
-    /// The instance was deleted.
-    pub(crate) fn forget(&mut self, instance: InstanceId) {
+    /// The instance was deleted, and its number is never given again.
+    pub(crate) fn forget(&mut self, now: Instant, instance: InstanceId) {
+        self.deleted.insert(instance, now);
+        self.remove(instance);
+    }
+
+    fn remove(&mut self, instance: InstanceId) {
         if let Some((owner, _)) = self.view.forget(instance) {
             self.uncount(owner);
             self.free.remove(&instance);
@@ -104,6 +114,7 @@ impl LedgerCopy {
             self.has_changed = true;
         }
         self.claimed.retain(|(_, learned)| *learned >= began);
+        self.deleted.retain(|_, deleted| now < *deleted + DELETED);
         let mut gone = Vec::new();
         if news.is_everything {
             // It may say less than what was known, if the database is an older one.
@@ -118,7 +129,7 @@ impl LedgerCopy {
                     .get(&instance)
                     .is_none_or(|read| *read != known && !is_newer(*read, known));
                 if is_void && !claimed.contains(&instance) {
-                    self.forget(instance);
+                    self.remove(instance);
                     gone.push(instance);
                 }
             }
@@ -157,6 +168,9 @@ impl LedgerCopy {
     }
 
     fn set(&mut self, now: Instant, ownership: &Ownership) -> bool {
+        if self.deleted.contains_key(&ownership.instance) {
+            return false;
+        }
         let known = self.view.owner(ownership.instance);
         if let Some(known) = known {
             if !is_newer((ownership.node, ownership.epoch), known) {

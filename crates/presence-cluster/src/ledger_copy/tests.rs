@@ -107,8 +107,8 @@ fn who_has_how_many_is_counted() {
     ]);
     assert_eq!(reader.copy.others(node(1)), [(node(2), 0), (node(3), 2)]);
     assert_eq!(reader.copy.free(), 1);
-    reader.copy.forget(instance(2));
-    reader.copy.forget(instance(3));
+    reader.copy.forget(reader.now, instance(2));
+    reader.copy.forget(reader.now, instance(3));
     assert_eq!(reader.copy.others(node(1)), [(node(2), 0), (node(3), 1)]);
     assert_eq!(reader.copy.free(), 0);
 }
@@ -188,4 +188,21 @@ fn a_node_that_takes_something_or_gives_nothing_up_any_more_is_not_leaving() {
     for reader in [takes, waits] {
         assert_eq!(reader.copy.others(node(1)).len(), 1);
     }
+}
+
+#[test]
+fn what_was_deleted_is_not_told_of_again_by_an_answer_that_was_under_way() {
+    let mut reader = Reader::new(&[1, 2]);
+    reader.read(vec![owned(1, Some(1), 1), owned(2, Some(2), 1)]);
+    reader.copy.forget(reader.now, instance(1));
+    // Of the next one it has not even heard.
+    reader.copy.forget(reader.now, instance(3));
+    reader.now += SECOND;
+    let learned = reader.read(vec![owned(1, None, 1), owned(2, None, 1), owned(3, Some(1), 1)]);
+    assert_eq!(learned, [owned(2, None, 1)]);
+    assert!(!reader.copy.learn(reader.now, &owned(1, Some(1), 2)));
+    assert_eq!((reader.copy.free(), reader.copy.view().len()), (1, 1));
+    reader.now += DELETED;
+    reader.read(Vec::new());
+    assert!(reader.copy.deleted.is_empty(), "it is not remembered for ever");
 }

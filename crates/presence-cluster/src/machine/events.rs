@@ -83,7 +83,7 @@ impl Machine {
 
     /// The instance was deleted.
     pub(crate) fn handle_deleted(&mut self, instance: InstanceId) {
-        self.copy.forget(instance);
+        self.copy.forget(self.now, instance);
         self.holdings.lose(instance);
     }
 
