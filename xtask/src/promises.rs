@@ -61,10 +61,11 @@ impl Page {
         self.doubted = Some(at);
     }
 
-    /// What was taken after `since` may not have been kept by a node that was lost now.
-    pub(crate) fn doubt(&mut self, since: Instant, now: Instant) {
+    /// What was taken after `since` may not have been kept by a node that was lost. What was shown before it may be
+    /// shown again then, until `until` at the latest.
+    pub(crate) fn doubt(&mut self, since: Instant, until: Instant) {
         if self.taken.is_some_and(|promise| promise.answered >= since) {
-            self.failed(now);
+            self.failed(until);
         }
     }
 
@@ -90,7 +91,10 @@ impl Page {
         }
         match (promise.screen, promise.hold) {
             // A pause may be lost with a connection; then the phone hides the indicator by itself.
-            (Screen::Nothing, _) => (now > promise.answered + FORGOTTEN).then_some(Screen::Nothing),
+            (Screen::Nothing, _) => {
+                let forgotten = self.doubted.is_none() && now > promise.answered + FORGOTTEN;
+                forgotten.then_some(Screen::Nothing)
+            }
             (shown, Some(hold)) if certain && now + SLACK < promise.asked + hold => Some(shown),
             _ => None,
         }
@@ -144,6 +148,26 @@ mod tests {
         page.failed(at(5));
         assert_eq!(page.expected(at(20), None), None);
         assert_eq!(page.expected(at(32), None), Some(Screen::Nothing));
+    }
+
+    #[test]
+    fn a_pause_that_was_lost_with_its_node_counts_when_what_was_before_it_is_over() {
+        let t0 = Instant::now();
+        let (forgotten, until) = (t0 + FORGOTTEN + SLACK * 2, t0 + Duration::from_secs(31));
+        let mut page = Page::default();
+        page.took(Screen::Nothing, None, t0, t0);
+        page.doubt(t0 + SLACK, until);
+        assert_eq!(
+            page.expected(forgotten, None),
+            Some(Screen::Nothing),
+            "it was kept"
+        );
+        page.doubt(t0, until);
+        assert_eq!(page.expected(forgotten, None), None);
+        assert_eq!(
+            page.expected(until + FORGOTTEN + SLACK, None),
+            Some(Screen::Nothing)
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ use crate::promises::Screen;
 pub(super) const CUSTOMERS: usize = 12;
 /// How many clients send at a time. Each has its own instances, so that the last command in a chat is known.
 const CLIENTS: usize = 6;
+/// The longest that an indicator is asked to be shown.
+const LONGEST_HOLD: Duration = Duration::from_secs(30);
 /// The longest pause between two presences of a client.
 const PAUSE_MS: u64 = 60;
 /// How many refusals are told in full.
@@ -161,7 +163,11 @@ impl Town {
             ("recording", Screen::Recording),
             ("pause", Screen::Nothing),
         ][rng.random_range(0..3)];
-        let seconds: u64 = [0, rng.random_range(1..10), rng.random_range(10..=30)][rng.random_range(0..3)];
+        let seconds: u64 = [
+            0,
+            rng.random_range(1..10),
+            rng.random_range(10..=LONGEST_HOLD.as_secs()),
+        ][rng.random_range(0..3)];
         let hold =
             Some(Duration::from_secs(seconds)).filter(|hold| screen != Screen::Nothing && !hold.is_zero());
         let to = rng.random_range(0..CUSTOMERS);
@@ -224,8 +230,8 @@ impl Town {
     /// What was asked of these within so long before now may have been lost with the node that had them.
     pub(super) fn doubt(&self, instances: &[usize], since: Instant) {
         for &instance in instances {
-            let (mut pages, now) = (self.page(instance), Instant::now());
-            pages.iter_mut().for_each(|page| page.doubt(since, now));
+            let (mut pages, until) = (self.page(instance), Instant::now() + LONGEST_HOLD);
+            pages.iter_mut().for_each(|page| page.doubt(since, until));
         }
     }
 
