@@ -120,13 +120,14 @@ fn customer(customer: usize) -> u64 {
 impl Town {
     /// Does `work` while clients send presences, and returns when they have all been answered.
     pub(super) fn under_load<T>(&self, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
-        self.under_load_on(self.size(), work)
+        let all: Vec<usize> = (0..self.size()).collect();
+        self.under_load_on(&all, work)
     }
 
-    /// The same with presences for the first `busy` instances only.
+    /// The same with presences for these instances only. Those of one have one client, in their order.
     pub(super) fn under_load_on<T>(
         &self,
-        busy: usize,
+        busy: &[usize],
         work: impl FnOnce() -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
         let stop = AtomicBool::new(false);
@@ -136,11 +137,9 @@ impl Town {
                     let stop = &stop;
                     move || {
                         let mut rng = rand::rng();
-                        while !stop.load(Ordering::Relaxed) {
-                            let instance = client + CLIENTS * rng.random_range(0..busy.div_ceil(CLIENTS));
-                            if instance < busy {
-                                self.send_any(instance);
-                            }
+                        let its: Vec<usize> = busy.iter().skip(client).step_by(CLIENTS).copied().collect();
+                        while !its.is_empty() && !stop.load(Ordering::Relaxed) {
+                            self.send_any(its[rng.random_range(0..its.len())]);
                             std::thread::sleep(Duration::from_millis(rng.random_range(0..PAUSE_MS)));
                         }
                     }

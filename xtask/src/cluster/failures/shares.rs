@@ -105,10 +105,15 @@ pub(super) fn hearsay(town: &Town) -> anyhow::Result<Outcome> {
 }
 
 /// A fourth node gets its fair share, a few sessions a second, and gives it back when it goes. Sessions that show
-/// something stay where they are, so half of them are left alone.
+/// something stay where they are, so half of each node's are left alone.
 pub(super) fn grow(town: &Town) -> anyhow::Result<Outcome> {
     let share = town.size() / (NODES + 1);
-    let (outcome, drained) = town.under_load_on(town.size() / 2, || {
+    let mut busy = Vec::new();
+    for node in 0..NODES {
+        let its = town.sessions_of(node)?;
+        busy.extend_from_slice(&its[..its.len() / 2]);
+    }
+    let (outcome, drained) = town.under_load_on(&busy, || {
         let before = town.moment()?;
         town.start(NODES)?;
         let began = Instant::now();
