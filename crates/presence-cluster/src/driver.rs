@@ -129,7 +129,7 @@ impl Run {
         // What is taken may be acted for at once.
         self.shared.act_until.set(self.machine.acts_until());
         let sessions = Arc::clone(&self.sessions);
-        while let Some(action) = self.machine.poll_action(&|instance| sessions.is_busy(instance)) {
+        while let Some(action) = self.machine.poll_action(&|instance| sessions.activity(instance)) {
             self.carry_out(action);
         }
         self.publish();

@@ -23,7 +23,7 @@ mod view;
 
 pub use cluster::Cluster;
 pub use driver::Driver;
-pub use sessions::Sessions;
+pub use sessions::{Activity, Sessions};
 pub use settings::ClusterSettings;
 pub use standing::Standing;
 pub use view::{Home, Whereabouts};

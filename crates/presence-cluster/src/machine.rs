@@ -77,6 +77,10 @@ const OVERDUE: Duration = Duration::from_secs(2);
 /// How long a node must have had too many to hand any over: others may just be entering or leaving.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// How long it must have had too many until it also hands over what shows something. Most indicators are over by then;
+/// who shows one after the other would never move.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 impl Machine {
     pub(crate) fn new(now: Instant, settings: ClusterSettings) -> Self {
         Self {

@@ -18,9 +18,20 @@ pub trait Sessions: Send + Sync + 'static {
     /// nothing of them runs when this returns.
     async fn give_up(&self, lost: &[InstanceId]);
 
-    /// Whether `instance` is not to be handed over without need: a phone is linking it, or it shows something.
-    fn is_busy(&self, instance: InstanceId) -> bool;
+    /// What would be disturbed if `instance` were handed over.
+    fn activity(&self, instance: InstanceId) -> Activity;
 
     /// How many instances there are, on all nodes together.
     fn wanted(&self) -> usize;
+}
+
+/// What an instance is in the middle of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// Nothing.
+    Idle,
+    /// It shows something, which the next node would show again after a moment: better later, but not never.
+    Showing,
+    /// A phone is linking it, which would have to begin again.
+    Linking,
 }

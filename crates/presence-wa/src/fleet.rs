@@ -285,17 +285,20 @@ impl Fleet {
         self.inner.context.connector.forget(instance).await;
     }
 
-    /// Whether the instance is not to be disturbed: a phone is linking it, or it shows something.
+    /// Whether a phone is linking the instance.
     #[must_use]
-    pub fn is_busy(&self, instance: InstanceId) -> bool {
+    pub fn is_linking(&self, instance: InstanceId) -> bool {
         self.handle(instance).is_some_and(|handle| {
-            let published = handle.published().borrow();
-            let linking = matches!(
-                published.reason,
-                Some(Reason::WaitingForPhone | Reason::Registering)
-            );
-            linking || published.available && !handle.keeps_online()
+            let reason = handle.published().borrow().reason;
+            matches!(reason, Some(Reason::WaitingForPhone | Reason::Registering))
         })
+    }
+
+    /// Whether the instance shows something.
+    #[must_use]
+    pub fn is_showing(&self, instance: InstanceId) -> bool {
+        self.handle(instance)
+            .is_some_and(|handle| handle.published().borrow().available && !handle.keeps_online())
     }
 
     /// Whether WhatsApp takes the account for online all the time. Applies at once.

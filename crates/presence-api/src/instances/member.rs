@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
-use presence_cluster::Sessions;
+use presence_cluster::{Activity, Sessions};
 use presence_core::InstanceId;
 use presence_store::Ownership;
 use presence_wa::SavedKeys;
@@ -54,8 +54,15 @@ impl Sessions for Instances {
         join_all(ends).await;
     }
 
-    fn is_busy(&self, instance: InstanceId) -> bool {
-        self.inner.fleet.is_busy(instance)
+    fn activity(&self, instance: InstanceId) -> Activity {
+        let fleet = &self.inner.fleet;
+        if fleet.is_linking(instance) {
+            Activity::Linking
+        } else if fleet.is_showing(instance) {
+            Activity::Showing
+        } else {
+            Activity::Idle
+        }
     }
 
     fn wanted(&self) -> usize {

@@ -5,9 +5,10 @@ use std::time::Duration;
 use presence_core::InstanceId;
 use presence_store::Epoch;
 
-use super::{Machine, SETTLED};
+use super::{Machine, PATIENCE, SETTLED};
 use crate::action::{Action, Statement, StatementKind};
 use crate::membership::Step;
+use crate::sessions::Activity;
 
 /// How many instances are claimed by one statement.
 const CLAIM_BATCH: usize = 50;
@@ -16,10 +17,10 @@ const CLAIM_BATCH: usize = 50;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Machine {
-    /// What to do now; `None` when there is nothing to do for now. Instances that `is_busy` are handed over only
-    /// when this node leaves.
+    /// What to do now; `None` when there is nothing to do for now. `activity` says which instances would be disturbed
+    /// if they were handed over.
     #[must_use]
-    pub(crate) fn poll_action(&mut self, is_busy: &dyn Fn(InstanceId) -> bool) -> Option<Action> {
+    pub(crate) fn poll_action(&mut self, activity: &dyn Fn(InstanceId) -> Activity) -> Option<Action> {
         if let Some(lost) = self.holdings.poll_lost() {
             return Some(Action::GiveUp(lost));
         }
@@ -28,7 +29,7 @@ impl Machine {
         {
             return Some(Action::Take(taken));
         }
-        if let Some((instance, epoch)) = self.next_hand_over(is_busy) {
+        if let Some((instance, epoch)) = self.next_hand_over(activity) {
             return Some(Action::HandOver(instance, epoch));
         }
         if self.wants_id() {
@@ -112,14 +113,13 @@ impl Machine {
         Some(Statement::Release(me, closed)).filter(|_| !self.holdings.closed().is_empty())
     }
 
-    fn next_hand_over(&mut self, is_busy: &dyn Fn(InstanceId) -> bool) -> Option<(InstanceId, Epoch)> {
+    fn next_hand_over(&mut self, activity: &dyn Fn(InstanceId) -> Activity) -> Option<(InstanceId, Epoch)> {
         if let Some(leaving) = self.leaving {
             return self.holdings.hand_over(leaving.until, |_| true);
         }
         self.confirmed()?;
-        let is_settled = self
-            .surplus_since
-            .is_some_and(|since| since + SETTLED <= self.now);
+        let surplus_for = self.now.saturating_duration_since(self.surplus_since?);
+        let is_settled = surplus_for >= SETTLED;
         // As long as nobody takes what was handed over, no more of it is.
         let homeless = self.holdings.going() + self.copy.free();
         let is_taken = homeless < self.settings.moves_per_second as usize;
@@ -129,6 +129,11 @@ impl Machine {
         }
         self.move_at = self.now + Duration::from_secs(1) / self.settings.moves_per_second.max(1);
         let until = self.now + CLOSE_TIMEOUT;
-        self.holdings.hand_over(until, |instance| !is_busy(instance))
+        let idle = |instance| activity(instance) == Activity::Idle;
+        if let Some(idle) = self.holdings.hand_over(until, idle) {
+            return Some(idle);
+        }
+        let showing = |instance| surplus_for >= PATIENCE && activity(instance) == Activity::Showing;
+        self.holdings.hand_over(until, showing)
     }
 }

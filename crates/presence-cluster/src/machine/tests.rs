@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Machine;
 use crate::action::{Action, Answer, Statement, StatementKind};
+use crate::sessions::Activity;
 use crate::settings::ClusterSettings;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,7 +81,7 @@ impl Driver {
 
     fn poll(&mut self) {
         self.machine.handle_time(self.now, self.wanted);
-        while let Some(action) = self.machine.poll_action(&|_| false) {
+        while let Some(action) = self.machine.poll_action(&|_| Activity::Idle) {
             match &action {
                 Action::ChooseId => {
                     self.run += 1;

@@ -1,6 +1,6 @@
 //! Every node gets its share, and what moves for that is little.
 
-use presence_cluster::Whereabouts;
+use presence_cluster::{Activity, Whereabouts};
 use presence_store::{InstanceId, LedgerFault};
 use tokio::time::sleep;
 
@@ -75,15 +75,20 @@ async fn shares_differ_by_one_at_most_whatever_the_number() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_busy_stays_where_it_is() {
+async fn what_shows_something_moves_late_and_what_a_phone_is_linking_stays() {
     let mut world = World::at_rest(20, 1).await;
-    let busy: Vec<InstanceId> = (1..=15).map(instance).collect();
-    world.nodes[0].sessions.set_busy(busy.iter().copied());
+    let linking: Vec<InstanceId> = (1..=12).map(instance).collect();
+    let showing: Vec<InstanceId> = (13..=18).map(instance).collect();
+    let sessions = world.nodes[0].sessions.clone();
+    sessions.set_busy(linking.iter().copied(), Activity::Linking);
+    sessions.set_busy(showing.iter().copied(), Activity::Showing);
     world.start();
     sleep(secs(30)).await;
-    assert_eq!(world.shares(), [15, 5]);
-    assert_eq!(world.nodes[0].sessions.instances(), busy);
-    world.nodes[0].sessions.set_busy([]);
+    assert_eq!(world.shares(), [18, 2]);
+    sleep(secs(60)).await;
+    assert_eq!(world.shares(), [12, 8]);
+    assert_eq!(sessions.instances(), linking);
+    sessions.set_busy(linking, Activity::Idle);
     sleep(secs(30)).await;
     assert_eq!(world.shares(), [10, 10]);
 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use presence_cluster::{Cluster, ClusterSettings, Sessions, Standing};
+use presence_cluster::{Activity, Cluster, ClusterSettings, Sessions, Standing};
 use presence_store::{Epoch, FaultyLedger, InstanceId, LedgerFault, MemoryLedger, NodeId, Ownership};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -295,7 +295,7 @@ pub(crate) struct FakeSessions {
     cluster: Cluster,
     instances: Arc<Mutex<BTreeSet<InstanceId>>>,
     open: Mutex<BTreeMap<InstanceId, Epoch>>,
-    busy: Mutex<BTreeSet<InstanceId>>,
+    busy: Mutex<BTreeMap<InstanceId, Activity>>,
     events: Mutex<Vec<(Instant, SessionEvent)>>,
     /// How many milliseconds it takes to close one.
     close_takes: AtomicU64,
@@ -307,8 +307,9 @@ impl FakeSessions {
         self.open.lock().unwrap()
     }
 
-    pub(crate) fn set_busy(&self, instances: impl IntoIterator<Item = InstanceId>) {
-        *self.busy.lock().unwrap() = instances.into_iter().collect();
+    pub(crate) fn set_busy(&self, instances: impl IntoIterator<Item = InstanceId>, with: Activity) {
+        let busy = instances.into_iter().map(|instance| (instance, with));
+        self.busy.lock().unwrap().extend(busy);
     }
 
     pub(crate) fn close_takes(&self, long: Duration) {
@@ -365,8 +366,9 @@ impl Sessions for FakeSessions {
         }
     }
 
-    fn is_busy(&self, instance: InstanceId) -> bool {
-        self.busy.lock().unwrap().contains(&instance)
+    fn activity(&self, instance: InstanceId) -> Activity {
+        let busy = self.busy.lock().unwrap();
+        busy.get(&instance).copied().unwrap_or(Activity::Idle)
     }
 
     fn wanted(&self) -> usize {

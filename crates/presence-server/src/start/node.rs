@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_trait::async_trait;
 use presence_api::{CheckCounter, Finding, HealthCheck, Instances, Nodes, Server};
-use presence_cluster::{Cluster, ClusterSettings, Sessions, Standing};
+use presence_cluster::{Activity, Cluster, ClusterSettings, Sessions, Standing};
 use presence_core::InstanceId;
 use presence_store::{Epoch, Ledger, NodeId, Ownership, Postgres, PostgresKeyStore, Registry, StoreError};
 use tokio::sync::broadcast;
@@ -196,8 +196,8 @@ impl Sessions for NodeSessions {
         self.instances.give_up(lost).await;
     }
 
-    fn is_busy(&self, instance: InstanceId) -> bool {
-        self.instances.is_busy(instance)
+    fn activity(&self, instance: InstanceId) -> Activity {
+        self.instances.activity(instance)
     }
 
     fn wanted(&self) -> usize {

@@ -49,15 +49,15 @@ async fn an_instance_that_is_given_up_writes_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_shows_something_is_busy_and_one_that_is_kept_online_for_nothing_is_not() {
+async fn one_that_is_kept_online_for_nothing_shows_nothing() {
     let (fleet, _world) = online().await;
-    assert!(!fleet.is_busy(DEVICE));
+    assert!(!fleet.is_showing(DEVICE));
     fleet.show(DEVICE, &presence(NUMBER, "typing", 5)).await.unwrap();
-    assert!(fleet.is_busy(DEVICE));
+    assert!(fleet.is_showing(DEVICE));
     sleep(Duration::from_secs(60)).await;
-    assert!(!fleet.is_busy(DEVICE));
+    assert!(!fleet.is_showing(DEVICE));
     fleet.set_keep_online(DEVICE, true);
     sleep(Duration::from_secs(1)).await;
     assert!(fleet.status(DEVICE).is_some_and(|status| status.available));
-    assert!(!fleet.is_busy(DEVICE));
+    assert!(!fleet.is_showing(DEVICE));
 }
