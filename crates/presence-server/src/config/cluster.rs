@@ -81,7 +81,7 @@ pub(crate) fn database_url(text: &str) -> Result<String, String> {
 
 fn node_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
-    url.filter(|url| url.scheme() == "http" && url.has_host() && url.query().is_none())
+    url.filter(|url| url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none())
         .ok_or_else(|| format!("{text:?} is no URL such as http://10.0.0.5:7070"))
 }
 
