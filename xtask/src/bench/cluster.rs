@@ -22,7 +22,8 @@ use crate::service::{Programs, Sandbox, Server, say, until};
 
 const NODES: usize = 3;
 const SESSIONS: usize = 30;
-const CONNECTIONS: usize = 16;
+/// To one node, or to three together: the machine is to be as busy in either case.
+const CONNECTIONS: usize = 48;
 const CHATS: usize = 1000;
 /// How long sessions may take to be shared and online.
 const SETTLED: Duration = Duration::from_secs(120);
@@ -270,7 +271,7 @@ impl<'a> Cluster<'a> {
         })
     }
 
-    /// Sends for a while to nodes at once, to each for these instances.
+    /// Sends for a while to nodes at once, on so many connections together, to each for these instances.
     fn load(
         &self,
         bencher: &Bencher,
@@ -289,7 +290,7 @@ impl<'a> Cluster<'a> {
                 .iter()
                 .map(|(node, instances)| {
                     let load = Load {
-                        connections: connections.div_ceil(to.len()),
+                        connections: connections / to.len(),
                         seconds: bencher.size(4, 1),
                         instances: instances.clone(),
                         chats: CHATS,
