@@ -39,7 +39,6 @@ use crate::error::ApiError;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::metrics::Limit;
-use crate::nodes;
 use crate::pairing_links::Opened;
 use crate::rate_limit::{Bucket, Standing};
 use crate::request_id::{self, REQUEST_ID};
@@ -53,8 +52,6 @@ pub(crate) enum Surface {
     Api,
     /// Those for probes and monitoring.
     Probes,
-    /// Calls of other nodes alone.
-    Nodes,
 }
 
 /// Answers a request that came from `peer`, and is on its connection as long as `guard` lives. Nothing in it, whatever it is, makes this fail or panic.
@@ -134,23 +131,6 @@ where
     response
 }
 
-/// Answers a call of another node.
-pub(crate) async fn handle_node<B>(app: Arc<App>, guard: RequestGuard, request: Request<B>) -> Response<Body>
-where
-    B: hyper::body::Body<Data = Bytes> + Send + Unpin + 'static,
-{
-    let (parts, mut body) = request.into_parts();
-    let limit = app.settings.body_timeout;
-    let Ok(body) = json::read_body(&mut body, json::MAX_BODY, limit).await else {
-        return ApiError::InvalidBody("body".into()).into_response();
-    };
-    let answer = AssertUnwindSafe(nodes::serve(&app, &parts, &body)).catch_unwind();
-    tokio::select! {
-        answer = answer => answer.unwrap_or_else(|_| ApiError::internal("a call panicked", None).into_response()),
-        () = guard.hung_up() => ApiError::ClientGone.into_response(),
-    }
-}
-
 /// The other gateway whose path the request names, if the listener has its routes.
 fn compat_api(app: &App, surface: Surface, parts: &Parts) -> Option<CompatApi> {
     let api = routes::compat(parts.uri.path())?;
@@ -179,7 +159,6 @@ fn find<'a>(
             _ => true,
         },
         Surface::Probes => route.probe,
-        Surface::Nodes => false,
     };
     is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
 }

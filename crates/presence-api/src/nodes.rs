@@ -6,8 +6,12 @@
 
 mod board;
 mod calls;
+mod carry_out;
+mod channel;
 mod client;
 mod dial;
+mod feed;
+mod frame;
 mod peers;
 mod secret;
 mod serve;
@@ -130,11 +134,6 @@ impl Nodes {
     /// Counts changes of who has what.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.inner.cluster.changes()
-    }
-
-    /// What this node tells the others of its instances.
-    pub(crate) fn board(&self) -> &StatusBoard {
-        &self.inner.board
     }
 
     /// Follows what instances of `scope` show that `node` has.

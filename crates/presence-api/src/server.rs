@@ -1,6 +1,6 @@
 //! Connections: accepted, served, and ended in good order.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::connections::{Connections, NoPlace, Place};
 use crate::health::HealthCheck;
 use crate::http::{self, Surface};
 use crate::instances::Instances;
+use crate::nodes;
 use crate::registry_check::RegistryCheck;
 use crate::settings::HttpSettings;
 use crate::throttle::Throttle;
@@ -36,7 +37,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Connections of probes at the same time. They are few and short.
 const MAX_PROBES: usize = 64;
-/// Connections of other nodes at the same time: one for each request that is at another node.
+/// Connections of other nodes at the same time, but those for calls: a few of each, and one for each who follows
+/// events there.
 const MAX_NODES: usize = 4096;
 
 /// The service over HTTP. Cheap to clone.
@@ -95,17 +97,26 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (state, stopped) = (Arc::new(ConnectionState::new()), &self.app.stopped);
-        let unknown = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        self.serve_stream(stream, unknown, Surface::Nodes, &state, stopped)
-            .await;
+        let (app, state) = (&self.app, Arc::new(ConnectionState::new()));
+        if let Some(calls) = nodes::serve(app, stream, &state, &app.stopped).await {
+            app.stopped.run_until_cancelled(calls.serve(app)).await;
+        }
     }
 
     /// Accepts connections until the server stops.
     pub async fn accept(&self, listener: TcpListener) {
-        let stopping = &self.app.stopping;
-        stopping
-            .run_until_cancelled(self.accept_on(&listener, &self.app.connections, Surface::Api))
+        let app = &self.app;
+        let serve = |stream, peer, place| {
+            let server = self.clone();
+            let serve = async move {
+                let stopping = &server.app.stopping;
+                let serving = server.serve_placed(stream, peer, place, Surface::Api, stopping);
+                server.app.cut.run_until_cancelled(serving).await;
+            };
+            app.serving.spawn(serve);
+        };
+        app.stopping
+            .run_until_cancelled(self.accept_on(&listener, &app.connections, serve))
             .await;
     }
 
@@ -113,9 +124,18 @@ impl Server {
     /// limits of the others. They are answered until [`stop`](Self::stop) has ended.
     pub async fn accept_probes(&self, listener: TcpListener) {
         let connections = Arc::new(Connections::new(MAX_PROBES, 0));
-        let stopped = &self.app.stopped;
-        stopped
-            .run_until_cancelled(self.accept_on(&listener, &connections, Surface::Probes))
+        let serve = |stream, peer, place| {
+            let server = self.clone();
+            tokio::spawn(async move {
+                let stopped = &server.app.stopped;
+                server
+                    .serve_placed(stream, peer, place, Surface::Probes, stopped)
+                    .await;
+            });
+        };
+        self.app
+            .stopped
+            .run_until_cancelled(self.accept_on(&listener, &connections, serve))
             .await;
     }
 
@@ -123,9 +143,13 @@ impl Server {
     /// ended. They prove who they are by the cluster's secret.
     pub async fn accept_nodes(&self, listener: TcpListener) {
         let connections = Arc::new(Connections::new(MAX_NODES, 0));
-        let stopped = &self.app.stopped;
-        stopped
-            .run_until_cancelled(self.accept_on(&listener, &connections, Surface::Nodes))
+        let serve = |stream, _, place| {
+            let server = self.clone();
+            tokio::spawn(async move { server.serve_placed_node(stream, place).await });
+        };
+        self.app
+            .stopped
+            .run_until_cancelled(self.accept_on(&listener, &connections, serve))
             .await;
     }
 
@@ -155,7 +179,13 @@ impl Server {
         app.stopped.cancel();
     }
 
-    async fn accept_on(&self, listener: &TcpListener, connections: &Arc<Connections>, surface: Surface) {
+    /// Accepts connections, and hands each to `serve` with its place.
+    async fn accept_on(
+        &self,
+        listener: &TcpListener,
+        connections: &Arc<Connections>,
+        serve: impl Fn(TcpStream, IpAddr, Place),
+    ) {
         let (failures, refusals) = (Throttle::default(), Throttle::default());
         loop {
             let (stream, peer) = match listener.accept().await {
@@ -169,7 +199,13 @@ impl Server {
                 }
             };
             match self.place(connections, peer).await {
-                Some(place) => self.spawn(stream, peer, place, surface),
+                Some(place) => {
+                    // Answers are small and written whole: waiting to fill a packet only delays them.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection is gone already");
+                    }
+                    serve(stream, peer, place);
+                }
                 None if refusals.lets_through() => {
                     tracing::warn!(client = %peer, "a client has requests on all connections it may have");
                 }
@@ -194,33 +230,30 @@ impl Server {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, peer: IpAddr, place: Place, surface: Surface) {
-        // Answers are small and written whole: waiting to fill a packet only delays them.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection is gone already");
-        }
-        let server = self.clone();
-        let serve = async move {
-            let app = &server.app;
-            let end = match surface {
-                Surface::Api => &app.stopping,
-                Surface::Probes | Surface::Nodes => &app.stopped,
-            };
-            let leaving = end.child_token();
-            let evicted = async {
-                place.evicted.cancelled().await;
-                leaving.cancel();
-                std::future::pending::<()>().await;
-            };
-            tokio::select! {
-                () = server.serve_stream(stream, peer, surface, &place.state, &leaving) => {}
-                () = evicted => {}
-                () = app.cut.cancelled(), if surface == Surface::Api => {}
-            }
-        };
-        match surface {
-            Surface::Api => drop(self.app.serving.spawn(serve)),
-            Surface::Probes | Surface::Nodes => drop(tokio::spawn(serve)),
+    /// Serves a connection until it ends, has to make room, or `end` is cancelled.
+    async fn serve_placed(
+        &self,
+        stream: TcpStream,
+        peer: IpAddr,
+        place: Place,
+        surface: Surface,
+        end: &CancellationToken,
+    ) {
+        let leaving = end.child_token();
+        let serving = self.serve_stream(stream, peer, surface, &place.state, &leaving);
+        unless_evicted(&place, &leaving, serving).await;
+    }
+
+    /// The same for a connection of another node. For calls, it needs no place any more: whoever sends them is no
+    /// stranger.
+    async fn serve_placed_node(&self, stream: TcpStream, place: Place) {
+        let app = &self.app;
+        let leaving = app.stopped.child_token();
+        let serving = nodes::serve(app, stream, &place.state, &leaving);
+        let calls = unless_evicted(&place, &leaving, serving).await;
+        drop(place);
+        if let Some(calls) = calls {
+            app.stopped.run_until_cancelled(calls.serve(app)).await;
         }
     }
 
@@ -238,10 +271,7 @@ impl Server {
         let service = service_fn(|request: hyper::Request<Incoming>| {
             let (app, guard) = (Arc::clone(&self.app), state.begin_request());
             async move {
-                let answer = match surface {
-                    Surface::Nodes => http::handle_node(app, guard, request).await,
-                    Surface::Api | Surface::Probes => http::handle(app, peer, surface, guard, request).await,
-                };
+                let answer = http::handle(app, peer, surface, guard, request).await;
                 Ok::<_, std::convert::Infallible>(answer)
             }
         });
@@ -310,6 +340,23 @@ impl End {
         } else {
             Self::Broken
         }
+    }
+}
+
+/// Runs `serving`, and cancels `leaving` when the connection has to make room for another.
+async fn unless_evicted<T>(
+    place: &Place,
+    leaving: &CancellationToken,
+    serving: impl Future<Output = T>,
+) -> T {
+    let evicted = async {
+        place.evicted.cancelled().await;
+        leaving.cancel();
+        std::future::pending().await
+    };
+    tokio::select! {
+        served = serving => served,
+        never = evicted => never,
     }
 }
 

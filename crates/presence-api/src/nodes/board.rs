@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use presence_core::InstanceId;
 use presence_wa::InstanceStatus;
-use tokio::time::{Instant, sleep};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
 
-use super::calls::{StatusNews, Statuses};
+use super::feed::NodeFeed;
 
 /// The statuses of this node's instances, each with the number of its last change.
 ///
-/// They are looked over while another node asks, and never otherwise.
+/// They are looked over while another node listens, and never otherwise.
+#[derive(Default)]
 pub(crate) struct StatusBoard {
-    /// Tells this board's numbers from those of another run.
-    number: u64,
     state: Mutex<State>,
 }
 
@@ -28,29 +28,31 @@ struct State {
 
 /// How often statuses are looked over for somebody who waits.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// How long nobody is answered when nothing changes.
-const LONGEST: Duration = Duration::from_secs(10);
 
-impl Default for StatusBoard {
-    fn default() -> Self {
-        Self {
-            number: rand::random(),
-            state: Mutex::default(),
-        }
-    }
+/// Follows how the instances of a node are.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct StatusFeed {}
+
+impl NodeFeed for StatusFeed {
+    const NAME: &'static str = "statuses";
+    type News = StatusNews;
 }
 
+/// Of what changed, how it is now; `None` is an instance that the node has no longer.
+pub(super) type StatusNews = Vec<(InstanceId, Option<InstanceStatus>)>;
+
 impl StatusBoard {
-    /// What is new to whoever asks; `look` tells how all instances are now. Waits for something new, for a while.
-    pub(crate) async fn news<L>(&self, asked: Statuses, look: impl Fn() -> L) -> StatusNews
+    /// What is new to whoever has `seen` what was numbered up to there; the number of the last change is set there.
+    /// Who has seen nothing is told at once, and others wait until something is new. `look` tells how all instances
+    /// are now.
+    pub(super) async fn news<L>(&self, seen: &mut Option<u64>, look: impl Fn() -> L) -> StatusNews
     where
         L: IntoIterator<Item = (InstanceId, InstanceStatus)>,
     {
-        let seen = if asked.board == self.number { asked.seen } else { 0 };
-        let until = Instant::now() + LONGEST;
         loop {
-            let news = self.changed_since(seen, look());
-            if !news.statuses.is_empty() || asked.board != self.number || Instant::now() >= until {
+            let (now, news) = self.changed_since(seen.unwrap_or_default(), look());
+            let is_first = seen.replace(now).is_none();
+            if is_first || !news.is_empty() {
                 return news;
             }
             sleep(LOOK_EVERY).await;
@@ -61,15 +63,12 @@ impl StatusBoard {
         &self,
         seen: u64,
         now: impl IntoIterator<Item = (InstanceId, InstanceStatus)>,
-    ) -> StatusNews {
+    ) -> (u64, StatusNews) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look_over(now);
         let changed = state.statuses.iter().filter(|(_, (number, _))| *number > seen);
-        StatusNews {
-            board: self.number,
-            seen: state.seen,
-            statuses: changed.map(|(id, (_, status))| (*id, status.clone())).collect(),
-        }
+        let news = changed.map(|(id, (_, status))| (*id, status.clone())).collect();
+        (state.seen, news)
     }
 }
 
@@ -93,6 +92,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use presence_wa::InstanceState;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -110,8 +110,8 @@ mod tests {
     }
 
     fn told(news: &StatusNews) -> Vec<(i32, Option<InstanceState>)> {
-        let statuses = news.statuses.iter();
-        let mut told: Vec<_> = statuses
+        let mut told: Vec<_> = news
+            .iter()
             .map(|(id, status)| (id.get(), status.as_ref().map(|status| status.state)))
             .collect();
         told.sort_unstable_by_key(|(id, _)| *id);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_asks_is_told_all_at_first_and_then_what_changed() {
+    async fn who_listens_is_told_all_at_first_and_then_what_changed() {
         use InstanceState::{Connected, Connecting};
         let (board, now) = (StatusBoard::default(), Mutex::new(Vec::new()));
         let set = |statuses: &[(i32, InstanceState)]| {
@@ -128,37 +128,18 @@ mod tests {
                 .map(|(number, state)| (id(*number), status(*state)));
             *now.lock().unwrap() = statuses.collect();
         };
-        let ask = async |seen: &StatusNews| {
-            let asked = Statuses {
-                board: seen.board,
-                seen: seen.seen,
-            };
-            board.news(asked, || now.lock().unwrap().clone()).await
-        };
-        let nothing = StatusNews {
-            board: 0,
-            seen: 7,
-            statuses: Vec::new(),
-        };
-        let empty = ask(&nothing).await;
-        assert_eq!(told(&empty), []);
+        let mut seen = None;
+        let mut next = async || told(&board.news(&mut seen, || now.lock().unwrap().clone()).await);
+        assert_eq!(next().await, []);
         set(&[(1, Connected), (2, Connecting)]);
-        let all = ask(&empty).await;
-        assert_eq!(told(&all), [(1, Some(Connected)), (2, Some(Connecting))]);
+        assert_eq!(next().await, [(1, Some(Connected)), (2, Some(Connecting))]);
         set(&[(2, Connected), (3, Connecting)]);
-        let changed = ask(&all).await;
-        assert_eq!(
-            told(&changed),
-            [(1, None), (2, Some(Connected)), (3, Some(Connecting))]
-        );
-        assert_eq!(
-            told(&ask(&nothing).await).len(),
-            3,
-            "another board's number is no number"
-        );
+        let changed = [(1, None), (2, Some(Connected)), (3, Some(Connecting))];
+        assert_eq!(next().await, changed);
+        let minute = Duration::from_secs(60);
+        assert!(timeout(minute, next()).await.is_err(), "nothing changed");
 
-        let asked = Instant::now();
-        assert_eq!(told(&ask(&changed).await), []);
-        assert_eq!(asked.elapsed(), LONGEST);
+        let late = board.news(&mut None, || now.lock().unwrap().clone()).await;
+        assert_eq!(told(&late), changed);
     }
 }

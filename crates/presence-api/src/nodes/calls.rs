@@ -8,7 +8,7 @@ use std::time::Duration;
 use presence_core::{
     ChatJid, ChatPresenceRequest, Hold, Indicator, InstanceId, PresenceSent, PresenceState, Shown,
 };
-use presence_wa::{ConnectError, Connected, InstanceStatus, ReconnectError, ShowError};
+use presence_wa::{ConnectError, Connected, ReconnectError, ShowError};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use crate::scope::Scope;
 
 /// A call from one node to another.
 pub(crate) trait NodeCall: Serialize + DeserializeOwned + Send + Sync {
-    /// Its name in the address.
+    /// Its name in frames.
     const NAME: &'static str;
     /// How long its answer is waited for.
     const PATIENCE: Duration;
@@ -49,11 +49,9 @@ node_calls! {
     Remove("remove", 30 s) -> Result<bool, ChangeFailed>;
     ApplySettings("settings", 5 s) -> ();
     Count("count", 2 s) -> Option<Standing>;
-    Statuses("statuses", 30 s) -> StatusNews;
     CreateLink("link", 5 s) -> String;
     RevokeLink("unlink", 5 s) -> ();
     OpenLink("open", 5 s) -> Option<Opened>;
-    FollowShown("follow", 5 s) -> ();
 }
 
 /// Shows or ends an indicator.
@@ -150,31 +148,6 @@ pub(crate) struct ApplySettings {
 pub(crate) struct Count {
     pub(crate) scope: Scope,
     pub(crate) bucket: Bucket,
-}
-
-/// Asks how the instances are that a node has, when something of it is new, or after a while.
-#[derive(Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Statuses {
-    /// Whose number `seen` is. Another one knows nothing of it.
-    pub(crate) board: u64,
-    /// The number of the last change that is known.
-    pub(crate) seen: u64,
-}
-
-/// How instances are.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StatusNews {
-    pub(crate) board: u64,
-    /// The number of the last change.
-    pub(crate) seen: u64,
-    /// Of what changed, how it is now; `None` is an instance that the node has no longer.
-    pub(crate) statuses: Vec<(InstanceId, Option<InstanceStatus>)>,
-}
-
-/// Follows what instances show: answered by lines that go on, see [`shown_feed`](super::shown_feed).
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct FollowShown {
-    pub(crate) scope: Scope,
 }
 
 /// Makes a pairing link.

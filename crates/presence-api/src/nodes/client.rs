@@ -1,33 +1,48 @@
-//! Calls to other nodes, over connections that are kept.
+//! Connections to other nodes: one to each that calls go over, and one for each answer that goes on.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, HeaderValue};
-use hyper::{Request, StatusCode};
-use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use presence_store::Node;
-use tokio::time::timeout;
+use hyper::client::conn::http1;
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::{Method, Request, Response, StatusCode, Uri, upgrade};
+use hyper_util::rt::TokioIo;
+use presence_store::{Node, NodeId};
+use tokio::time::{Instant, timeout};
 
 use super::calls::NodeCall;
-use super::dial::{Connector, DialNode};
+use super::channel::Channel;
+use super::dial::DialNode;
+use super::feed::{Feed, NodeFeed};
 use super::secret::ClusterSecret;
 
-/// Where calls are sent, below a node's address.
-pub(super) const PATH: &str = "/internal/v1/";
-/// How long a connection is kept that nobody uses.
-const KEPT_FOR: Duration = Duration::from_secs(60);
-/// The largest answer: all statuses of a node.
-const MAX_ANSWER: usize = 64 << 20;
+/// Below a node's address: where answers that go on are had, by name.
+pub(super) const FEEDS: &str = "/internal/v1/";
+/// Where a connection becomes one for calls.
+pub(super) const CALLS: &str = "/internal/v1/calls";
+/// What it becomes: frames.
+pub(super) const PROTOCOL: HeaderValue = HeaderValue::from_static("presence-calls");
+/// How long a node may take to begin an answer, or to take calls. It is near.
+const BEGINS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Calls other nodes.
 pub(super) struct Client {
-    http: HyperClient<Connector, Full<Bytes>>,
+    dial: Arc<dyn DialNode>,
     authorization: HeaderValue,
+    links: RwLock<HashMap<NodeId, Arc<Link>>>,
+}
+
+/// The way to a node.
+#[derive(Default)]
+struct Link {
+    channel: RwLock<Option<Channel>>,
+    /// When the last attempt to open one failed. Locked while one is made.
+    failed: tokio::sync::Mutex<Option<Instant>>,
 }
 
 /// Why a call has no answer.
@@ -43,62 +58,207 @@ pub(super) enum Unanswered {
 
 impl Client {
     pub(super) fn new(secret: &ClusterSecret, dial: Arc<dyn DialNode>) -> Self {
-        let http = HyperClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEPT_FOR)
-            .build(Connector(dial));
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", secret.expose()))
             .expect("a cluster's secret is header text");
         authorization.set_sensitive(true);
-        Self { http, authorization }
+        Self {
+            dial,
+            authorization,
+            links: RwLock::default(),
+        }
     }
 
     /// Has `node` carry out `call`.
     pub(super) async fn ask<C: NodeCall>(&self, node: &Node, call: &C) -> Result<C::Answer, Unanswered> {
-        timeout(C::PATIENCE, self.carry(self.request(node, call)?))
-            .await
-            .unwrap_or(Err(Unanswered::Unknown))
-    }
-
-    /// Has `node` answer `call` by a body that goes on.
-    pub(super) async fn open<C: NodeCall>(&self, node: &Node, call: &C) -> Result<Incoming, Unanswered> {
-        timeout(C::PATIENCE, self.send(self.request(node, call)?))
-            .await
-            .unwrap_or(Err(Unanswered::Unknown))
-    }
-
-    fn request<C: NodeCall>(&self, node: &Node, call: &C) -> Result<Request<Full<Bytes>>, Unanswered> {
-        let url = format!("{}{PATH}{}", node.address.trim_end_matches('/'), C::NAME);
         let body = serde_json::to_vec(call).expect("calls are JSON");
-        Request::post(url)
-            .header(AUTHORIZATION, self.authorization.clone())
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|_| Unanswered::NotReached)
+        let asking = async {
+            let channel = self.channel(node).await?;
+            channel.ask(C::NAME, body.into()).await
+        };
+        let answer = timeout(C::PATIENCE, asking).await;
+        let answer = answer.unwrap_or(Err(Unanswered::Unknown))?;
+        serde_json::from_slice(&answer).map_err(|_| Unanswered::Unknown)
     }
 
-    async fn carry<A: serde::de::DeserializeOwned>(
-        &self,
-        request: Request<Full<Bytes>>,
-    ) -> Result<A, Unanswered> {
-        let body = Limited::new(self.send(request).await?, MAX_ANSWER).collect();
-        let body = body.await.map_err(|_| Unanswered::Unknown)?.to_bytes();
-        serde_json::from_slice(&body).map_err(|_| Unanswered::Unknown)
-    }
-
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Incoming, Unanswered> {
-        let response = self.http.request(request).await.map_err(|error| {
-            if error.is_connect() {
-                Unanswered::NotReached
-            } else {
-                Unanswered::Unknown
-            }
-        })?;
+    /// Has `node` tell what `feed` is about, as long as somebody reads it.
+    pub(super) async fn follow<F: NodeFeed>(&self, node: &Node, feed: &F) -> io::Result<Feed<F::News>> {
+        let body = serde_json::to_vec(feed).expect("feeds are JSON");
+        let request = Request::post(format!("{FEEDS}{}", F::NAME)).body(Full::from(body));
+        let opening = self.request(node, request.expect("names of feeds fit into a path"));
+        let response = timeout(BEGINS_WITHIN, opening).await??;
         match response.status() {
-            StatusCode::OK => {}
-            StatusCode::MISDIRECTED_REQUEST => return Err(Unanswered::Misdirected),
-            // It stops, or another version knows no such call.
-            _ => return Err(Unanswered::NotReached),
+            StatusCode::OK => Ok(Feed::new(response.into_body())),
+            status => Err(refused(status)),
         }
-        Ok(response.into_body())
+    }
+
+    /// Forgets all nodes but these.
+    pub(super) fn retain(&self, nodes: &[Arc<Node>]) {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.retain(|id, _| nodes.iter().any(|node| node.id == *id));
+    }
+
+    /// The connection for calls of `node`. While it is being opened, all who want it wait for that.
+    async fn channel(&self, node: &Node) -> Result<Channel, Unanswered> {
+        let link = self.link(node.id);
+        if let Some(channel) = link.open_channel() {
+            return Ok(channel);
+        }
+        let wanted = Instant::now();
+        let mut failed = link.failed.lock().await;
+        if let Some(channel) = link.open_channel() {
+            return Ok(channel);
+        }
+        // Who waited meanwhile is not kept waiting by an attempt of its own.
+        if failed.is_some_and(|at| at > wanted) {
+            return Err(Unanswered::NotReached);
+        }
+        let opened = timeout(BEGINS_WITHIN, self.open(node)).await;
+        match opened.unwrap_or_else(|late| Err(late.into())) {
+            Ok(channel) => {
+                *link.channel.write().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
+                Ok(channel)
+            }
+            Err(error) => {
+                tracing::debug!(node = %node.id, %error, "another node is not reached");
+                *failed = Some(Instant::now());
+                Err(Unanswered::NotReached)
+            }
+        }
+    }
+
+    fn link(&self, node: NodeId) -> Arc<Link> {
+        let links = self.links.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = links.get(&node) {
+            return Arc::clone(link);
+        }
+        drop(links);
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(links.entry(node).or_default())
+    }
+
+    async fn open(&self, node: &Node) -> io::Result<Channel> {
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(CALLS)
+            .header(CONNECTION, UPGRADE)
+            .header(UPGRADE, PROTOCOL)
+            .body(Full::default())
+            .expect("it is a request");
+        let response = self.request(node, request).await?;
+        match response.status() {
+            StatusCode::SWITCHING_PROTOCOLS => {
+                let stream = upgrade::on(response).await.map_err(io::Error::other)?;
+                Ok(Channel::over(TokioIo::new(stream)))
+            }
+            status => Err(refused(status)),
+        }
+    }
+
+    /// Asks `node` on a connection of its own, which lives as long as the answer.
+    async fn request(
+        &self,
+        node: &Node,
+        mut request: Request<Full<Bytes>>,
+    ) -> io::Result<Response<Incoming>> {
+        let address: Uri = node.address.parse().map_err(io::Error::other)?;
+        let host = address.authority().map_or("", |authority| authority.as_str());
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::try_from(host).map_err(io::Error::other)?);
+        headers.insert(AUTHORIZATION, self.authorization.clone());
+        let stream = self.dial.dial(&address).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tokio::spawn(connection.with_upgrades());
+        sender.send_request(request).await.map_err(io::Error::other)
+    }
+}
+
+impl Link {
+    fn open_channel(&self) -> Option<Channel> {
+        let channel = self.channel.read().unwrap_or_else(PoisonError::into_inner);
+        channel.as_ref().filter(|channel| !channel.is_closed()).cloned()
+    }
+}
+
+fn refused(status: StatusCode) -> io::Error {
+    io::Error::other(format!("the other node answered {status}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use futures_util::future::join_all;
+    use presence_core::InstanceId;
+    use presence_wa::ByteStream;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::nodes::calls::RevokeLink;
+
+    /// A node that is reached after a second, or not.
+    struct Far {
+        dialled: Arc<AtomicUsize>,
+        takes_calls: bool,
+    }
+
+    #[async_trait]
+    impl DialNode for Far {
+        async fn dial(&self, _: &Uri) -> io::Result<Box<dyn ByteStream>> {
+            self.dialled.fetch_add(1, Ordering::Relaxed);
+            sleep(Duration::from_secs(1)).await;
+            if !self.takes_calls {
+                return Err(io::ErrorKind::ConnectionRefused.into());
+            }
+            let (near, mut far) = tokio::io::duplex(1024);
+            tokio::spawn(async move {
+                let mut head = String::new();
+                while !head.ends_with("\r\n\r\n") {
+                    head.push(far.read_u8().await.unwrap().into());
+                }
+                assert!(head.contains("authorization: Bearer ssss"), "{head}");
+                let taken =
+                    b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: presence-calls\r\n\r\n";
+                far.write_all(taken).await.unwrap();
+                // It takes calls, and is gone before it answers one.
+                sleep(Duration::from_secs(1)).await;
+            });
+            Ok(Box::new(near))
+        }
+    }
+
+    /// Asks a node ten times at once, and once more: how that ended, and how many connections it took.
+    async fn ask(takes_calls: bool) -> (Vec<Unanswered>, usize) {
+        let dialled = Arc::new(AtomicUsize::new(0));
+        let far = Far {
+            dialled: Arc::clone(&dialled),
+            takes_calls,
+        };
+        let client = Client::new(&ClusterSecret::new(&"s".repeat(32)).unwrap(), Arc::new(far));
+        let node = Node {
+            id: NodeId::from_bytes([7; 16]),
+            address: "http://far:7070".to_owned(),
+        };
+        let call = RevokeLink {
+            instance: InstanceId::new(1).unwrap(),
+        };
+        let mut ended = join_all((0..10).map(|_| client.ask(&node, &call))).await;
+        ended.push(client.ask(&node, &call).await);
+        let ended = ended.into_iter().map(Result::unwrap_err).collect();
+        (ended, dialled.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_call_a_node_share_a_connection_and_open_the_next_when_it_ends() {
+        assert_eq!(ask(true).await, (vec![Unanswered::Unknown; 11], 2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_for_a_node_that_is_not_reached_learn_it_together() {
+        assert_eq!(ask(false).await, (vec![Unanswered::NotReached; 11], 2));
     }
 }

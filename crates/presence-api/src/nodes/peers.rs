@@ -13,7 +13,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Nodes;
-use super::calls::{StatusNews, Statuses};
+use super::board::{StatusFeed, StatusNews};
+use super::feed::Heard;
 
 /// The statuses of other nodes' instances, as those said last.
 #[derive(Default)]
@@ -36,10 +37,10 @@ pub(crate) struct KnownStatus {
     pub(crate) is_old: bool,
 }
 
-/// A node that was asked answers within ten seconds, whatever happens.
+/// A node says every ten seconds that it is there.
 const OLD_AFTER: Duration = Duration::from_secs(15);
-/// How long to wait before a node is asked again that did not answer.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How long to wait before a node is followed again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 impl Peers {
     pub(super) fn status(&self, instance: InstanceId) -> Option<KnownStatus> {
@@ -65,16 +66,14 @@ impl Peers {
         }
     }
 
+    fn handle_alive(&self, node: NodeId) {
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.insert(node, Instant::now());
+    }
+
     fn handle_news(&self, by: NodeId, news: StatusNews) {
-        self.heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(by, Instant::now());
-        if news.statuses.is_empty() {
-            return;
-        }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        for (id, status) in news.statuses {
+        for (id, status) in news {
             match status {
                 Some(status) => {
                     known.insert(id, Told { by, status });
@@ -135,14 +134,15 @@ impl PeerWatch {
     }
 }
 
-/// Asks every other node how its instances are, for as long as it lives.
+/// Follows how the instances of every other node are, for as long as it lives.
 pub(super) async fn follow(nodes: Nodes) {
     let mut changes = nodes.changes();
-    let mut asking: HashMap<NodeId, AbortOnDropHandle<()>> = HashMap::new();
+    let mut followed: HashMap<NodeId, AbortOnDropHandle<()>> = HashMap::new();
     loop {
         changes.mark_unchanged();
         let others = nodes.others();
-        asking.retain(|id, _| {
+        nodes.inner.client.retain(&others);
+        followed.retain(|id, _| {
             let lives = others.iter().any(|node| node.id == *id);
             if !lives {
                 nodes.inner.peers.handle_gone(*id);
@@ -151,9 +151,9 @@ pub(super) async fn follow(nodes: Nodes) {
         });
         for node in others {
             let nodes = &nodes;
-            asking.entry(node.id).or_insert_with(|| {
-                let ask = ask(nodes.clone(), node);
-                AbortOnDropHandle::new(tokio::spawn(ask))
+            followed.entry(node.id).or_insert_with(|| {
+                let follow = follow_node(nodes.clone(), node);
+                AbortOnDropHandle::new(tokio::spawn(follow))
             });
         }
         if changes.changed().await.is_err() {
@@ -162,18 +162,17 @@ pub(super) async fn follow(nodes: Nodes) {
     }
 }
 
-async fn ask(nodes: Nodes, node: Arc<Node>) {
-    let mut asked = Statuses::default();
+async fn follow_node(nodes: Nodes, node: Arc<Node>) {
+    let peers = &nodes.inner.peers;
     loop {
-        match nodes.ask(&node, &asked).await {
-            Some(news) => {
-                asked = Statuses {
-                    board: news.board,
-                    seen: news.seen,
-                };
-                nodes.inner.peers.handle_news(node.id, news);
+        if let Ok(mut feed) = nodes.inner.client.follow(&node, &StatusFeed {}).await {
+            while let Some(heard) = feed.next().await {
+                peers.handle_alive(node.id);
+                if let Heard::News(news) = heard {
+                    peers.handle_news(node.id, news);
+                }
             }
-            None => sleep(ASK_AGAIN).await,
         }
+        sleep(AGAIN).await;
     }
 }

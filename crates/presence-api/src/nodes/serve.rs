@@ -1,140 +1,148 @@
-//! Calls of other nodes, answered.
+//! Where other nodes call: HTTP, until a connection becomes one for calls.
 
-use bytes::Bytes;
-use hyper::header::AUTHORIZATION;
-use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
-use presence_core::ChatPresence;
-use presence_wa::{ConnectError, PairWith, ShowError};
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use super::calls::{
-    ApplySettings, Connect, Count, CreateLink, FollowShown, LogOut, NodeCall, OpenLink, Reconnect, Remove,
-    RevokeLink, Show, ShownIn, Statuses,
-};
-use super::client::PATH;
-use super::{Nodes, shown_feed};
+use futures_util::stream;
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::{self, OnUpgrade, Upgraded};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::board::StatusFeed;
+use super::client::{CALLS, FEEDS, PROTOCOL};
+use super::feed::{self, NodeFeed};
+use super::shown_feed::{self, ShownFeed};
+use super::{Nodes, carry_out};
 use crate::app::App;
-use crate::clock::Time;
+use crate::connection::ConnectionState;
 use crate::instances::Instances;
 use crate::json::{self, Body};
 
-/// Carries out a call of another node.
-pub(crate) async fn serve(app: &App, parts: &Parts, body: &Bytes) -> Response<Body> {
-    let Some((instances, nodes)) = app
-        .instances
-        .get()
-        .and_then(|instances| Some((instances, instances.nodes()?)))
-    else {
-        return plain(StatusCode::SERVICE_UNAVAILABLE);
+/// The most a request's head may take.
+const MAX_HEAD: usize = 16 * 1024;
+/// The most its body may take.
+const MAX_BODY: usize = 4096;
+/// How long a connection that has to go may take to end by itself.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A connection that another node sends calls on.
+pub(crate) struct CallStream(TokioIo<Upgraded>);
+
+impl CallStream {
+    /// Carries them out, until the other node sends no more.
+    pub(crate) async fn serve(self, app: &Arc<App>) {
+        carry_out::serve(app, self.0).await;
+    }
+}
+
+/// Serves a connection until it ends, or becomes one for calls. Once `leaving` is cancelled, it goes.
+pub(crate) async fn serve<S>(
+    app: &Arc<App>,
+    stream: S,
+    state: &Arc<ConnectionState>,
+    leaving: &CancellationToken,
+) -> Option<CallStream>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let upgrade = Mutex::new(None);
+    let service = service_fn(|request| {
+        let _guard = state.begin_request();
+        let upgrade = &upgrade;
+        async move {
+            let answer = answer(app, request, upgrade).await;
+            Ok::<_, Infallible>(answer.unwrap_or_else(plain))
+        }
+    });
+    let mut serving = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(app.settings.head_timeout)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades()
+    );
+    let ended = tokio::select! {
+        ended = serving.as_mut() => ended,
+        () = leaving.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            timeout(LAST_WORDS, serving.as_mut()).await.unwrap_or(Ok(()))
+        }
     };
-    if !is_node(nodes, parts) {
-        return plain(StatusCode::UNAUTHORIZED);
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection of another node ended early");
     }
-    if parts.method != Method::POST {
-        return plain(StatusCode::METHOD_NOT_ALLOWED);
+    let upgrade = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+    let stream = upgrade.await.ok()?;
+    Some(CallStream(TokioIo::new(stream)))
+}
+
+async fn answer(
+    app: &App,
+    mut request: Request<Incoming>,
+    upgrade: &Mutex<Option<OnUpgrade>>,
+) -> Result<Response<Body>, StatusCode> {
+    let instances = app.instances.get().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    let nodes = instances.nodes().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
+    if !is_node(nodes, request.headers()) {
+        return Err(StatusCode::UNAUTHORIZED);
     }
-    let call = Received { instances, body };
-    match parts.uri.path().strip_prefix(PATH) {
-        Some(Show::NAME) => call.show().await,
-        Some(ShownIn::NAME) => {
-            call.here(async |ShownIn { instance }| instances.shown_here(instance).await)
-                .await
+    if request.uri().path() == CALLS {
+        if request.method() != Method::GET {
+            return Err(StatusCode::METHOD_NOT_ALLOWED);
         }
-        Some(Connect::NAME) => call.connect().await,
-        Some(Reconnect::NAME) => {
-            call.here(async |Reconnect { instance }| instances.reconnect_here(instance).await)
-                .await
+        if request.headers().get(UPGRADE) != Some(&PROTOCOL) {
+            return Err(StatusCode::UPGRADE_REQUIRED);
         }
-        Some(LogOut::NAME) => {
-            call.here(async |LogOut { instance }| instances.log_out_here(instance).await)
-                .await
+        *upgrade.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade::on(&mut request));
+        let mut response = plain(StatusCode::SWITCHING_PROTOCOLS);
+        let headers = response.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, PROTOCOL);
+        return Ok(response);
+    }
+    let (parts, mut body) = request.into_parts();
+    let feed = parts.uri.path().strip_prefix(FEEDS);
+    if feed.is_some() && parts.method != Method::POST {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let body = json::read_body(&mut body, MAX_BODY, app.settings.body_timeout).await;
+    let body = body.map_err(|_| StatusCode::BAD_REQUEST)?;
+    match feed {
+        Some(StatusFeed::NAME) => {
+            let StatusFeed {} = asked(&body)?;
+            Ok(statuses(instances, nodes))
         }
-        Some(Remove::NAME) => {
-            call.here(async |Remove { instance }| instances.remove_here(instance).await)
-                .await
-        }
-        Some(ApplySettings::NAME) => {
-            call.here(async |ApplySettings { instance }| instances.apply_settings_here(instance).await)
-                .await
-        }
-        Some(CreateLink::NAME) => {
-            let create = async |CreateLink { instance }| {
-                let watch = instances.watch_status(instance);
-                Some(app.pairing_links.create(instance, watch))
-            };
-            call.here(create).await
-        }
-        Some(RevokeLink::NAME) => {
-            let revoke = async |RevokeLink { instance }| {
-                app.pairing_links.revoke(instance);
-                Some(())
-            };
-            call.here(revoke).await
-        }
-        Some(OpenLink::NAME) => {
-            call.here(async |OpenLink { secret }| Some(app.pairing_links.open(&secret)))
-                .await
-        }
-        Some(Count::NAME) => {
-            let count = async |Count { scope, bucket }| Some(app.limits.count(scope, bucket, Time::read()));
-            call.here(count).await
-        }
-        Some(FollowShown::NAME) => match serde_json::from_slice(body) {
-            Ok(FollowShown { scope }) => shown_feed::tell(instances, nodes, scope),
-            Err(_) => plain(StatusCode::BAD_REQUEST),
-        },
-        Some(Statuses::NAME) => {
-            let news = async |asked| Some(nodes.board().news(asked, || instances.own_statuses()).await);
-            call.here(news).await
-        }
-        _ => plain(StatusCode::NOT_FOUND),
+        Some(ShownFeed::NAME) => Ok(shown_feed::tell(instances, nodes, asked(&body)?)),
+        _ => Err(StatusCode::NOT_FOUND),
     }
 }
 
-/// A call of another node, and what there is here.
-struct Received<'a> {
-    instances: &'a Instances,
-    body: &'a Bytes,
+fn asked<F: NodeFeed>(body: &[u8]) -> Result<F, StatusCode> {
+    serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
-impl Received<'_> {
-    /// Has `here` carry the call out. It answers nothing when the instance is not this node's.
-    async fn here<C: NodeCall>(&self, here: impl AsyncFnOnce(C) -> Option<C::Answer>) -> Response<Body> {
-        let Ok(call) = serde_json::from_slice(self.body) else {
-            return plain(StatusCode::BAD_REQUEST);
-        };
-        match here(call).await {
-            Some(answer) => json::respond(StatusCode::OK, &answer),
-            None => plain(StatusCode::MISDIRECTED_REQUEST),
-        }
-    }
-
-    async fn show(&self) -> Response<Body> {
-        self.here(async |Show { instance, presence }| {
-            match ChatPresence::try_from(presence) {
-                Ok(presence) => self.instances.show_here(instance, &presence).await,
-                // The node that sent it has checked it.
-                Err(_) => Some(Err(ShowError::NotConnected)),
-            }
-        })
-        .await
-    }
-
-    async fn connect(&self) -> Response<Body> {
-        self.here(async |Connect { instance, number }| {
-            let how = match number.map(|number| number.parse()) {
-                None => PairWith::Qr,
-                Some(Ok(number)) => PairWith::LinkCode(number),
-                Some(Err(_)) => return Some(Err(ConnectError::LinkCodeRefused)),
-            };
-            self.instances.connect_here(instance, how).await
-        })
-        .await
-    }
+/// Tells how this node's instances are.
+fn statuses(instances: &Instances, nodes: &Nodes) -> Response<Body> {
+    let told = (instances.clone(), nodes.clone(), None);
+    feed::tell(stream::unfold(told, async |(instances, nodes, mut seen)| {
+        let look = || instances.own_statuses();
+        let news = nodes.inner.board.news(&mut seen, look).await;
+        Some((news, (instances, nodes, seen)))
+    }))
 }
 
-fn is_node(nodes: &Nodes, parts: &Parts) -> bool {
-    let presented = parts.headers.get(AUTHORIZATION);
+fn is_node(nodes: &Nodes, headers: &HeaderMap) -> bool {
+    let presented = headers.get(AUTHORIZATION);
     presented
         .and_then(|presented| presented.as_bytes().strip_prefix(b"Bearer "))
         .is_some_and(|presented| nodes.inner.secret.is(presented))

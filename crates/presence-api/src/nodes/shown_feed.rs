@@ -1,42 +1,42 @@
 //! What another node's instances show, followed: for events.
-//!
-//! A line of JSON is an update, an empty one says that the node is still there.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http_body_util::BodyExt as _;
 use hyper::Response;
-use hyper::body::Incoming;
 use presence_core::{ChatJid, InstanceId};
 use presence_store::Node;
 use presence_wa::{InstanceUpdate, PresenceChange};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::sleep;
 
 use super::Nodes;
-use super::calls::{FollowShown, ShownChat};
+use super::calls::ShownChat;
+use super::feed::{self, Heard, NodeFeed};
 use crate::events::{Update, Watchers};
 use crate::instances::Instances;
 use crate::json::Body;
 use crate::scope::Scope;
 
-/// How often a node says that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// How long it may say nothing.
-const SILENCE: Duration = Duration::from_secs(25);
 /// How long to wait before a node is followed again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The longest line: all that an instance shows in 10,000 chats.
-const LONGEST: usize = 4 << 20;
+/// Follows what instances show.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct ShownFeed {
+    pub(super) scope: Scope,
+}
 
-/// A line.
+impl NodeFeed for ShownFeed {
+    const NAME: &'static str = "shown";
+    type News = ShownNews;
+}
+
+/// What an instance shows now.
 #[derive(Serialize, Deserialize)]
-struct Line {
+pub(super) struct ShownNews {
     instance: InstanceId,
     /// All that it shows, or what one chat shows now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,7 +52,7 @@ struct Change {
     took_us: Option<u64>,
 }
 
-impl Line {
+impl ShownNews {
     /// `None` of what is no news of what is shown.
     fn of((instance, update): Update) -> Option<Self> {
         let (all, change) = match update {
@@ -98,11 +98,9 @@ impl Line {
     }
 }
 
-/// Tells another node what instances of `scope` show that are here, for as long as it listens.
-pub(super) fn tell(instances: &Instances, nodes: &Nodes, scope: Scope) -> Response<Body> {
+/// Tells another node what instances show that are here, for as long as it listens.
+pub(super) fn tell(instances: &Instances, nodes: &Nodes, ShownFeed { scope }: ShownFeed) -> Response<Body> {
     let (watchers, updates) = Watchers::new(instances.clone());
-    let mut heartbeat = interval(HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut told = Told {
         instances: instances.clone(),
         scope,
@@ -110,13 +108,12 @@ pub(super) fn tell(instances: &Instances, nodes: &Nodes, scope: Scope) -> Respon
         updates,
         changes: instances.changes(),
         moves: nodes.changes(),
-        heartbeat,
     };
     told.reconcile();
-    Response::new(Body::stream(stream::unfold(told, async |mut told| {
-        let line = told.next().await?;
-        Some((line, told))
-    })))
+    feed::tell(stream::unfold(told, async |mut told| {
+        let news = told.next().await?;
+        Some((news, told))
+    }))
 }
 
 struct Told {
@@ -128,7 +125,6 @@ struct Told {
     changes: watch::Receiver<u64>,
     /// Of who has what.
     moves: watch::Receiver<u64>,
-    heartbeat: Interval,
 }
 
 impl Told {
@@ -142,7 +138,7 @@ impl Told {
         here.into_iter().for_each(|id| self.watchers.watch(id));
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<ShownNews> {
         loop {
             tokio::select! {
                 biased;
@@ -155,13 +151,10 @@ impl Told {
                     self.reconcile();
                 }
                 update = self.updates.recv() => {
-                    if let Some(line) = Line::of(update?) {
-                        let mut line = serde_json::to_vec(&line).expect("chats and numbers are JSON");
-                        line.push(b'\n');
-                        return Some(line.into());
+                    if let Some(news) = ShownNews::of(update?) {
+                        return Some(news);
                     }
                 }
-                _ = self.heartbeat.tick() => return Some(Bytes::from_static(b"\n")),
             }
         }
     }
@@ -170,35 +163,16 @@ impl Told {
 /// Follows what instances of `scope` show that `node` has, until it lives no longer or nobody takes the updates.
 pub(super) async fn follow(nodes: Nodes, node: Arc<Node>, scope: Scope, updates: mpsc::Sender<Update>) {
     while !updates.is_closed() {
-        if let Ok(body) = nodes.inner.client.open(&node, &FollowShown { scope }).await {
-            read(body, &updates).await;
+        if let Ok(mut feed) = nodes.inner.client.follow(&node, &ShownFeed { scope }).await {
+            while let Some(heard) = feed.next().await {
+                let Heard::News(news) = heard else { continue };
+                if let Some(update) = news.into_update()
+                    && updates.send(update).await.is_err()
+                {
+                    return;
+                }
+            }
         }
         sleep(AGAIN).await;
-    }
-}
-
-/// Until the stream ends, or is no such stream.
-async fn read(mut body: Incoming, updates: &mpsc::Sender<Update>) {
-    let mut lines = BytesMut::new();
-    while let Ok(Some(Ok(frame))) = timeout(SILENCE, body.frame()).await {
-        let Ok(data) = frame.into_data() else { continue };
-        lines.extend_from_slice(&data);
-        while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
-            let line = lines.split_to(end + 1);
-            if line.len() == 1 {
-                continue;
-            }
-            let Ok(line) = serde_json::from_slice::<Line>(&line) else {
-                return;
-            };
-            if let Some(update) = line.into_update()
-                && updates.send(update).await.is_err()
-            {
-                return;
-            }
-        }
-        if lines.len() > LONGEST {
-            return;
-        }
     }
 }

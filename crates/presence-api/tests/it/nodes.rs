@@ -412,35 +412,38 @@ async fn instances_that_are_deleted_by_the_thousand_count_no_more_at_any_node() 
 #[tokio::test(start_paused = true)]
 async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
     let (_town, owner, _stranger) = two_nodes().await;
-    let call = async |path: &str, authorization: &str| {
+    let call = async |request: &str, authorization: &str, fields: &str| {
         let (mut near, far) = tokio::io::duplex(64 * 1024);
         let server = owner.server.clone();
         tokio::spawn(async move { server.serve_node(far).await });
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: one\r\n{authorization}content-length: 14\r\nconnection: close\r\n\r\n\
-             {{\"instance\":1}}"
-        );
-        near.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        near.read_to_string(&mut answer).await.unwrap();
-        answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+        let head = format!("{request} HTTP/1.1\r\nhost: one\r\n{authorization}{fields}\r\n");
+        near.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        near.read_exact(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer[9..]).parse::<u16>().unwrap()
     };
+    const FEED: &str = "POST /internal/v1/statuses";
+    const NO_SCOPE: &str = "content-length: 2\r\n\r\n{}";
+    const CALLS: &str = "GET /internal/v1/calls";
+    const UPGRADE: &str = "connection: upgrade\r\nupgrade: presence-calls\r\n";
     let ours = format!("authorization: Bearer {}\r\n", SECRET.replace(' ', "-"));
-    assert_eq!(call("/internal/v1/shown", &ours).await, 200);
+    assert_eq!(call(FEED, &ours, NO_SCOPE).await, 200);
+    assert_eq!(call(CALLS, &ours, UPGRADE).await, 101);
     for wrong in [
         "",
         "authorization: Bearer wrong\r\n",
         &format!("authorization: Bearer {}\r\n", owner.token),
     ] {
-        assert_eq!(call("/internal/v1/shown", wrong).await, 401, "{wrong}");
+        assert_eq!(call(FEED, wrong, NO_SCOPE).await, 401, "{wrong}");
+        assert_eq!(call(CALLS, wrong, UPGRADE).await, 401, "{wrong}");
     }
-    assert_eq!(call("/internal/v1/nothing", &ours).await, 404);
+    assert_eq!(call(CALLS, &ours, "").await, 426);
+    assert_eq!(call("POST /internal/v1/calls", &ours, UPGRADE).await, 405);
+    assert_eq!(call("GET /internal/v1/statuses", &ours, "").await, 405);
+    assert_eq!(call("POST /internal/v1/shown", &ours, NO_SCOPE).await, 400);
+    assert_eq!(call("POST /internal/v1/nothing", &ours, NO_SCOPE).await, 404);
     // And of nodes' calls, nothing is where clients call.
-    let reply = owner
-        .post("/internal/v1/shown")
-        .json(&json!({"instance": 1}))
-        .send()
-        .await;
+    let reply = owner.post("/internal/v1/statuses").json(&json!({})).send().await;
     reply.assert_error(404, "Not found");
 }
 
