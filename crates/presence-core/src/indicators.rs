@@ -5,24 +5,24 @@ use std::time::Instant;
 use self::aliases::Aliases;
 use self::chats::{ChatRecord, Chats, merge};
 use self::device_use::DeviceUse;
-use self::last_command::LastCommand;
+use self::open_commands::{OpenCommand, OpenCommands};
 use self::schedule::{CommandNumber, Fired, PauseCause, Schedule};
 use crate::{ChatJid, ChatState, Command};
 
 mod aliases;
 mod chats;
 mod device_use;
-mod last_command;
+mod open_commands;
 mod policy;
 mod schedule;
 mod shown;
 mod timing;
 mod transmit;
 
-pub use policy::{MAX_CHATS, Policy, Refused};
+pub use policy::{MAX_CHATS, MAX_OPEN_COMMANDS, Policy, Refused};
 pub use shown::{Shown, ShownChange};
 pub use timing::Timing;
-pub use transmit::{Availability, Cause, Transmit};
+pub use transmit::{Availability, Cause, NextTransmit, Transmit};
 
 /// The indicators of one WhatsApp session: what its chats show, what to send so that they do, and when.
 ///
@@ -88,8 +88,14 @@ pub use transmit::{Availability, Cause, Transmit};
 ///
 /// Whoever gave a command is answered when its stanza is written, which is the one that says
 /// [`Cause::Command`]. A command that is answered with an error must never be carried out later. So its failure
-/// is told before the next command is given: when its stanza was not written, and as well when the session went
-/// down before it was polled.
+/// is told before the next command of its chat is given: when its stanza was not written, and as well when the
+/// session went down before it was polled.
+///
+/// # Several stanzas under way
+/// Whoever can have several stanzas under way at once polls with
+/// [`poll_transmit_beside`](Self::poll_transmit_beside), which keeps their order, and gives a chat no command
+/// while a stanza of it is under way ([`is_same_chat`](Self::is_same_chat)). Up to [`MAX_OPEN_COMMANDS`]
+/// commands may turn out void; [`handle_written`](Self::handle_written) says of each that it did not.
 ///
 /// `now` is the caller's and never goes back; a `now` before the latest one counts as that. Deadlines follow
 /// from the times they were set at, so a late caller does not make them drift, and one that was suspended
@@ -116,8 +122,7 @@ pub struct Indicators {
     /// The latest time that was told.
     now: Option<Instant>,
     command_number: CommandNumber,
-    /// `None` once nothing of it can fail any more.
-    last_command: Option<LastCommand>,
+    open_commands: OpenCommands,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +146,7 @@ impl Indicators {
             phase: Phase::Down,
             now: None,
             command_number: CommandNumber::default(),
-            last_command: None,
+            open_commands: OpenCommands::default(),
         }
     }
 
@@ -170,7 +175,7 @@ impl Indicators {
         if let Some(old) = old.filter(Schedule::is_shown) {
             self.note_ended(now.min(old.end));
         }
-        self.last_command = Some(LastCommand {
+        self.open_commands.add(OpenCommand {
             chat,
             before,
             address: None,
@@ -179,7 +184,8 @@ impl Indicators {
     }
 
     /// The last stanza polled for `chat`, sent for `cause`, was not written; or the command that was last given
-    /// there was answered with an error before its stanza was polled. Say it once, and before the next command.
+    /// there was answered with an error before its stanza was polled. Say it once, and before the next command
+    /// there.
     ///
     /// When it was the stanza of a command, its chat goes on as if the command had never been given: what was
     /// accepted before is held on, with its own deadline; where there was nothing, there is nothing, and no
@@ -193,10 +199,7 @@ impl Indicators {
         let is_gone = self.chats.get(&chat).is_none();
         let (cause, end) = match cause {
             Cause::Command => {
-                let is_of = |command: &LastCommand| {
-                    command.chat == chat || is_gone && command.address.as_ref() == Some(address)
-                };
-                if let Some(failed) = self.last_command.take_if(|command| is_of(command)) {
+                if let Some(failed) = self.open_commands.take(&chat, address, is_gone) {
                     self.replace(failed.chat, failed.before);
                 }
                 return;
@@ -218,6 +221,15 @@ impl Indicators {
         }
     }
 
+    /// The stanza of the command that was last given in `chat` is written: it cannot fail any more. Whoever
+    /// writes one stanza after the other need not say it.
+    pub fn handle_written(&mut self, chat: &ChatJid) {
+        let address = chat;
+        let chat = self.aliases.resolve(address);
+        let is_gone = self.chats.get(chat).is_none();
+        self.open_commands.take(chat, address, is_gone);
+    }
+
     /// `alias` and `chat` are one person: a phone number and its LID, or two spellings of a number. From now
     /// on, commands, failures and questions under either name mean the same chat, and stanzas go to `chat`,
     /// or to the chat that `chat` is in turn an alias of. The last word about a name wins, also when it is
@@ -226,21 +238,23 @@ impl Indicators {
     /// What is shown under `alias` goes on, with its deadline, as the same indicator under `chat`: it is sent
     /// again to `chat`, but a `paused` goes where the indicator was last sent. When both names show something,
     /// the later command wins, and the earlier is ended by nothing more than that.
+    ///
+    /// Of two commands whose stanzas are under way, the earlier counts as written then. Where it may yet fail,
+    /// say this later.
     pub fn handle_alias(&mut self, now: Instant, alias: ChatJid, chat: ChatJid) {
         let now = self.advance(now);
         let from = self.aliases.resolve(&alias).clone();
-        let (chats, last_command) = (&self.chats, &self.last_command);
+        let (chats, open_commands) = (&self.chats, &self.open_commands);
         self.aliases.add(alias, chat.clone(), |name| {
-            chats.get(name).is_some() || last_command.as_ref().is_some_and(|last| last.chat == *name)
+            chats.get(name).is_some() || open_commands.is_open(name)
         });
         let to = self.aliases.resolve(&chat).clone();
         if from == to {
             return;
         }
         let (record, known) = (self.chats.record(&from), self.chats.record(&to));
-        if let Some(last) = &mut self.last_command {
-            last.rename((&from, record.clone()), (&to, known.clone()));
-        }
+        self.open_commands
+            .rename((&from, record.as_ref()), (&to, known.as_ref()));
         let was_shown =
             [&record, &known].map(|record| record.as_ref().is_some_and(|r| r.schedule.is_shown()));
         let merged = merge((&from, record), (&to, known));
@@ -260,9 +274,8 @@ impl Indicators {
     pub fn handle_own_message(&mut self, now: Instant, chat: &ChatJid) {
         let now = self.advance(now);
         let chat = self.aliases.resolve(chat).clone();
-        if let Some(last) = self.last_command.as_mut().filter(|last| last.chat == chat) {
-            last.change(|before| before.end_by_message(now));
-        }
+        self.open_commands
+            .change(&chat, |before| before.end_by_message(now));
         let Some(old) = self.chats.get(&chat) else { return };
         let mut ended = old;
         ended.end_by_message(now);
@@ -320,9 +333,7 @@ impl Indicators {
         if self.phase == Phase::Down {
             self.chats.clear();
             self.shown = 0;
-            if let Some(last) = &mut self.last_command {
-                last.before = None;
-            }
+            self.open_commands.clear_chats();
         } else {
             self.phase = Phase::Closing;
             self.change_all(|schedule| schedule.end_by_shutdown(now));
@@ -332,18 +343,44 @@ impl Indicators {
     /// The next stanza to send; `None` when there is none for now. Call it until then after every `handle_*`.
     #[must_use]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        let now = self.now.filter(|_| self.phase != Phase::Down)?;
+        match self.poll_transmit_beside(std::iter::empty()) {
+            NextTransmit::Now(transmit) => Some(transmit),
+            NextTransmit::Waits | NextTransmit::Nothing => None,
+        }
+    }
+
+    /// As [`poll_transmit`](Self::poll_transmit), where chat states to these addresses are under way, and no
+    /// availability. What comes next may have to wait for them, and all that is behind it with it: another
+    /// stanza of one of those chats, and an availability, which has its place between all others.
+    #[must_use]
+    pub fn poll_transmit_beside<'a>(
+        &mut self,
+        under_way: impl Iterator<Item = &'a ChatJid> + Clone,
+    ) -> NextTransmit {
+        let Some(now) = self.now.filter(|_| self.phase != Phase::Down) else {
+            return NextTransmit::Nothing;
+        };
         loop {
             // While closing, it is only told when the last `paused` is out.
             if (self.phase == Phase::Up || self.chats.is_empty())
-                && let Some(availability) = self.device_use.tell(now, self.shown > 0)
+                && let Some(availability) = self.device_use.untold(now, self.shown > 0)
             {
-                return Some(Transmit::Availability(availability));
+                if under_way.clone().next().is_some() {
+                    return NextTransmit::Waits;
+                }
+                self.device_use.tell(now, availability);
+                return NextTransmit::Now(Transmit::Availability(availability));
             }
-            let (chat, schedule) = self.chats.first().filter(|(_, schedule)| schedule.due <= now)?;
+            let due = self.chats.first().filter(|(_, schedule)| schedule.due <= now);
+            let Some((chat, schedule)) = due else {
+                return NextTransmit::Nothing;
+            };
+            if under_way.clone().any(|address| self.is_sent_to(chat, address)) {
+                return NextTransmit::Waits;
+            }
             let chat = chat.clone();
             if let Some(transmit) = self.fire(now, chat, schedule) {
-                return Some(transmit);
+                return NextTransmit::Now(transmit);
             }
         }
     }
@@ -395,6 +432,12 @@ impl Indicators {
         shown.filter(move |(_, shown)| shown.until > now)
     }
 
+    /// Whether these are names of one chat.
+    #[must_use]
+    pub fn is_same_chat(&self, one: &ChatJid, other: &ChatJid) -> bool {
+        one == other || self.aliases.resolve(one) == self.aliases.resolve(other)
+    }
+
     /// Whether [`poll_change`](Self::poll_change) has anything to tell. It costs a set of the chats that have
     /// changed since it was last polled. Off by default.
     pub fn watch_changes(&mut self, on: bool) {
@@ -405,9 +448,26 @@ impl Indicators {
     /// several changes of one chat only what came of them is told. That an indicator is over by its time is
     /// told only where its end can be sent: whoever watches goes by [`Shown::until`] too.
     pub fn poll_change(&mut self) -> Option<ShownChange> {
-        let chat = self.chats.next_changed()?;
+        let chat = self.chats.next_changed(|_| true)?;
+        Some(self.change_of(chat))
+    }
+
+    /// As [`poll_change`](Self::poll_change), of chats whose last command cannot fail any more. The changes of
+    /// the others are kept.
+    pub fn poll_settled_change(&mut self) -> Option<ShownChange> {
+        let open = &self.open_commands;
+        let chat = self.chats.next_changed(|chat| !open.is_open(chat))?;
+        Some(self.change_of(chat))
+    }
+
+    fn change_of(&self, chat: ChatJid) -> ShownChange {
         let shown = self.chats.get(&chat).and_then(|schedule| schedule.shown());
-        Some(ShownChange { chat, shown })
+        ShownChange { chat, shown }
+    }
+
+    /// Whether a stanza to `address` may be one of `chat`, or share the next one's address.
+    fn is_sent_to(&self, chat: &ChatJid, address: &ChatJid) -> bool {
+        address == chat || self.aliases.resolve(address) == chat || self.chats.address(chat) == Some(address)
     }
 
     /// What WhatsApp was last told on this connection, as far as it holds; `None` when nothing was told, and
@@ -421,7 +481,7 @@ impl Indicators {
     fn fire(&mut self, now: Instant, chat: ChatJid, mut schedule: Schedule) -> Option<Transmit> {
         match schedule.fire(now, &self.timing) {
             Fired::Indicator => {
-                let is_commands = self.note_polled(&chat, &chat);
+                let is_commands = self.open_commands.note_polled(&chat, &chat);
                 self.chats.set(chat.clone(), schedule);
                 self.chats.forget_address(&chat);
                 let state = schedule.indicator.into();
@@ -432,7 +492,7 @@ impl Indicators {
                 let address = self.remove(&chat).and_then(|record| record.address);
                 let address = address.unwrap_or_else(|| chat.clone());
                 // A message may have ended what a command was about to show: then it is the command's stanza.
-                let is_commands = self.note_polled(&chat, &address);
+                let is_commands = self.open_commands.note_polled(&chat, &address);
                 Some(Transmit::ChatState {
                     chat: address,
                     state: ChatState::Paused,
@@ -444,23 +504,6 @@ impl Indicators {
                 None
             }
         }
-    }
-
-    /// A stanza of `chat` was polled: that of the latest command, for which this is true, or one after which
-    /// that cannot fail any more. Names that were taken for one person's and are not may share an address.
-    fn note_polled(&mut self, chat: &ChatJid, address: &ChatJid) -> bool {
-        let Some(last) = &mut self.last_command else {
-            return false;
-        };
-        match &last.address {
-            None if last.chat == *chat => {
-                last.address = Some(address.clone());
-                return true;
-            }
-            Some(sent) if last.chat == *chat || sent == address => self.last_command = None,
-            _ => {}
-        }
-        false
     }
 
     /// The timer of `chat` was its last.
@@ -495,9 +538,7 @@ impl Indicators {
 
     fn change_all(&mut self, change: impl Fn(&mut Schedule)) {
         self.chats.change_all(&change);
-        if let Some(last) = &mut self.last_command {
-            last.change(change);
-        }
+        self.open_commands.change_all(change);
         self.shown = self.chats.count_shown();
     }
 

@@ -55,7 +55,8 @@ pub use chat::{ChatJid, ChatKind, InvalidChat, Recipient};
 pub use command::Command;
 pub use hold::Hold;
 pub use indicators::{
-    Availability, Cause, Indicators, MAX_CHATS, Policy, Refused, Shown, ShownChange, Timing, Transmit,
+    Availability, Cause, Indicators, MAX_CHATS, MAX_OPEN_COMMANDS, NextTransmit, Policy, Refused, Shown,
+    ShownChange, Timing, Transmit,
 };
 pub use instance::{InstanceId, NotPositive};
 pub use invalid_request::InvalidRequest;

@@ -1,5 +1,7 @@
 //! A WhatsApp that a test holds in its hands: every session that is opened, and what was written to it.
 
+mod under_way;
+
 use std::collections::{HashMap, VecDeque};
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +12,7 @@ use presence_core::{Availability, ChatJid, ChatState, InstanceId, PhoneNumber};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
+use self::under_way::UnderWay;
 use crate::pairing::{LinkCode, PairError, PairingUpdate};
 use crate::session::{
     Connector, Contact, End, Identity, KeysError, Online, OwnMessage, SendError, Session, SessionState,
@@ -52,6 +55,10 @@ pub(crate) struct State {
     pub(crate) sessions: HashMap<InstanceId, FakeSession>,
     /// Devices whose socket takes nothing.
     pub(crate) stalled: Vec<InstanceId>,
+    /// The socket takes each stanza when the test says so.
+    pub(crate) holds_stanzas: bool,
+    /// Those that are under way then, in the order in which they were begun.
+    pub(crate) under_way: Vec<UnderWay>,
     /// What happened besides stanzas, in order: `wipe`, `logout`, lines of the record, …
     pub(crate) events: Vec<String>,
     /// How many link codes were given or refused.
@@ -319,6 +326,11 @@ impl FakeSession {
         }
         if self.world.lock().stalled.contains(&self.device) {
             pending::<()>().await;
+        }
+        let held = self.world.lock().hold(&what);
+        if let Some(end) = held {
+            end.await
+                .unwrap_or_else(|_| Err(SendError::Client("cut".into())))?;
         }
         self.world.lock().written.push(Written {
             at: Instant::now(),

@@ -99,8 +99,18 @@ impl Chats {
     pub(super) fn record(&self, chat: &ChatJid) -> Option<ChatRecord> {
         self.get(chat).map(|schedule| ChatRecord {
             schedule,
-            address: self.addresses.get(chat).cloned(),
+            address: self.address(chat).cloned(),
         })
+    }
+
+    /// Where the last indicator of `chat` was sent, when that was not to the chat itself.
+    pub(super) fn address(&self, chat: &ChatJid) -> Option<&ChatJid> {
+        // Nearly always there is none, and no need to hash for it.
+        if self.addresses.is_empty() {
+            None
+        } else {
+            self.addresses.get(chat)
+        }
     }
 
     /// The chat whose timer is due first; of those due at the same time, the first by JID.
@@ -220,9 +230,11 @@ impl Chats {
         }
     }
 
-    /// A chat that shows something else since this was last asked.
-    pub(super) fn next_changed(&mut self) -> Option<ChatJid> {
-        self.changed.as_mut()?.pop_first()
+    /// The first chat like this that shows something else since this was last asked.
+    pub(super) fn next_changed(&mut self, is_wanted: impl Fn(&ChatJid) -> bool) -> Option<ChatJid> {
+        let changed = self.changed.as_mut()?;
+        let chat = changed.iter().find(|chat| is_wanted(chat))?.clone();
+        changed.take(&chat)
     }
 
     /// In how many chats an indicator is up, in O(n).

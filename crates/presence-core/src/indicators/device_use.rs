@@ -59,20 +59,22 @@ impl DeviceUse {
         }
     }
 
-    /// What WhatsApp has to be told now, unless it was. It counts as told then.
-    pub(super) fn tell(&mut self, now: Instant, is_something_shown: bool) -> Option<Availability> {
-        self.linger_until = self.linger_until.filter(|&until| now < until);
-        let needed = is_something_shown || self.linger_until.is_some();
+    /// What WhatsApp has to be told now, unless it was.
+    pub(super) fn untold(&self, now: Instant, is_something_shown: bool) -> Option<Availability> {
+        let lingers = self.linger_until.is_some_and(|until| now < until);
+        let needed = is_something_shown || lingers;
         let wanted = if self.policy.keep_online || self.policy.raise_availability && needed {
             Availability::Available
         } else {
             Availability::Unavailable
         };
-        if self.told == Some(wanted) {
-            return None;
-        }
-        self.told = Some(wanted);
-        self.told
+        (self.told != Some(wanted)).then_some(wanted)
+    }
+
+    /// WhatsApp is told `availability` now.
+    pub(super) fn tell(&mut self, now: Instant, availability: Availability) {
+        self.linger_until = self.linger_until.filter(|&until| now < until);
+        self.told = Some(availability);
     }
 
     /// When the device becomes unavailable if nothing is shown until then.

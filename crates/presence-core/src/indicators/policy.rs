@@ -5,6 +5,10 @@
 /// whatever its clients ask for and WhatsApp tells.
 pub const MAX_CHATS: usize = 65_536;
 
+/// How many commands may be under way at a time: that many can still turn out void. When one more is given, the
+/// earliest counts as written. What a session takes at once is less or as much, and each costs 200 bytes.
+pub const MAX_OPEN_COMMANDS: usize = 8;
+
 /// What an instance sets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {

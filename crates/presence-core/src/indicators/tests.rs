@@ -17,6 +17,7 @@ mod own_messages;
 mod properties;
 mod rules;
 mod shown;
+mod under_way;
 
 const TYPING: Indicator = Indicator::Typing;
 const RECORDING: Indicator = Indicator::Recording;
@@ -166,10 +167,9 @@ impl Session {
 }
 
 impl Indicators {
-    /// Whether the stanza of the latest command has yet to be polled.
+    /// Whether the stanza of a command has yet to be polled.
     fn has_unpolled_command(&self) -> bool {
-        let last = self.last_command.as_ref();
-        last.is_some_and(|last| last.address.is_none())
+        self.open_commands.has_unpolled()
     }
 }
 

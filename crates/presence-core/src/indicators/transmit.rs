@@ -21,6 +21,17 @@ pub enum Transmit {
     Availability(Availability),
 }
 
+/// What is to be sent beside stanzas that are under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextTransmit {
+    /// This, now.
+    Now(Transmit),
+    /// Something that has to wait until one that is under way is written.
+    Waits,
+    /// Nothing for now.
+    Nothing,
+}
+
 /// Why a chat state is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {

@@ -2,7 +2,7 @@
 //! care otherwise.
 
 use std::future::Future;
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -115,6 +115,22 @@ impl AsyncWrite for SessionStream {
         self.stream().poll_write(cx, buf)
     }
 
+    // A WebSocket's frame is in two pieces, which would otherwise be two system calls, and two records of TLS.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        check(&mut self.cut_write, cx)?;
+        self.stream().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| stream.is_write_vectored())
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         check(&mut self.cut_write, cx)?;
         self.stream().poll_flush(cx)
@@ -169,6 +185,21 @@ mod tests {
             (aborted, aborted)
         );
         assert!(closed.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn the_pieces_of_a_frame_are_written_at_once_unless_it_is_cut() {
+        let (near, mut far) = tokio::io::duplex(16);
+        let Opened { mut stream, cut, .. } = open(near);
+        assert!(stream.is_write_vectored());
+        let pieces = [IoSlice::new(b"a"), IoSlice::new(b"frame")];
+        assert_eq!(stream.write_vectored(&pieces).await.unwrap(), 6);
+        let mut read = [0; 6];
+        far.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"aframe");
+        cut.cancel();
+        let error = stream.write_vectored(&pieces).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod logs;
 mod moving;
 mod own_messages;
 mod presence;
+mod under_way;
 
 use super::*;
 use crate::fake::{FakeConnector, World};

@@ -6,6 +6,7 @@ use presence_core::{ChatJid, Command, Recipient, Shown};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::numbers::Address;
 use crate::error::{ConnectError, ReconnectError, ShowError};
 use crate::pairing::PairWith;
 use crate::presence_change::PresenceChange;
@@ -48,6 +49,15 @@ pub(crate) struct PresenceRequest {
     pub(crate) deadline: Instant,
     /// Answered when the command's own stanza is on the socket.
     pub(crate) reply: oneshot::Sender<Result<ShownIn, ShowError>>,
+}
+
+/// A request whose command was given to the indicators.
+#[derive(Debug)]
+pub(super) struct BegunRequest {
+    pub(super) request: PresenceRequest,
+    pub(super) address: Address,
+    /// An indicator in the chat had yet to end.
+    pub(super) replaces: bool,
 }
 
 /// Where a command was carried out.

@@ -7,18 +7,18 @@ mod told;
 
 use std::collections::VecDeque;
 use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use presence_core::{Indicators, InstanceId, Policy};
+use presence_core::{ChatJid, Indicators, InstanceId, Policy};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use self::presences::BegunRequest;
 use super::active_indicators::ActiveIndicators;
 use super::alarm::Alarm;
 use super::job::{Action, Job, JobDone};
@@ -26,12 +26,12 @@ use super::jobs::{self, JobContext, JobEnd};
 use super::lifecycle::Lifecycle;
 use super::link_code::CodeRequest;
 use super::lookups::LookUp;
-use super::message::{Message, PresenceRequest};
+use super::message::{BegunRequest, Message, PresenceRequest};
 use super::numbers::{NumberSettings, Numbers};
 use super::observers::Observers;
 use super::open_session::{OpenSession, SessionEvent, session_event};
 use super::published::Published;
-use super::stanza::StanzaWrite;
+use super::stanza::{MAX_UNDER_WAY, StanzaWrites};
 use crate::context::FleetContext;
 use crate::error::ReconnectError;
 use crate::login_limiter::LoginTurn;
@@ -41,8 +41,8 @@ use crate::status::{InstanceState, Reason};
 
 /// Owns all there is of one instance, and does one thing after the other.
 ///
-/// What happens comes in through one `select!`: a message, a change of the session, the end of a stanza's
-/// write, of a job or of a look-up, a deadline. What follows is decided by three machines, and carried out by
+/// What happens comes in through one `select!`: a message, a change of the session, the end of stanzas'
+/// writes, of a job or of a look-up, a deadline. What follows is decided by three machines, and carried out by
 /// [`step`](Self::step): [`Lifecycle`] opens and closes sessions, [`Indicators`] says what to write, [`Numbers`]
 /// where to. Nothing in the loop waits, so a stalled socket or a slow disk delays no message.
 pub(super) struct InstanceTask {
@@ -63,9 +63,13 @@ pub(super) struct InstanceTask {
     turn: Option<LoginTurn>,
     /// Requests whose address is known, in the order in which they are carried out.
     ready: VecDeque<PresenceRequest>,
-    /// The request whose command was given to the indicators, and whose stanza is not yet written.
+    /// The request whose command was given to the indicators, and whose stanza they have yet to give.
     begun: Option<BegunRequest>,
-    write: Option<StanzaWrite>,
+    writes: StanzaWrites,
+    /// What is due, and what is asked for, waits for those that are under way.
+    held_up: bool,
+    /// People of whom names are known that the indicators were not yet told, for the same reason.
+    unjoined: Vec<ChatJid>,
     look_ups: FuturesUnordered<LookUp>,
     code: Option<CodeRequest>,
     waiting: Waiting,
@@ -128,7 +132,9 @@ impl InstanceTask {
             turn: None,
             ready: VecDeque::new(),
             begun: None,
-            write: None,
+            writes: StanzaWrites::default(),
+            held_up: false,
+            unjoined: Vec::new(),
             look_ups: FuturesUnordered::new(),
             code: None,
             waiting: Waiting::default(),
@@ -145,16 +151,21 @@ impl InstanceTask {
 
     /// Runs until the instance is removed or told to stop.
     pub(super) async fn run(&mut self, mailbox: &mut mpsc::Receiver<Message>, stop: &CancellationToken) {
+        // One for all turns: most of them move the deadline a little or not at all, which takes no timer anew.
+        let mut timer = pin!(sleep_until(Instant::now()));
         loop {
             self.step();
             if self.lifecycle.is_over() {
                 return;
             }
             let deadline = self.deadline();
+            if let Some(deadline) = deadline.filter(|deadline| *deadline != timer.deadline()) {
+                timer.as_mut().reset(deadline);
+            }
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.stopping => self.stop(),
-                written = StanzaWrite::done(&mut self.write) => self.handle_written(written),
+                () = self.writes.some_ended() => self.handle_ended_writes(),
                 event = session_event(&mut self.session) => match event {
                     SessionEvent::State(state) => self.handle_session(&state),
                     SessionEvent::OwnMessage(message) => self.handle_own_message(&message),
@@ -167,10 +178,10 @@ impl InstanceTask {
                     self.indicators.handle_keep_online(now(), keep);
                 }
                 message = mailbox.recv() => match message {
-                    Some(message) => self.handle_message(message),
+                    Some(message) => self.handle_messages(message, mailbox),
                     None => self.stop(),
                 },
-                () = sleep_until_some(deadline) => {}
+                () = &mut timer, if deadline.is_some() => {}
             }
         }
     }
@@ -209,15 +220,26 @@ impl InstanceTask {
         }
         self.ask_for_code();
         self.active.set(self.indicators.shown());
-        // What was only begun may fail yet.
-        if self.begun.is_none() {
-            self.tell_observers(None);
-        }
+        self.tell_observers(None);
         let due = self.alarm.handle_timeout(now);
         self.log_notice(due);
         // In this order: who was told of something looks at it next.
         self.publish();
         self.answer();
+    }
+
+    /// Takes in a message, and with a request those that wait behind it, so that their stanzas leave together.
+    fn handle_messages(&mut self, mut message: Message, mailbox: &mut mpsc::Receiver<Message>) {
+        for _ in 1..MAX_UNDER_WAY {
+            if !matches!(message, Message::Presence(_)) {
+                break;
+            }
+            self.handle_message(message);
+            self.pump_stanzas();
+            let Ok(next) = mailbox.try_recv() else { return };
+            message = next;
+        }
+        self.handle_message(message);
     }
 
     fn handle_message(&mut self, message: Message) {
@@ -324,8 +346,9 @@ impl InstanceTask {
         let indicators = self.indicators.poll_timeout().map(Instant::from_std);
         [
             self.lifecycle.poll_timeout(),
-            // While a stanza is being written, the next has to wait for it.
-            indicators.filter(|_| self.write.is_none()),
+            // What waits for a stanza that is under way is looked at again when that is written.
+            indicators.filter(|_| !self.held_up),
+            self.writes.poll_timeout(),
             self.numbers.poll_timeout(),
             self.farewell_until,
             self.alarm.poll_timeout(),
@@ -351,13 +374,6 @@ async fn some<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {
     let done = pending_work.await;
     *work = None;
     done
-}
-
-async fn sleep_until_some(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => pending().await,
-    }
 }
 
 /// The only place that reads a clock for the indicators; it is tokio's, which tests can pause.

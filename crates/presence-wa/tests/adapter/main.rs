@@ -2,6 +2,7 @@
 //! nothing else does.
 
 mod availability;
+mod batches;
 mod disk;
 mod faults;
 mod life;

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use presence_core::{Cause, ChatJid, Command, Refused, Transmit};
+use presence_core::{Cause, ChatJid, Command, NextTransmit, Refused, Transmit};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -13,18 +13,10 @@ use crate::counters::{EarlyEnd, LookUpResult};
 use crate::error::ShowError;
 use crate::instance::job::JobDone;
 use crate::instance::lookups::look_up;
-use crate::instance::message::{PresenceRequest, ShownIn};
-use crate::instance::numbers::{Address, Found, Route};
-use crate::instance::stanza::{StanzaWrite, WriteError, Written};
+use crate::instance::message::{BegunRequest, PresenceRequest, ShownIn};
+use crate::instance::numbers::{Found, Route};
+use crate::instance::stanza::{Stanza, WriteError};
 use crate::session::SendError;
-
-/// A request whose command was given to the indicators.
-pub(super) struct BegunRequest {
-    request: PresenceRequest,
-    address: Address,
-    /// An indicator in the chat had yet to end.
-    replaces: bool,
-}
 
 impl InstanceTask {
     pub(super) fn handle_presence(&mut self, now: Instant, request: PresenceRequest) {
@@ -58,63 +50,114 @@ impl InstanceTask {
     /// Tells the indicators which names are one person's.
     pub(super) fn join_names(&mut self, person: &ChatJid) {
         let (names, to) = self.numbers.names(person, self.is_moved_to_lids());
+        let begun = self.begun.iter().map(|begun| &begun.address.to);
+        let is_theirs = |chat: &&ChatJid| {
+            let mut theirs = names.iter().chain([&to]);
+            theirs.any(|name| self.indicators.is_same_chat(name, chat))
+        };
+        // If commands under two names failed, the indicators could not tell what was before both.
+        if self.writes.addresses().chain(begun).filter(is_theirs).count() > 1 {
+            self.unjoined.push(person.clone());
+            return;
+        }
         for name in names {
             self.indicators.handle_alias(now(), name, to.clone());
         }
     }
 
-    /// Begins the next stanza's write, if none is under way: what the indicators want sent, then what the next
-    /// request asks for.
+    /// Begins to write what can be under way together: what the indicators want sent, then what the next requests
+    /// ask for.
     pub(super) fn pump_stanzas(&mut self) {
-        while self.write.is_none() {
-            let Some(session) = self.session.as_ref().map(|open| &open.session) else {
-                return self.refuse_all();
-            };
-            if let Some(transmit) = self.indicators.poll_transmit() {
-                let limit = self.fleet.settings.send_timeout;
-                self.write = Some(StanzaWrite::begin(Arc::clone(session), transmit, limit));
-                return;
+        if self.writes.is_empty() {
+            for person in std::mem::take(&mut self.unjoined) {
+                self.join_names(&person);
             }
-            if let Some(begun) = self.begun.take() {
-                begun.request.answer(Err(ShowError::NotConnected));
-            }
-            if self.farewell_until.is_some() {
-                return self.end_farewell();
-            }
-            let Some(request) = self.ready.pop_front() else {
-                return;
-            };
-            self.begin_request(request);
         }
+        self.held_up = self.begin_writes();
         if self.farewell_until.is_some_and(|until| until <= Instant::now()) {
             warn!("pausing the indicators took too long");
             self.end_farewell();
         }
     }
 
-    /// Gives a request's command to the indicators. Its stanza is polled next.
-    fn begin_request(&mut self, request: PresenceRequest) {
+    /// Whether what comes next has to wait for a stanza that is under way.
+    fn begin_writes(&mut self) -> bool {
+        loop {
+            let Some(session) = self.session.as_ref().map(|open| &open.session) else {
+                self.refuse_all();
+                return false;
+            };
+            if !self.writes.has_room() || !self.unjoined.is_empty() {
+                return true;
+            }
+            match self.indicators.poll_transmit_beside(self.writes.addresses()) {
+                NextTransmit::Now(transmit) => {
+                    let is_commands = matches!(
+                        transmit,
+                        Transmit::ChatState {
+                            cause: Cause::Command,
+                            ..
+                        }
+                    );
+                    let begun = self.begun.take_if(|_| is_commands);
+                    let until = Instant::now() + self.fleet.settings.send_timeout;
+                    self.writes.begin(session, Stanza { transmit, begun }, until);
+                    continue;
+                }
+                NextTransmit::Waits => return true,
+                NextTransmit::Nothing => {}
+            }
+            if let Some(begun) = self.begun.take() {
+                let chat = &begun.address.to;
+                self.indicators.handle_failure(now(), chat, Cause::Command);
+                begun.request.answer(Err(ShowError::NotConnected));
+            }
+            if self.farewell_until.is_some() {
+                if self.writes.is_empty() {
+                    self.end_farewell();
+                }
+                return false;
+            }
+            if !self.begin_next_request() {
+                return false;
+            }
+        }
+    }
+
+    /// Begins the request that is first, if there is one and nothing is under way to its chat. Those behind it wait
+    /// with it.
+    fn begin_next_request(&mut self) -> bool {
+        let Some(request) = self.ready.pop_front() else {
+            return false;
+        };
         if request.is_given_up(Instant::now()) {
-            return;
+            return true;
         }
         if !self.lifecycle.is_online() {
-            return request.answer(Err(ShowError::NotConnected));
+            request.answer(Err(ShowError::NotConnected));
+            return true;
         }
         let address = self.numbers.address(&request.recipient, self.is_moved_to_lids());
-        let replaces = self.indicators.has_yet_to_end(&address.to);
-        let given = self
-            .indicators
-            .handle_command(now(), address.to.clone(), request.command);
-        match given {
-            Ok(()) => {
-                self.begun = Some(BegunRequest {
-                    request,
-                    address,
-                    replaces,
-                });
-            }
-            Err(Refused::TooManyChats) => request.answer(Err(ShowError::TooManyChats)),
-            Err(_) => request.answer(Err(ShowError::NotConnected)),
+        let is_there = |under_way: &ChatJid| self.indicators.is_same_chat(under_way, &address.to);
+        if self.writes.addresses().any(is_there) {
+            self.ready.push_front(request);
+            return false;
+        }
+        self.begin_request(BegunRequest {
+            replaces: self.indicators.has_yet_to_end(&address.to),
+            request,
+            address,
+        });
+        true
+    }
+
+    /// Gives a request's command to the indicators. Its stanza is polled next.
+    fn begin_request(&mut self, begun: BegunRequest) {
+        let (chat, command) = (begun.address.to.clone(), begun.request.command);
+        match self.indicators.handle_command(now(), chat, command) {
+            Ok(()) => self.begun = Some(begun),
+            Err(Refused::TooManyChats) => begun.request.answer(Err(ShowError::TooManyChats)),
+            Err(_) => begun.request.answer(Err(ShowError::NotConnected)),
         }
     }
 
@@ -128,38 +171,48 @@ impl InstanceTask {
 
     pub(super) fn end_farewell(&mut self) {
         self.farewell_until = None;
-        self.write = None;
-        self.indicators.handle_session_down(now());
+        let given_up = self.writes.give_up();
+        self.void(given_up);
         self.lifecycle
             .handle_job(Instant::now(), JobDone::Done, &mut rand::rng());
     }
 
-    pub(super) fn handle_written(&mut self, stanza: Written) {
-        let Written { transmit, written } = stanza;
-        match (written, &transmit) {
-            (Ok(()), Transmit::ChatState { cause, .. }) => self.handle_written_state(*cause),
-            (Ok(()), Transmit::Availability(_)) => self.changed = true,
-            // It is told again as soon as the account's name is known.
-            (Err(WriteError::Failed(SendError::NoPushName)), Transmit::Availability(_)) => {
-                debug!("the account's name is not known yet: nothing is said of its availability");
+    /// Takes note of the stanzas that were written, and of those that were not.
+    pub(super) fn handle_ended_writes(&mut self) {
+        let mut failed = Vec::new();
+        while let Some(ended) = self.writes.take_ended() {
+            let Stanza { transmit, begun } = ended.stanza;
+            match (ended.written, &transmit) {
+                (Ok(()), Transmit::ChatState { cause, .. }) => self.handle_written_state(*cause, begun),
+                (Ok(()), Transmit::Availability(_)) => self.changed = true,
+                // It is told again as soon as the account's name is known.
+                (Err(WriteError::Failed(SendError::NoPushName)), Transmit::Availability(_)) => {
+                    debug!("the account's name is not known yet: nothing is said of its availability");
+                }
+                (Err(error), _) => {
+                    // The first says why; the others fail with it.
+                    if failed.is_empty() {
+                        self.cause = Some(format!("a stanza could not be written: {}", with_sources(&error)));
+                    }
+                    failed.push(Stanza { transmit, begun });
+                }
             }
-            (Err(error), _) => {
-                self.cause = Some(format!("a stanza could not be written: {}", with_sources(&error)));
-                self.fail_write(&transmit);
-                self.lifecycle.handle_faulty_session(Instant::now());
-                self.changed = true;
-            }
+        }
+        if !failed.is_empty() {
+            self.fail_writes(failed);
+            self.lifecycle.handle_faulty_session(Instant::now());
+            self.changed = true;
         }
     }
 
-    fn handle_written_state(&mut self, cause: Cause) {
+    fn handle_written_state(&mut self, cause: Cause, begun: Option<BegunRequest>) {
         if cause != Cause::Hold {
             self.wrote.store(true, Ordering::Relaxed);
         }
         let counters = &self.fleet.counters;
         match cause {
             Cause::Command => {
-                let Some(begun) = self.begun.take() else { return };
+                let Some(begun) = begun else { return };
                 let BegunRequest {
                     request,
                     address,
@@ -173,6 +226,7 @@ impl InstanceTask {
                     counters.ended_early[by].inc();
                 }
                 let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
+                self.indicators.handle_written(&address.to);
                 self.tell_observers(Some((&address.to, took)));
                 request.answer(Ok(ShownIn {
                     chat: address.chat,
@@ -189,21 +243,30 @@ impl InstanceTask {
         }
     }
 
-    /// The session takes no stanza any more, and did not take `transmit`. What a client asked for with it, or
-    /// was about to, is void.
-    pub(super) fn fail_write(&mut self, transmit: &Transmit) {
-        let begun = self.begun.take();
-        if let Some(begun) = &begun {
+    /// The session takes no stanza any more, and did not take those that `failed`. Nor is it known of any that is
+    /// under way whether it did.
+    pub(super) fn fail_writes(&mut self, mut failed: Vec<Stanza>) {
+        failed.extend(self.writes.give_up());
+        for stanza in &failed {
+            if let Transmit::ChatState { chat, cause, .. } = &stanza.transmit
+                && *cause != Cause::Command
+            {
+                self.indicators.handle_failure(now(), chat, *cause);
+            }
+        }
+        self.void(failed);
+    }
+
+    /// What clients asked for with these stanzas, or were about to, is void, and no more are taken.
+    fn void(&mut self, stanzas: Vec<Stanza>) {
+        let begun = stanzas.into_iter().filter_map(|stanza| stanza.begun);
+        let void: Vec<_> = begun.chain(self.begun.take()).collect();
+        for begun in &void {
             self.indicators
                 .handle_failure(now(), &begun.address.to, Cause::Command);
         }
-        if let Transmit::ChatState { chat, cause, .. } = transmit
-            && *cause != Cause::Command
-        {
-            self.indicators.handle_failure(now(), chat, *cause);
-        }
         self.indicators.handle_session_down(now());
-        if let Some(begun) = begun {
+        for begun in void {
             begun.request.answer(Err(ShowError::NotConnected));
         }
     }

@@ -75,10 +75,7 @@ impl InstanceTask {
     /// What belongs to one session only is over with it.
     pub(super) fn drop_session(&mut self) {
         self.session = None;
-        if let Some(write) = self.write.take() {
-            self.fail_write(&write.transmit);
-        }
-        self.indicators.handle_session_down(now());
+        self.fail_writes(Vec::new());
         if self.farewell_until.is_some() {
             self.end_farewell();
         }

@@ -97,12 +97,13 @@ impl InstanceTask {
         shown
     }
 
-    /// Tells what has changed. A command that changed it is `answered` now, after so long.
+    /// Tells what has changed; what was only begun may fail yet, and is not told before it is written. A command
+    /// that changed something is `answered` now, after so long.
     pub(super) fn tell_observers(&mut self, answered: Option<(&ChatJid, Duration)>) {
         if self.observers.is_empty() {
             return;
         }
-        while let Some(change) = self.indicators.poll_change() {
+        while let Some(change) = self.indicators.poll_settled_change() {
             self.observers.tell(change, answered);
         }
         if self.observers.is_empty() {
