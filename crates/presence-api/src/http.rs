@@ -27,7 +27,7 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode, header};
 use presence_store::{AccountId, Caller, Instance};
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use crate::app::App;
 use crate::auth;
@@ -76,12 +76,14 @@ where
     let route = found.as_ref().ok().map(Found::route);
     let index = found.as_ref().ok().map(|found| found.index);
     let request_id = request_id::of(&parts.headers);
-    // At every level, so that each line of the log tells which request it is of.
-    let span = tracing::error_span!(
-        "request",
-        id = request_id.to_str().unwrap_or_default(),
-        route = route.map_or("none", |route| route.label)
-    );
+    let in_log = InLog {
+        id: &request_id,
+        route: route.map_or("none", |route| route.label),
+    };
+    // A span is a tenth of what a presence costs, and few have anything to log: theirs is made when they do.
+    let is_quiet = route.is_some_and(|route| matches!(route.endpoint, Endpoint::ChatPresence))
+        && !tracing::enabled!(tracing::Level::DEBUG);
+    let span = if is_quiet { Span::none() } else { in_log.span() };
 
     let mut call = Call {
         app: &app,
@@ -90,16 +92,17 @@ where
         guard: &guard,
         compat,
         standing: None,
+        in_log,
     };
     let answer = AssertUnwindSafe(call.answer(found, &mut body))
         .catch_unwind()
         .instrument(span.clone())
         .await;
-    let mut response = span.in_scope(|| {
-        let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked", None)));
-        answer.unwrap_or_else(|error| {
-            let route = route.map_or("none", |route| route.label);
-            app.refusals.note(route, call.client, &error);
+    let answer = answer.unwrap_or_else(|_| Err(ApiError::internal("a handler panicked", None)));
+    let mut response = answer.unwrap_or_else(|error| {
+        let span = if is_quiet { in_log.span() } else { span.clone() };
+        span.in_scope(|| {
+            app.refusals.note(in_log.route, call.client, &error);
             match compat {
                 None => error.into_response(),
                 Some(api) => compat::refuse(api, error, &name),
@@ -163,6 +166,21 @@ fn find<'a>(
     is_here.then_some(found).ok_or(ApiError::NoSuchRoute)
 }
 
+/// What the log calls a request.
+#[derive(Clone, Copy)]
+struct InLog<'a> {
+    id: &'a HeaderValue,
+    route: &'static str,
+}
+
+impl InLog<'_> {
+    /// At every level, so that each line of the log tells which request it is of.
+    fn span(self) -> Span {
+        let id = self.id.to_str().unwrap_or_default();
+        tracing::error_span!("request", id, route = self.route)
+    }
+}
+
 /// One request on its way.
 struct Call<'a> {
     app: &'a Arc<App>,
@@ -174,6 +192,7 @@ struct Call<'a> {
     compat: Option<CompatApi>,
     /// The caller's rate limit, once the caller is known. Goes with the answer, whichever it is.
     standing: Option<Standing>,
+    in_log: InLog<'a>,
 }
 
 impl Call<'_> {
@@ -455,7 +474,8 @@ impl Call<'_> {
         self.app.metrics.tokens_refused.inc();
         let standing = self.app.limits.count_failure(self.client, time);
         if standing.is_some_and(|standing| standing.is_used_up() && !standing.is_refused()) {
-            tracing::warn!(client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
+            let span = self.in_log.span();
+            tracing::warn!(parent: &span, client = %self.client, "too many tokens were wrong: for a minute no new one is tried");
         }
         match standing.filter(Standing::is_refused) {
             Some(standing) => {

@@ -21,19 +21,35 @@ async fn the_log_names_a_request_by_its_id_and_an_instance_by_its_name() {
         ("x-request-id: mine-17".to_owned(), "mine-17"),
         (format!("traceparent: 00-{TRACE}-b7ad6b7169203331-01"), TRACE),
     ];
-    for (field, id) in named {
+    let routes = [
+        ("GET /api/instance/list", "instance_list"),
+        ("POST /api/chat/presence/shop", "chat_presence"),
+    ];
+    for ((field, id), (call, route)) in named.iter().flat_map(|named| routes.map(|route| (named, route))) {
         let mut stream = TcpStream::connect(server.address()).await.unwrap();
-        let request = format!(
-            "GET /api/instance/list HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntoken: wrong\r\n{field}\r\n\r\n"
-        );
+        let request =
+            format!("{call} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntoken: wrong\r\n{field}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.contains(&format!("x-request-id: {id}\r\n")), "{answer}");
         server
-            .wait_for_log(&format!(r#"request{{id="{id}" route="instance_list"}}"#))
+            .wait_for_log(&format!(r#"request{{id="{id}" route="{route}"}}"#))
             .await;
     }
+}
+
+#[tokio::test]
+async fn a_log_that_tells_little_names_a_presence_too_that_is_refused() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let server = Data::new().serve_and(&sandbox, &["--log", "info"]).await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let request =
+        b"POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ntoken: wrong\r\nx-request-id: mine-18\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let line =
+        r#"request{id="mine-18" route="chat_presence"}: presence_api::refusal_log: requests were refused"#;
+    server.wait_for_log(line).await;
 }
 
 #[tokio::test]
