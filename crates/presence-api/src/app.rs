@@ -69,7 +69,7 @@ impl App {
             pairing_links: PairingLinks::default(),
             health: Health::default(),
             settings,
-            connections: Arc::new(Connections::new(most, per_client)),
+            connections: Arc::new(Connections::new(most, per_client, stopping.clone())),
             serving: TaskTracker::new(),
             stopping,
             cut: CancellationToken::new(),

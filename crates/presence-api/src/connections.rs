@@ -15,6 +15,7 @@ use crate::connection::ConnectionState;
 /// The table of open connections.
 #[derive(Debug)]
 pub(crate) struct Connections {
+    end: CancellationToken,
     limit: usize,
     /// 0 is no limit.
     limit_per_client: usize,
@@ -36,7 +37,7 @@ struct Open {
     /// `None` where one client's connections are not counted.
     client: Option<IpAddr>,
     state: Arc<ConnectionState>,
-    evicted: CancellationToken,
+    leaving: CancellationToken,
 }
 
 /// A connection's place in the table, given back when it is dropped.
@@ -45,8 +46,8 @@ pub(crate) struct Place {
     connections: Arc<Connections>,
     number: u64,
     pub(crate) state: Arc<ConnectionState>,
-    /// Cancelled when the connection has to go.
-    pub(crate) evicted: CancellationToken,
+    /// Cancelled when the connection has to go: for another, or with all.
+    pub(crate) leaving: CancellationToken,
 }
 
 /// Why a new connection has no place.
@@ -69,8 +70,10 @@ pub(crate) struct ConnectionCounts {
 }
 
 impl Connections {
-    pub(crate) fn new(limit: usize, limit_per_client: usize) -> Self {
+    /// All of them have to go once `end` is cancelled.
+    pub(crate) fn new(limit: usize, limit_per_client: usize, end: CancellationToken) -> Self {
         Self {
+            end,
             limit: limit.max(1),
             limit_per_client,
             table: Mutex::default(),
@@ -98,7 +101,7 @@ impl Connections {
             connections: Arc::clone(self),
             number: table.next,
             state: Arc::new(ConnectionState::new()),
-            evicted: CancellationToken::new(),
+            leaving: self.end.child_token(),
         };
         table.next += 1;
         if let Some(client) = client {
@@ -107,7 +110,7 @@ impl Connections {
         let open = Open {
             client,
             state: Arc::clone(&place.state),
-            evicted: place.evicted.clone(),
+            leaving: place.leaving.clone(),
         };
         table.open.insert(place.number, open);
         Ok(place)
@@ -143,7 +146,7 @@ impl Table {
         };
         // Its place is free at once, though its task takes a moment to end.
         if let Some(open) = self.remove(number) {
-            open.evicted.cancel();
+            open.leaving.cancel();
             self.evicted += 1;
         }
         true
@@ -185,12 +188,12 @@ mod tests {
     }
 
     fn goes(place: &Place) -> bool {
-        place.evicted.is_cancelled()
+        place.leaving.is_cancelled()
     }
 
     #[tokio::test(start_paused = true)]
     async fn when_all_places_are_taken_the_longest_idle_connection_goes() {
-        let connections = Arc::new(Connections::new(3, 0));
+        let connections = Arc::new(Connections::new(3, 0, CancellationToken::new()));
         let mut places = Vec::new();
         for last in 0..3 {
             places.push(connections.admit(client(last)).unwrap());
@@ -211,7 +214,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_with_all_it_may_have_loses_its_own_and_nobody_elses() {
-        let connections = Arc::new(Connections::new(100, 2));
+        let connections = Arc::new(Connections::new(100, 2, CancellationToken::new()));
         let other = connections.admit(client(1)).unwrap();
         advance(Duration::from_secs(1)).await;
         let own = [(); 2].map(|()| connections.admit(client(2)).unwrap());
@@ -231,7 +234,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_remembered_of_clients_that_are_gone() {
-        let connections = Arc::new(Connections::new(10, 2));
+        let connections = Arc::new(Connections::new(10, 2, CancellationToken::new()));
         for last in 0..100 {
             drop(connections.admit(client(last)).unwrap());
         }

@@ -88,7 +88,6 @@ impl Server {
         let app = &self.app;
         let state = Arc::new(ConnectionState::new());
         let serving = self.serve_stream(stream, peer, Surface::Api, &state, &app.stopping);
-        let serving = app.cut.run_until_cancelled(serving);
         app.serving.track_future(serving).await;
     }
 
@@ -108,11 +107,7 @@ impl Server {
         let app = &self.app;
         let serve = |stream, peer, place| {
             let server = self.clone();
-            let serve = async move {
-                let stopping = &server.app.stopping;
-                let serving = server.serve_placed(stream, peer, place, Surface::Api, stopping);
-                server.app.cut.run_until_cancelled(serving).await;
-            };
+            let serve = async move { server.serve_placed(stream, peer, place, Surface::Api).await };
             app.serving.spawn(serve);
         };
         app.stopping
@@ -123,18 +118,13 @@ impl Server {
     /// Accepts connections of probes: `/livez`, `/readyz`, `/health` and `/metrics` alone, with no part in the
     /// limits of the others. They are answered until [`stop`](Self::stop) has ended.
     pub async fn accept_probes(&self, listener: TcpListener) {
-        let connections = Arc::new(Connections::new(MAX_PROBES, 0));
+        let stopped = &self.app.stopped;
+        let connections = Arc::new(Connections::new(MAX_PROBES, 0, stopped.clone()));
         let serve = |stream, peer, place| {
             let server = self.clone();
-            tokio::spawn(async move {
-                let stopped = &server.app.stopped;
-                server
-                    .serve_placed(stream, peer, place, Surface::Probes, stopped)
-                    .await;
-            });
+            tokio::spawn(async move { server.serve_placed(stream, peer, place, Surface::Probes).await });
         };
-        self.app
-            .stopped
+        stopped
             .run_until_cancelled(self.accept_on(&listener, &connections, serve))
             .await;
     }
@@ -142,13 +132,13 @@ impl Server {
     /// Accepts connections of the other nodes of a cluster, and answers their calls until [`stop`](Self::stop) has
     /// ended. They prove who they are by the cluster's secret.
     pub async fn accept_nodes(&self, listener: TcpListener) {
-        let connections = Arc::new(Connections::new(MAX_NODES, 0));
+        let stopped = &self.app.stopped;
+        let connections = Arc::new(Connections::new(MAX_NODES, 0, stopped.clone()));
         let serve = |stream, _, place| {
             let server = self.clone();
             tokio::spawn(async move { server.serve_placed_node(stream, place).await });
         };
-        self.app
-            .stopped
+        stopped
             .run_until_cancelled(self.accept_on(&listener, &connections, serve))
             .await;
     }
@@ -230,34 +220,23 @@ impl Server {
         }
     }
 
-    /// Serves a connection until it ends, has to make room, or `end` is cancelled.
-    async fn serve_placed(
-        &self,
-        stream: TcpStream,
-        peer: IpAddr,
-        place: Place,
-        surface: Surface,
-        end: &CancellationToken,
-    ) {
-        let leaving = end.child_token();
-        let serving = self.serve_stream(stream, peer, surface, &place.state, &leaving);
-        unless_evicted(&place, &leaving, serving).await;
+    async fn serve_placed(&self, stream: TcpStream, peer: IpAddr, place: Place, surface: Surface) {
+        self.serve_stream(stream, peer, surface, &place.state, &place.leaving)
+            .await;
     }
 
-    /// The same for a connection of another node. For calls, it needs no place any more: whoever sends them is no
-    /// stranger.
+    /// Serves a connection of another node. For calls, it needs no place any more: whoever sends them is no stranger.
     async fn serve_placed_node(&self, stream: TcpStream, place: Place) {
         let app = &self.app;
-        let leaving = app.stopped.child_token();
-        let serving = nodes::serve(app, stream, &place.state, &leaving);
-        let calls = unless_evicted(&place, &leaving, serving).await;
+        let calls = nodes::serve(app, stream, &place.state, &place.leaving).await;
         drop(place);
         if let Some(calls) = calls {
             app.stopped.run_until_cancelled(calls.serve(app)).await;
         }
     }
 
-    /// Serves a connection until it ends. Once `leaving` is cancelled, it goes as soon as no request is on it.
+    /// Serves a connection until it ends. Once `leaving` is cancelled, it goes as soon as no request is on it, and at
+    /// the latest when requests are [cut off](App::cut).
     async fn serve_stream<S>(
         &self,
         stream: S,
@@ -299,6 +278,8 @@ impl Server {
                     std::pin::Pin::new(&mut serving).graceful_shutdown();
                     last_words = Some(Instant::now() + LAST_WORDS);
                 }
+                // Looked at only then: each poll of a connection would pay for it.
+                () = self.app.cut.cancelled(), if last_words.is_some() => return,
                 () = sleep_until(last_words) => {
                     if state.idle_since().is_some() || state.is_streaming() {
                         break End::Complete;
@@ -340,23 +321,6 @@ impl End {
         } else {
             Self::Broken
         }
-    }
-}
-
-/// Runs `serving`, and cancels `leaving` when the connection has to make room for another.
-async fn unless_evicted<T>(
-    place: &Place,
-    leaving: &CancellationToken,
-    serving: impl Future<Output = T>,
-) -> T {
-    let evicted = async {
-        place.evicted.cancelled().await;
-        leaving.cancel();
-        std::future::pending().await
-    };
-    tokio::select! {
-        served = serving => served,
-        never = evicted => never,
     }
 }
 
