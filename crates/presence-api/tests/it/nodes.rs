@@ -10,13 +10,13 @@ use chrono::DateTime;
 use hyper::Uri;
 use presence_api::{ClusterSecret, DialNode, HttpSettings, Limits, Nodes, Server};
 use presence_cluster::{Cluster, ClusterSettings, Driver};
-use presence_sandbox::Sandbox;
+use presence_sandbox::{Answer, Fault, Sandbox};
 use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store};
 use presence_wa::ByteStream;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::{AbortHandle, unconstrained};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{CUSTOMER, Options, Reply, SHOP, TestApp, new_account, phone, secs};
 use crate::events::Follower;
@@ -445,6 +445,58 @@ async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
     // And of nodes' calls, nothing is where clients call.
     let reply = owner.post("/internal/v1/statuses").json(&json!({})).send().await;
     reply.assert_error(404, "Not found");
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() {
+    let (_town, owner, _stranger) = two_nodes().await;
+    let (mut near, far) = tokio::io::duplex(64 * 1024);
+    let server = owner.server.clone();
+    tokio::spawn(async move { server.serve_node(far).await });
+    let secret = SECRET.replace(' ', "-");
+    let head = format!(
+        "GET /internal/v1/calls HTTP/1.1\r\nhost: one\r\nauthorization: Bearer {secret}\r\n\
+         connection: upgrade\r\nupgrade: presence-calls\r\n\r\n"
+    );
+    near.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(near.read_u8().await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "));
+
+    // A call that this version does not know, one with no body for it, and a ping: length, kind, number, name, JSON.
+    for call in [
+        &b"\x01\0\0\0\0\0\0\0\x01\x05dance{}"[..],
+        b"\x01\0\0\0\0\0\0\0\x02\x04show{}",
+        b"\x03",
+    ] {
+        near.write_u32(call.len().try_into().unwrap()).await.unwrap();
+        near.write_all(call).await.unwrap();
+    }
+    let mut answers = Vec::new();
+    for _ in 0..3 {
+        let mut answer = vec![0; near.read_u32().await.unwrap().try_into().unwrap()];
+        near.read_exact(&mut answer).await.unwrap();
+        answers.push(answer);
+    }
+    answers.sort();
+    let expected = [&b"\x04"[..], b"\x07\0\0\0\0\0\0\0\x01", b"\x07\0\0\0\0\0\0\0\x02"];
+    assert_eq!(answers, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_client_no_longer_waits_for_is_not_sent_by_the_other_node() {
+    /// In Brazil, where numbers are looked up.
+    const CLIENT: &str = "5511977776666";
+    let (town, _owner, stranger) = two_nodes().await;
+    town.sandbox.fault(Fault::withhold(Answer::Usync)).unwrap();
+    let given_up = timeout(secs(1.0), stranger.presence(CLIENT, "typing", 5)).await;
+    assert!(given_up.is_err(), "it waits for the look-up");
+    sleep(secs(5.0)).await;
+    assert!(stranger.timeline(CLIENT).is_empty());
+    assert_eq!(stranger.presence(CLIENT, "typing", 5).await.status, 200);
+    assert_eq!(stranger.timeline(CLIENT).len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
