@@ -13,7 +13,10 @@ use crate::root;
 use crate::service::{Process, say};
 
 const CONNECTIONS: [usize; 3] = [1, 16, 128];
+/// Of all sessions together.
 const CHATS: usize = 20_000;
+/// Stanzas of one session leave together, so many sessions cost more than one.
+const MANY_SESSIONS: usize = 100;
 const EXPRESS: &str = "5.2.1";
 
 /// A server that answers presences.
@@ -24,7 +27,7 @@ struct Target {
 }
 
 pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Result<()> {
-    let town = Town::build(bencher, 1)?;
+    let mut town = Town::build(bencher, 1)?;
     let mut targets = vec![Target {
         name: "presence",
         url: town.server.url.clone(),
@@ -52,7 +55,7 @@ pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Resul
             ));
             let mut costs = Vec::new();
             for target in &targets {
-                let cost = target.load(bencher, &town.token, connections)?;
+                let cost = target.load(bencher, &town.token, connections, 1)?;
                 cost.tell(figures, &format!("{}, {connections} connections", target.name));
                 costs.push(cost);
             }
@@ -62,6 +65,18 @@ pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Resul
             let of = format!("presence ÷ hyper alone, {connections} connections");
             figures.add(&of, "of its requests/s", presence.rate / hyper.rate);
             figures.add(&of, "times its CPU a request", presence.cpu_us / hyper.cpu_us);
+        }
+    }
+    let sessions = bencher.size(MANY_SESSIONS, 2);
+    say(format_args!("  {sessions} sessions"));
+    town.grow(sessions)?;
+    for _ in 0..bencher.rounds {
+        for connections in CONNECTIONS {
+            let cost = targets[0].load(bencher, &town.token, connections, sessions)?;
+            cost.tell(
+                figures,
+                &format!("{sessions} sessions, {connections} connections"),
+            );
         }
     }
     town.end()
@@ -94,12 +109,18 @@ struct Cost {
 }
 
 impl Target {
-    fn load(&self, bencher: &Bencher, token: &str, connections: usize) -> anyhow::Result<Cost> {
+    fn load(
+        &self,
+        bencher: &Bencher,
+        token: &str,
+        connections: usize,
+        sessions: usize,
+    ) -> anyhow::Result<Cost> {
         let load = Load {
             connections,
             seconds: bencher.size(4, 1),
-            instances: vec![0],
-            chats: CHATS,
+            instances: (0..sessions).collect(),
+            chats: CHATS / sessions,
             hold: 5,
             count: None,
         };
