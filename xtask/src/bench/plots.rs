@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::figures::Figures;
 
@@ -61,7 +62,7 @@ fn bar_chart(
         .y_labels(count)
         .y_label_formatter(&|at| match at {
             // The first is on top.
-            SegmentValue::CenterOf(nth) => bars[count - 1 - nth.min(&(count - 1))].0.to_owned(),
+            SegmentValue::CenterOf(nth) if *nth < count => bars[count - 1 - nth].0.to_owned(),
             _ => String::new(),
         })
         .label_style(("sans-serif", 13))
@@ -77,12 +78,10 @@ fn bar_chart(
         bar.set_margin(4, 4, 0, 0);
         bar
     }))?;
+    let beside = TextStyle::from(("sans-serif", 13)).pos(Pos::new(HPos::Left, VPos::Center));
     chart.draw_series(bars.iter().rev().enumerate().map(|(nth, (_, value))| {
-        Text::new(
-            format!(" {value:.0}"),
-            (*value, SegmentValue::CenterOf(nth)),
-            ("sans-serif", 13),
-        )
+        let place = (*value, SegmentValue::CenterOf(nth));
+        Text::new(format!(" {value:.0}"), place, beside.clone())
     }))?;
     Ok(area.present()?)
 }
