@@ -171,6 +171,10 @@ impl Session for TakesAll {
         Err(PairError::NotPairing)
     }
 
+    fn is_direct(&self) -> bool {
+        true
+    }
+
     fn state(&self) -> watch::Receiver<SessionState> {
         self.0.subscribe()
     }

@@ -341,6 +341,7 @@ impl Connector for WhatsApp {
             device,
             tracker,
             runtime,
+            proxied,
             state,
             own_messages: Mutex::new(own_messages),
             _close_on_drop: stop.clone().drop_guard(),

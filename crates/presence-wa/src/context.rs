@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +19,10 @@ pub(crate) struct FleetContext {
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) record: Arc<dyn PairingRecord>,
     pub(crate) logins: LoginLimiter,
+    /// When a session last logged in without a proxy: those that wait because they did not reach WhatsApp on the
+    /// same way look at it. Only they do, and each once in an outage, so that ten thousand logins do not wake ten
+    /// thousand instances each.
+    pub(crate) reached: watch::Sender<Option<Instant>>,
     /// Keys are wiped a few devices at a time, so that a thousand of them do not keep the disk from the rest.
     pub(crate) wipes: Semaphore,
     /// Every task says farewell and ends.
@@ -39,6 +44,7 @@ impl FleetContext {
     ) -> Self {
         Self {
             logins: LoginLimiter::new(settings.max_concurrent_logins, settings.login_interval),
+            reached: watch::Sender::new(None),
             settings,
             connector,
             record,

@@ -26,6 +26,8 @@ pub(crate) enum Script {
     Online,
     /// Comes online, and ends like this after a while.
     OnlineThen(Duration, End),
+    /// Never gets anywhere, and is lost after a while.
+    Lost(Duration),
     /// Never gets anywhere.
     Hangs,
     /// Ends at once.
@@ -53,6 +55,10 @@ pub(crate) struct State {
     pub(crate) written: Vec<Written>,
     /// The last session of each device.
     pub(crate) sessions: HashMap<InstanceId, FakeSession>,
+    /// Nobody reaches WhatsApp; who tries to is told so after this time. See [`World::cut_off`].
+    pub(crate) cut_off: Option<Duration>,
+    /// Devices that have a proxy.
+    pub(crate) proxied: Vec<InstanceId>,
     /// Devices whose socket takes nothing.
     pub(crate) stalled: Vec<InstanceId>,
     /// The socket takes each stanza when the test says so.
@@ -118,6 +124,18 @@ impl World {
 
     pub(crate) fn script(&self, device: InstanceId, script: impl IntoIterator<Item = Script>) {
         self.lock().scripts.entry(device).or_default().extend(script);
+    }
+
+    /// Ends every session, and has every next one fail so long after it was opened, until `cut_off` is `None`.
+    pub(crate) fn cut_off(&self, noticed_after: Duration) {
+        let sessions: Vec<_> = {
+            let mut state = self.lock();
+            state.cut_off = Some(noticed_after);
+            state.sessions.values().cloned().collect()
+        };
+        for session in sessions {
+            session.end(End::Lost("cut off".to_owned()));
+        }
     }
 
     /// The last session of `device`.
@@ -187,14 +205,17 @@ impl Connector for FakeConnector {
             .get_mut(&device)
             .and_then(VecDeque::pop_front)
             .unwrap_or(usual);
+        let script = state.cut_off.map_or(script, Script::Lost);
         let session = FakeSession {
             device,
+            direct: !state.proxied.contains(&device),
             moved: state.moved_to_lids,
             world: Arc::clone(&self.0),
             state: Arc::new(watch::Sender::new(SessionState::Connecting)),
             own_messages: Arc::new(Mutex::new(mpsc::channel(16))),
         };
         match script {
+            Script::Lost(after) => session.end_after(after),
             Script::Online => session.come_online(),
             Script::OnlineThen(wait, end) => {
                 session.come_online();
@@ -245,6 +266,7 @@ impl Connector for FakeConnector {
 #[derive(Clone)]
 pub(crate) struct FakeSession {
     device: InstanceId,
+    direct: bool,
     moved: bool,
     world: Arc<World>,
     state: Arc<watch::Sender<SessionState>>,
@@ -294,6 +316,14 @@ impl FakeSession {
                 *state = SessionState::Ended(end);
             }
             first
+        });
+    }
+
+    fn end_after(&self, time: Duration) {
+        let session = self.clone();
+        tokio::spawn(async move {
+            sleep(time).await;
+            session.end(End::Lost("no answer".to_owned()));
         });
     }
 
@@ -393,6 +423,10 @@ impl Session for FakeSession {
         let code = LinkCode::new(&code);
         state.link_code = Some((*phone, code.clone()));
         Ok(code)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct
     }
 
     fn state(&self) -> watch::Receiver<SessionState> {

@@ -101,6 +101,10 @@ pub trait Session: Send + Sync + 'static {
     /// [`PairError`] when the session is paired already, or WhatsApp refuses.
     async fn request_link_code(&self, phone: &PhoneNumber) -> Result<LinkCode, PairError>;
 
+    /// Whether it connects to WhatsApp without a proxy, as all sessions of the process do that have none: when one of
+    /// them logs in, the others can.
+    fn is_direct(&self) -> bool;
+
     /// How far the session is. The channel closes only after [`SessionState::Ended`] was seen in it.
     fn state(&self) -> watch::Receiver<SessionState>;
 

@@ -159,6 +159,10 @@ impl Session for FencedSession {
         self.session.request_link_code(phone).await
     }
 
+    fn is_direct(&self) -> bool {
+        self.session.is_direct()
+    }
+
     fn state(&self) -> watch::Receiver<SessionState> {
         self.session.state()
     }

@@ -34,6 +34,7 @@ pub(super) struct Connection {
     pub(super) device: Device,
     pub(super) tracker: Arc<Tracker>,
     pub(super) runtime: SessionRuntime,
+    pub(super) proxied: bool,
     pub(super) state: watch::Receiver<SessionState>,
     /// Closed once it was taken.
     pub(super) own_messages: Mutex<mpsc::Receiver<OwnMessage>>,
@@ -151,6 +152,10 @@ impl Session for Connection {
         }));
         self.tracker.changed.notify_one();
         Ok(code)
+    }
+
+    fn is_direct(&self) -> bool {
+        !self.proxied
     }
 
     fn state(&self) -> watch::Receiver<SessionState> {

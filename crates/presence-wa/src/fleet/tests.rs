@@ -6,6 +6,7 @@ mod faults;
 mod lifecycle;
 mod logs;
 mod moving;
+mod outage;
 mod own_messages;
 mod presence;
 mod under_way;

@@ -63,8 +63,13 @@ pub(super) enum Job {
 /// How a job ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JobDone {
-    /// As it should; for [`Job::Open`]: a session is open now.
+    /// As it should.
     Done,
+    /// [`Job::Open`]: a session is open now.
+    Opened {
+        /// It connects to WhatsApp without a proxy.
+        direct: bool,
+    },
     /// [`Job::LoadKeys`]: who the device is paired with.
     Loaded(Option<Identity>),
     /// [`Job::RefreshVersion`]: whether there is another version.

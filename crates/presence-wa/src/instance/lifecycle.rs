@@ -24,8 +24,9 @@ use crate::status::Reason;
 /// which *job* comes next, one at a time. Whoever drives it:
 ///
 /// 1. tells it what is asked (`handle_connect` and the like), what the session says
-///    ([`handle_session`](Self::handle_session)), how a job ended ([`handle_job`](Self::handle_job)), and that
-///    time has passed ([`handle_timeout`](Self::handle_timeout));
+///    ([`handle_session`](Self::handle_session)), how a job ended ([`handle_job`](Self::handle_job)), that time
+///    has passed ([`handle_timeout`](Self::handle_timeout)), and while it [waits](Self::waits_for_whatsapp) for
+///    that, that another instance has logged in ([`handle_reached`](Self::handle_reached));
 /// 2. after each of these calls [`poll_action`](Self::poll_action) until it is `None`, beginning a job or
 ///    abandoning the one that is under way, and then answers who waits ([`poll_answer`](Self::poll_answer));
 /// 3. sleeps until [`poll_timeout`](Self::poll_timeout), and ends when [`is_over`](Self::is_over).
@@ -51,6 +52,9 @@ pub(super) struct Lifecycle {
     /// A turn of the login limiter is held for the next session, or by one that logs in.
     holds_turn: bool,
     history: History,
+    /// From when on it says something to this instance that another one reaches WhatsApp: since its last session
+    /// began, or was lost. `None` when that one had a proxy: others did not take its way.
+    unreached_since: Option<Instant>,
     /// How a client asked to pair, and until when a pairing is begun for it.
     wanted: Option<(PairWith, Instant)>,
     budget: OpenBudget,
@@ -102,6 +106,10 @@ enum Goal {
 #[derive(Clone, Debug)]
 struct OpenSession {
     progress: SessionProgress,
+    /// When it was opened.
+    since: Instant,
+    /// It has no proxy.
+    direct: bool,
     /// Why it is to be closed though it has not ended.
     leaving: Option<Leaving>,
     said_farewell: bool,
@@ -180,6 +188,7 @@ impl Lifecycle {
             job: None,
             holds_turn: false,
             history: History::default(),
+            unreached_since: None,
             wanted: None,
             wipe_failed: None,
             asked: Asked::default(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::Rng;
+use rand::{Rng, RngExt as _};
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
@@ -34,8 +34,10 @@ pub(super) enum Next {
 /// What an instance waits for before it opens a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum WaitReason {
-    /// The connection was lost or not made, or the keys could not be read.
+    /// The connection was lost or not made.
     Lost,
+    /// The keys could not be read, or another session would come too soon after the one before.
+    Postponed,
     /// The instance's proxy gave no connection.
     ProxyFailed(ProxyFault),
     /// WhatsApp registers a device that was just linked, and refused it until then.
@@ -58,6 +60,8 @@ pub(super) struct History {
     failures: u32,
     at_once: u32,
     version_refreshed: bool,
+    /// A wait was cut short because others reached WhatsApp.
+    hurried: bool,
     /// When a phone linked the device.
     paired_at: Option<Instant>,
     /// When the device was last connected again although it had connected elsewhere.
@@ -102,10 +106,11 @@ impl History {
                 }
                 Next::Open
             }
-            End::Closed | End::Lost(_) | End::Restart | End::Paired => Next::Wait {
+            End::Closed | End::Lost(_) => Next::Wait {
                 until: now + self.delay(&settings.backoff, rng),
                 why: WaitReason::Lost,
             },
+            End::Restart | End::Paired => self.postponed(now, settings, rng),
             End::ProxyFailed { fault, .. } => Next::Wait {
                 until: now + self.delay(&settings.backoff, rng),
                 why: WaitReason::ProxyFailed(*fault),
@@ -142,6 +147,30 @@ impl History {
                 why: WaitReason::Rejected(*code),
             },
         }
+    }
+
+    /// What follows keys that could not be read, and whatever else has nothing to do with the way to WhatsApp.
+    pub(super) fn postponed(&mut self, now: Instant, settings: &RetrySettings, rng: &mut impl Rng) -> Next {
+        Next::Wait {
+            until: now + self.delay(&settings.backoff, rng),
+            why: WaitReason::Postponed,
+        }
+    }
+
+    /// When an instance that was to wait until `until` is tried instead, if sooner, since others reach WhatsApp.
+    /// Once until a session of it lasts: one that fails all the same fails for what is its own, and what others do
+    /// says nothing about that.
+    pub(super) fn hurry(&mut self, now: Instant, until: Instant, rng: &mut impl Rng) -> Option<Instant> {
+        if !self.may_hurry(now, until) {
+            return None;
+        }
+        self.hurried = true;
+        Some(now + rng.random_range(Duration::ZERO..=HURRIED_WITHIN))
+    }
+
+    /// Whether [`hurry`](Self::hurry) would have an effect. What is tried about as soon anyway does not spend it.
+    pub(super) fn may_hurry(&self, now: Instant, until: Instant) -> bool {
+        !self.hurried && until > now + HURRIED_WITHIN
     }
 
     /// What follows a look-up of the client version.
@@ -182,7 +211,7 @@ impl History {
                 self.replaced_at = Some(now);
                 Next::Wait {
                     until: now + after,
-                    why: WaitReason::Lost,
+                    why: WaitReason::Postponed,
                 }
             }
             None => Next::Stop(Reason::Replaced),
@@ -224,6 +253,10 @@ impl History {
 /// More sessions at once than this in a row, without one that lasts, are a fault: a pairing takes one, the
 /// restart that WhatsApp asks for after it another.
 const RESTARTS_AT_ONCE: u32 = 3;
+
+/// Within this time those are tried that wait when WhatsApp is reached again. They come evenly, and when they are more
+/// than the login limiter lets through in it, they wait for their turn there.
+const HURRIED_WITHIN: Duration = Duration::from_secs(3);
 
 /// How long a device that was connected again is not connected again once more when it connects elsewhere.
 const REPLACED_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -402,7 +435,7 @@ mod tests {
         let nexts: Vec<_> = (0..5).map(|_| after(&mut history, now, &End::Restart)).collect();
         let wait = Next::Wait {
             until: now,
-            why: WaitReason::Lost,
+            why: WaitReason::Postponed,
         };
         assert_eq!(nexts, [Next::Open, Next::Open, Next::Open, wait, wait]);
         history.handle_stable();

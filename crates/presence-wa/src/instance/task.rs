@@ -50,6 +50,8 @@ pub(super) struct InstanceTask {
     fleet: Arc<FleetContext>,
     published: watch::Sender<Published>,
     keep_online: watch::Receiver<bool>,
+    /// When others last reached WhatsApp.
+    reached: watch::Receiver<Option<Instant>>,
     /// Set when a stanza was written.
     wrote: Arc<AtomicBool>,
     lifecycle: Lifecycle,
@@ -120,6 +122,7 @@ impl InstanceTask {
             instance,
             indicators,
             active: ActiveIndicators::new(Arc::clone(&fleet)),
+            reached: fleet.reached.subscribe(),
             fleet,
             published,
             keep_online,
@@ -176,6 +179,12 @@ impl InstanceTask {
                 Ok(()) = self.keep_online.changed() => {
                     let keep = *self.keep_online.borrow_and_update();
                     self.indicators.handle_keep_online(now(), keep);
+                }
+                Ok(()) = self.reached.changed(), if self.lifecycle.waits_for_whatsapp() => {
+                    let at = *self.reached.borrow_and_update();
+                    if let Some(at) = at {
+                        self.lifecycle.handle_reached(Instant::now(), at, &mut rand::rng());
+                    }
                 }
                 message = mailbox.recv() => match message {
                     Some(message) => self.handle_messages(message, mailbox),
@@ -292,6 +301,7 @@ impl InstanceTask {
                 JobDone::Done
             }
             JobEnd::Opened(session) => {
+                let direct = session.is_direct();
                 let state = session.state();
                 let ends = self.fleet.settings.end_on_message;
                 let own_messages = Some(session.own_messages()).filter(|_| ends);
@@ -301,7 +311,7 @@ impl InstanceTask {
                     own_messages,
                     online: None,
                 });
-                JobDone::Done
+                JobDone::Opened { direct }
             }
             JobEnd::Closed => {
                 // Why it ended may have been said in the same moment.

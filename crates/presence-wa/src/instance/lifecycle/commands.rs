@@ -142,7 +142,7 @@ impl Lifecycle {
         self.goal = match self.budget.reopens_again_at(self.now) {
             Some(until) => Goal::Wait {
                 until,
-                why: WaitReason::Lost,
+                why: WaitReason::Postponed,
             },
             None => {
                 self.budget.note_reopen(self.now);

@@ -83,10 +83,12 @@ impl Lifecycle {
                     self.goal = Goal::Stopped(Some(Reason::NotRecorded));
                 }
             }
-            (Job::Open, JobDone::Done) => {
+            (Job::Open, JobDone::Opened { direct }) => {
                 let until = now + self.settings.login_timeout;
                 self.session = Some(OpenSession {
                     progress: SessionProgress::LoggingIn { until },
+                    since: now,
+                    direct,
                     leaving: None,
                     said_farewell: false,
                 });
@@ -161,6 +163,20 @@ impl Lifecycle {
         }
     }
 
+    /// Another instance has logged in at `at`, without a proxy. An early or extra call does nothing.
+    pub(in crate::instance) fn handle_reached(&mut self, now: Instant, at: Instant, rng: &mut impl Rng) {
+        self.now = now;
+        if self.unreached_since.is_some_and(|since| since < at)
+            && let Goal::Wait {
+                until,
+                why: WaitReason::Lost,
+            } = &mut self.goal
+            && let Some(sooner) = self.history.hurry(now, *until, rng)
+        {
+            *until = sooner;
+        }
+    }
+
     fn end_session(&mut self, end: &End, rng: &mut impl Rng) {
         let Some(session) = self.session.take() else {
             return;
@@ -171,6 +187,12 @@ impl Lifecycle {
         {
             self.history.handle_stable();
         }
+        // An attempt that began before others got through may have failed for what is over since.
+        let since = match session.progress {
+            SessionProgress::LoggingIn { .. } => session.since,
+            _ => self.now,
+        };
+        self.unreached_since = session.direct.then_some(since);
         if *end == End::Paired || session.progress == SessionProgress::Linked {
             // The registry knows that it may be there; what it is, the keys say.
             self.keys = Keys::Unknown;
@@ -222,8 +244,7 @@ impl Lifecycle {
 
     fn retry_later(&mut self, rng: &mut impl Rng) {
         if matches!(self.goal, Goal::Online(_)) {
-            let end = End::Lost("the device keys could not be read".to_owned());
-            let next = self.history.after(self.now, &end, &self.settings.retry, rng);
+            let next = self.history.postponed(self.now, &self.settings.retry, rng);
             self.follow(next, Priority::Background);
         }
     }

@@ -3,6 +3,7 @@
 mod commands;
 mod events;
 mod properties;
+mod reached;
 mod view;
 
 use std::time::Duration;
@@ -45,6 +46,8 @@ struct Driver {
     lifecycle: Lifecycle,
     now: Instant,
     rng: StdRng,
+    /// Its sessions have no proxy.
+    direct: bool,
     begun: Vec<Job>,
 }
 
@@ -55,6 +58,7 @@ impl Driver {
             lifecycle: Lifecycle::new(now, FleetSettings::default(), beginning),
             now,
             rng: StdRng::seed_from_u64(7),
+            direct: true,
             begun: Vec::new(),
         };
         driver.poll();
@@ -95,6 +99,7 @@ impl Driver {
             let done = match job {
                 Job::LoadKeys => JobDone::Loaded(Some(identity())),
                 Job::RefreshVersion => JobDone::Refreshed(true),
+                Job::Open => JobDone::Opened { direct: self.direct },
                 _ => JobDone::Done,
             };
             self.done(done);
@@ -363,7 +368,7 @@ fn a_session_that_opens_after_its_instance_was_logged_out_is_closed_unused() {
     driver.lifecycle.handle_logout(driver.now);
     driver.poll();
     assert_eq!(driver.job(), Some(Job::Open), "it is not abandoned half-way");
-    driver.done(JobDone::Done);
+    driver.done(JobDone::Opened { direct: true });
     assert_eq!(driver.job(), Some(Job::Unlink));
     driver.end(End::Closed).go_on();
     assert_eq!(driver.answers(), [Answer::LoggedOut]);

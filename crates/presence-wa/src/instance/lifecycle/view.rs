@@ -23,7 +23,9 @@ impl Lifecycle {
             },
             Goal::RefreshVersion => (InstanceState::Connecting, None),
             Goal::Wait { until, why } => match why {
-                WaitReason::Lost => (InstanceState::Connecting, Some(Reason::Retrying(until))),
+                WaitReason::Lost | WaitReason::Postponed => {
+                    (InstanceState::Connecting, Some(Reason::Retrying(until)))
+                }
                 WaitReason::ProxyFailed(fault) => (
                     InstanceState::Connecting,
                     Some(Reason::ProxyFailed { fault, next: until }),
@@ -90,6 +92,17 @@ impl Lifecycle {
     /// Whether a turn of the login limiter is held.
     pub(in crate::instance) fn holds_turn(&self) -> bool {
         self.holds_turn
+    }
+
+    /// Whether the instance waits for what [`handle_reached`](Self::handle_reached) may cut short.
+    pub(in crate::instance) fn waits_for_whatsapp(&self) -> bool {
+        match self.goal {
+            Goal::Wait {
+                until,
+                why: WaitReason::Lost,
+            } => self.unreached_since.is_some() && self.history.may_hurry(self.now, until),
+            _ => false,
+        }
     }
 
     /// Why the session that is open is of no use any more, if it is of none.

@@ -47,6 +47,9 @@ impl InstanceTask {
         let Some(open) = &mut self.session else { return };
         let before = open.online.replace(online.clone());
         let Some(before) = before else {
+            if open.session.is_direct() {
+                self.fleet.reached.send_replace(Some(Instant::now()));
+            }
             self.fleet.logins.handle_accepted();
             self.fleet.counters.logins.inc();
             if std::mem::replace(&mut self.was_online, true) {

@@ -17,6 +17,8 @@ enum Happening {
     Faulty,
     /// The job under way ends: well, or not.
     Job(bool),
+    /// Another instance has logged in.
+    Reached,
     /// The task panics.
     Panic,
     /// Time passes, in milliseconds.
@@ -62,6 +64,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => prop_oneof![40 => Just(Happening::Faulty), 1 => Just(Happening::Remove)],
         8 => session_state().prop_map(Happening::Session),
         16 => proptest::bool::weighted(0.9).prop_map(Happening::Job),
+        2 => Just(Happening::Reached),
         1 => Just(Happening::Panic),
         4 => (0_u64..20_000).prop_map(Happening::Wait),
         6 => Just(Happening::Deadline),
@@ -115,6 +118,7 @@ impl Model {
             Happening::Session(state) => self.tell(state),
             Happening::Faulty => driver.lifecycle.handle_faulty_session(now),
             Happening::Job(well) => self.end_job(*well),
+            Happening::Reached => driver.lifecycle.handle_reached(now, now, &mut driver.rng),
             Happening::Panic => {
                 let logged_out = driver.lifecycle.status().0 == InstanceState::LoggedOut;
                 let beginning = Beginning {
@@ -164,6 +168,7 @@ impl Model {
             _ if !well => JobDone::Failed,
             Job::LoadKeys => JobDone::Loaded(self.paired.then(identity)),
             Job::RefreshVersion => JobDone::Refreshed(true),
+            Job::Open => JobDone::Opened { direct: true },
             Job::WipeKeys => {
                 self.paired = false;
                 JobDone::Done
