@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::{Number, Place, World};
 
 /// How many groups there can be, and how many members in each, as on WhatsApp.
-const MAX_GROUPS: usize = 10_000;
+const MAX_GROUPS: usize = 100_000;
 const MAX_MEMBERS: usize = 1024;
 
 /// A group that cannot be set up.
