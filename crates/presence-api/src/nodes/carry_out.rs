@@ -114,10 +114,10 @@ struct Received<'a> {
 }
 
 impl Received<'_> {
+    /// Any but [`Show`].
     async fn any(&self, app: &App, name: &[u8]) -> Outcome {
         let instances = self.instances;
         match str::from_utf8(name).unwrap_or_default() {
-            Show::NAME => self.show().await,
             ShownIn::NAME => {
                 self.here(async |ShownIn { instance }| instances.shown_here(instance).await)
                     .await

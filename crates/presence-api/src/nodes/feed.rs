@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
+use crate::connection::RequestGuard;
 use crate::json::Body;
 
 /// After how long without news a node says that it is there.
@@ -66,19 +67,48 @@ impl<N: DeserializeOwned> Feed<N> {
     }
 }
 
-/// Tells what comes.
-pub(super) fn tell<N: Serialize>(news: impl Stream<Item = N> + Send + 'static) -> Response<Body> {
-    let news = Box::pin(news);
-    Response::new(Body::stream(stream::unfold(news, async |mut news| {
-        let line = match timeout(HEARTBEAT, news.next()).await {
-            Ok(Some(news)) => {
-                let mut line = serde_json::to_vec(&news).expect("news are JSON");
-                line.push(b'\n');
-                line.into()
-            }
-            Ok(None) => return None,
-            Err(_) => Bytes::from_static(b"\n"),
-        };
-        Some((line, news))
-    })))
+/// Tells what comes. Its connection is in use for as long: it does not make room for a stranger's.
+pub(super) fn tell<N: Serialize>(
+    news: impl Stream<Item = N> + Send + 'static,
+    guard: &RequestGuard,
+) -> Response<Body> {
+    let telling = (Box::pin(news), guard.begin_stream());
+    Response::new(Body::stream(stream::unfold(
+        telling,
+        async |(mut news, guard)| {
+            let line = match timeout(HEARTBEAT, news.next()).await {
+                Ok(Some(news)) => {
+                    let mut line = serde_json::to_vec(&news).expect("news are JSON");
+                    line.push(b'\n');
+                    line.into()
+                }
+                Ok(None) => return None,
+                Err(_) => Bytes::from_static(b"\n"),
+            };
+            Some((line, (news, guard)))
+        },
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::connection::ConnectionState;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_in_use_as_long_as_something_is_told_on_it() {
+        let state = Arc::new(ConnectionState::new());
+        let guard = state.begin_request();
+        let mut told = tell(stream::iter([1, 2]).chain(stream::pending()), &guard).into_body();
+        drop(guard);
+        for expected in ["1\n", "2\n", "\n", "\n"] {
+            let frame = told.frame().await.unwrap().unwrap();
+            assert_eq!(frame.into_data().unwrap(), expected);
+            assert!(state.idle_since().is_none());
+        }
+        drop(told);
+        assert!(state.idle_since().is_some());
+    }
 }

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONNECTION, HeaderValue, UPGRADE};
 use hyper::server::conn::http1;
@@ -17,13 +17,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::board::StatusFeed;
+use super::board::{StatusFeed, StatusNews};
 use super::client::{CALLS, FEEDS, PROTOCOL};
 use super::feed::{self, NodeFeed};
 use super::shown_feed::{self, ShownFeed};
 use super::{Nodes, carry_out};
 use crate::app::App;
-use crate::connection::ConnectionState;
+use crate::connection::{ConnectionState, RequestGuard};
 use crate::instances::Instances;
 use crate::json::{self, Body};
 
@@ -56,10 +56,9 @@ where
 {
     let upgrade = Mutex::new(None);
     let service = service_fn(|request| {
-        let _guard = state.begin_request();
-        let upgrade = &upgrade;
+        let (guard, upgrade) = (state.begin_request(), &upgrade);
         async move {
-            let answer = answer(app, request, upgrade).await;
+            let answer = answer(app, request, &guard, upgrade).await;
             Ok::<_, Infallible>(answer.unwrap_or_else(plain))
         }
     });
@@ -89,6 +88,7 @@ where
 async fn answer(
     app: &App,
     mut request: Request<Incoming>,
+    guard: &RequestGuard,
     upgrade: &Mutex<Option<OnUpgrade>>,
 ) -> Result<Response<Body>, StatusCode> {
     let instances = app.instances.get().ok_or(StatusCode::SERVICE_UNAVAILABLE)?;
@@ -120,9 +120,12 @@ async fn answer(
     match feed {
         Some(StatusFeed::NAME) => {
             let StatusFeed {} = asked(&body)?;
-            Ok(statuses(instances, nodes))
+            Ok(feed::tell(statuses(instances, nodes), guard))
         }
-        Some(ShownFeed::NAME) => Ok(shown_feed::tell(instances, nodes, asked(&body)?)),
+        Some(ShownFeed::NAME) => {
+            let news = shown_feed::news(instances, nodes, asked(&body)?);
+            Ok(feed::tell(news, guard))
+        }
         _ => Err(StatusCode::NOT_FOUND),
     }
 }
@@ -131,14 +134,14 @@ fn asked<F: NodeFeed>(body: &[u8]) -> Result<F, StatusCode> {
     serde_json::from_slice(body).map_err(|_| StatusCode::BAD_REQUEST)
 }
 
-/// Tells how this node's instances are.
-fn statuses(instances: &Instances, nodes: &Nodes) -> Response<Body> {
+/// How this node's instances are.
+fn statuses(instances: &Instances, nodes: &Nodes) -> impl Stream<Item = StatusNews> + Send + use<> {
     let told = (instances.clone(), nodes.clone(), None);
-    feed::tell(stream::unfold(told, async |(instances, nodes, mut seen)| {
+    stream::unfold(told, async |(instances, nodes, mut seen)| {
         let look = || instances.own_statuses();
         let news = nodes.inner.board.news(&mut seen, look).await;
         Some((news, (instances, nodes, seen)))
-    }))
+    })
 }
 
 fn is_node(nodes: &Nodes, headers: &HeaderMap) -> bool {

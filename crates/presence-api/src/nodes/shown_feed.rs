@@ -4,8 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream;
-use hyper::Response;
+use futures_util::stream::{self, Stream};
 use presence_core::{ChatJid, InstanceId};
 use presence_store::Node;
 use presence_wa::{InstanceUpdate, PresenceChange};
@@ -15,10 +14,9 @@ use tokio::time::sleep;
 
 use super::Nodes;
 use super::calls::ShownChat;
-use super::feed::{self, Heard, NodeFeed};
+use super::feed::{Heard, NodeFeed};
 use crate::events::{Update, Watchers};
 use crate::instances::Instances;
-use crate::json::Body;
 use crate::scope::Scope;
 
 /// How long to wait before a node is followed again.
@@ -98,8 +96,12 @@ impl ShownNews {
     }
 }
 
-/// Tells another node what instances show that are here, for as long as it listens.
-pub(super) fn tell(instances: &Instances, nodes: &Nodes, ShownFeed { scope }: ShownFeed) -> Response<Body> {
+/// What instances show that are here, for another node.
+pub(super) fn news(
+    instances: &Instances,
+    nodes: &Nodes,
+    ShownFeed { scope }: ShownFeed,
+) -> impl Stream<Item = ShownNews> + Send + use<> {
     let (watchers, updates) = Watchers::new(instances.clone());
     let mut told = Told {
         instances: instances.clone(),
@@ -110,10 +112,10 @@ pub(super) fn tell(instances: &Instances, nodes: &Nodes, ShownFeed { scope }: Sh
         moves: nodes.changes(),
     };
     told.reconcile();
-    feed::tell(stream::unfold(told, async |mut told| {
+    stream::unfold(told, async |mut told| {
         let news = told.next().await?;
         Some((news, told))
-    }))
+    })
 }
 
 struct Told {
