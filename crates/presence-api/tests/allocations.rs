@@ -33,7 +33,8 @@ fn a_presence_allocates_what_it_needs() {
     let counted = allocation_counter::measure(|| {
         runtime.block_on(show(&mut client, &request, REQUESTS));
     });
-    let each = counted.count_total.div_ceil(REQUESTS);
+    // Rounded down: what the service does once a second may fall into it, and is no presence's.
+    let each = counted.count_total / REQUESTS;
     assert!(each <= MOST, "{each} allocations a presence");
 }
 
