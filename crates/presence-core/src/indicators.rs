@@ -379,7 +379,7 @@ impl Indicators {
                 return NextTransmit::Waits;
             }
             let chat = chat.clone();
-            if let Some(transmit) = self.fire(now, chat, schedule) {
+            if let Some(transmit) = self.fire_first(now, chat, schedule) {
                 return NextTransmit::Now(transmit);
             }
         }
@@ -477,12 +477,12 @@ impl Indicators {
         self.device_use.told()
     }
 
-    /// Does what is due in `chat`, and says what to send for it.
-    fn fire(&mut self, now: Instant, chat: ChatJid, mut schedule: Schedule) -> Option<Transmit> {
+    /// Does what is due in `chat`, which is the first, and says what to send for it.
+    fn fire_first(&mut self, now: Instant, chat: ChatJid, mut schedule: Schedule) -> Option<Transmit> {
         match schedule.fire(now, &self.timing) {
             Fired::Indicator => {
                 let is_commands = self.open_commands.note_polled(&chat, &chat);
-                self.chats.set(chat.clone(), schedule);
+                self.chats.set_first(schedule);
                 self.chats.forget_address(&chat);
                 let state = schedule.indicator.into();
                 let cause = if is_commands { Cause::Command } else { Cause::Hold };

@@ -2,18 +2,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use indexmap::IndexMap;
+use indexmap::map::Entry;
+
+use self::heap::{Heap, number};
 use super::schedule::Schedule;
 use crate::ChatJid;
 
-/// A map from chats to [`Schedule`]s whose first by `(due, chat)` is at hand: a hash index into slots, and a
-/// binary heap of slot numbers whose slots know their place in it. Every operation is O(log n) at most, and
-/// changing a schedule moves it in the heap without allocating, which neither a `BinaryHeap` (stale items
-/// pile up) nor a `BTreeSet` (nodes split) could promise.
+mod heap;
+
+/// A map from chats to [`Schedule`]s whose first by `(due, chat)` is at hand: a hash map with numbered slots, and
+/// a heap of their numbers that knows each slot's place. Every operation is O(log n) at most, and changing a
+/// schedule moves it in the heap without allocating, which neither a `BinaryHeap` (stale items pile up) nor a
+/// `BTreeSet` (nodes split) could promise.
 #[derive(Debug, Default)]
 pub(super) struct Chats {
-    index: HashMap<ChatJid, u32>,
-    slots: Vec<Slot>,
-    heap: Vec<u32>,
+    slots: Slots,
+    heap: Heap,
     /// For the few chats that got another name after their last indicator was sent: the address that it was
     /// sent to. Their `paused` goes there.
     addresses: HashMap<ChatJid, ChatJid>,
@@ -69,13 +74,7 @@ pub(super) fn merge(
     }
 }
 
-#[derive(Debug)]
-struct Slot {
-    chat: ChatJid,
-    schedule: Schedule,
-    /// Where `heap` has this slot's number.
-    place: u32,
-}
+type Slots = IndexMap<ChatJid, Schedule>;
 
 /// Room kept when the last chat has ended; what a burst of chats took beyond it is given back.
 const SPARE: usize = 16;
@@ -90,9 +89,7 @@ impl Chats {
     }
 
     pub(super) fn get(&self, chat: &ChatJid) -> Option<Schedule> {
-        self.index
-            .get(chat)
-            .map(|&slot| self.slots[slot as usize].schedule)
+        self.slots.get(chat).copied()
     }
 
     /// All that is kept of `chat`.
@@ -115,8 +112,8 @@ impl Chats {
 
     /// The chat whose timer is due first; of those due at the same time, the first by JID.
     pub(super) fn first(&self) -> Option<(&ChatJid, Schedule)> {
-        let slot = &self.slots[*self.heap.first()? as usize];
-        Some((&slot.chat, slot.schedule))
+        let (chat, schedule) = self.slots.get_index(self.heap.first()? as usize)?;
+        Some((chat, *schedule))
     }
 
     /// Sets all that is kept of `chat`.
@@ -130,28 +127,37 @@ impl Chats {
 
     /// Sets what `chat` shows and does next, and leaves the address of its last indicator alone.
     pub(super) fn set(&mut self, chat: ChatJid, schedule: Schedule) {
-        if let Some(&slot) = self.index.get(&chat) {
-            let slot = &mut self.slots[slot as usize];
-            note_changed(&mut self.changed, &chat, slot.schedule, schedule);
-            slot.schedule = schedule;
-            let place = slot.place as usize;
-            self.sift(place);
-            return;
-        }
+        let vacant = match self.slots.entry(chat) {
+            Entry::Occupied(occupied) => {
+                let slot = number(occupied.index());
+                return self.update(slot, schedule);
+            }
+            Entry::Vacant(vacant) => vacant,
+        };
         if let Some(changed) = &mut self.changed
             && schedule.is_shown()
         {
-            changed.insert(chat.clone());
+            changed.insert(vacant.key().clone());
         }
-        let number = u32::try_from(self.slots.len()).expect("there are at most MAX_CHATS");
-        self.index.insert(chat.clone(), number);
-        self.slots.push(Slot {
-            chat,
-            schedule,
-            place: number,
-        });
-        self.heap.push(number);
-        self.sift(number as usize);
+        vacant.insert(schedule);
+        self.heap.push(&self.slots);
+    }
+
+    /// As [`set`](Self::set), of the [`first`](Self::first) chat.
+    pub(super) fn set_first(&mut self, schedule: Schedule) {
+        if let Some(slot) = self.heap.first() {
+            self.update(slot, schedule);
+        }
+    }
+
+    fn update(&mut self, slot: u32, schedule: Schedule) {
+        let (chat, known) = self
+            .slots
+            .get_index_mut(slot as usize)
+            .expect("it is the number of a slot");
+        note_changed(&mut self.changed, chat, *known, schedule);
+        *known = schedule;
+        self.heap.update(slot, &self.slots);
     }
 
     /// The last indicator of `chat` was sent to the chat itself.
@@ -161,56 +167,39 @@ impl Chats {
 
     /// Forgets `chat`, and says what was kept of it.
     pub(super) fn remove(&mut self, chat: &ChatJid) -> Option<ChatRecord> {
-        let number = self.index.remove(chat)?;
-        let place = self.slots[number as usize].place as usize;
-        self.heap.swap_remove(place);
-        if place < self.heap.len() {
-            self.note_place(place);
-            self.sift(place);
-        }
-        let removed = self.slots.swap_remove(number as usize);
-        if let Some(moved) = self.slots.get(number as usize) {
-            self.heap[moved.place as usize] = number;
-            *self
-                .index
-                .get_mut(&moved.chat)
-                .expect("every slot's chat is in the index") = number;
-        }
+        let slot = self.slots.get_index_of(chat)?;
+        self.heap.swap_remove(number(slot), &self.slots);
+        let (chat, schedule) = self.slots.swap_remove_index(slot)?;
         if self.slots.is_empty() {
-            self.index.shrink_to(SPARE);
             self.slots.shrink_to(SPARE);
             self.heap.shrink_to(SPARE);
             self.addresses.shrink_to(SPARE);
         }
+        let address = self.take_address(&chat);
         if let Some(changed) = &mut self.changed
-            && removed.schedule.is_shown()
+            && schedule.is_shown()
         {
-            changed.insert(removed.chat);
+            changed.insert(chat);
         }
-        Some(ChatRecord {
-            schedule: removed.schedule,
-            address: self.take_address(chat),
-        })
+        Some(ChatRecord { schedule, address })
     }
 
     /// Changes every schedule, in O(n).
     pub(super) fn change_all(&mut self, change: impl Fn(&mut Schedule)) {
-        for slot in &mut self.slots {
-            let before = slot.schedule;
-            change(&mut slot.schedule);
-            note_changed(&mut self.changed, &slot.chat, before, slot.schedule);
+        for (chat, schedule) in &mut self.slots {
+            let before = *schedule;
+            change(schedule);
+            note_changed(&mut self.changed, chat, before, *schedule);
         }
-        for place in (0..self.heap.len()).rev() {
-            self.sift_down(place);
-        }
+        self.heap.update_all(&self.slots);
     }
 
     /// Forgets every chat.
     pub(super) fn clear(&mut self) {
         let mut changed = self.changed.take();
         if let Some(changed) = &mut changed {
-            let shown = self.slots.drain(..).filter(|slot| slot.schedule.is_shown());
-            changed.extend(shown.map(|slot| slot.chat));
+            let shown = self.slots.drain(..).filter(|(_, schedule)| schedule.is_shown());
+            changed.extend(shown.map(|(chat, _)| chat));
         }
         *self = Self {
             changed,
@@ -220,7 +209,7 @@ impl Chats {
 
     /// Every chat, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ChatJid, &Schedule)> {
-        self.slots.iter().map(|slot| (&slot.chat, &slot.schedule))
+        self.slots.iter()
     }
 
     /// Whether it is noted which chats show something else.
@@ -239,7 +228,7 @@ impl Chats {
 
     /// In how many chats an indicator is up, in O(n).
     pub(super) fn count_shown(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.schedule.is_shown()).count()
+        self.slots.values().filter(|schedule| schedule.is_shown()).count()
     }
 
     fn take_address(&mut self, chat: &ChatJid) -> Option<ChatJid> {
@@ -249,46 +238,6 @@ impl Chats {
         } else {
             self.addresses.remove(chat)
         }
-    }
-
-    /// Moves what is at `place` up or down to where it belongs.
-    fn sift(&mut self, mut place: usize) {
-        while place > 0 && self.is_before(place, (place - 1) / 2) {
-            self.swap(place, (place - 1) / 2);
-            place = (place - 1) / 2;
-        }
-        self.sift_down(place);
-    }
-
-    fn sift_down(&mut self, mut place: usize) {
-        loop {
-            let children = (2 * place + 1)..self.heap.len().min(2 * place + 3);
-            let first = children.reduce(|a, b| if self.is_before(b, a) { b } else { a });
-            let Some(child) = first.filter(|&child| self.is_before(child, place)) else {
-                return;
-            };
-            self.swap(place, child);
-            place = child;
-        }
-    }
-
-    fn is_before(&self, a: usize, b: usize) -> bool {
-        let key = |place: usize| {
-            let slot = &self.slots[self.heap[place] as usize];
-            (slot.schedule.due, &slot.chat)
-        };
-        key(a).cmp(&key(b)).is_lt()
-    }
-
-    fn swap(&mut self, a: usize, b: usize) {
-        self.heap.swap(a, b);
-        self.note_place(a);
-        self.note_place(b);
-    }
-
-    fn note_place(&mut self, place: usize) {
-        let number = self.heap[place];
-        self.slots[number as usize].place = u32::try_from(place).expect("there are at most MAX_CHATS");
     }
 }
 

@@ -82,13 +82,14 @@ proptest! {
 }
 
 impl Chats {
-    /// What the allocator was asked for, JIDs not counted. A `HashMap` keeps a byte and an item for each of a
-    /// power of two of buckets, of which it fills 7 in 8.
+    /// What the allocator was asked for, JIDs not counted. An `IndexMap` keeps a hash with each item, and a byte
+    /// and a number for each of a power of two of buckets, of which it fills 7 in 8.
     pub(in crate::indicators) fn allocated(&self) -> usize {
-        let buckets = (self.index.capacity() * 8 / 7).next_power_of_two();
-        buckets * (size_of::<(ChatJid, u32)>() + 1)
-            + self.slots.capacity() * size_of::<Slot>()
-            + self.heap.capacity() * size_of::<u32>()
+        let capacity = self.slots.capacity();
+        let buckets = (capacity * 8 / 7).next_power_of_two();
+        buckets * (size_of::<usize>() + 1)
+            + capacity * (size_of::<u64>() + size_of::<(ChatJid, Schedule)>())
+            + self.heap.allocated()
     }
 }
 
