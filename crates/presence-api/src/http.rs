@@ -4,6 +4,7 @@ mod compat;
 mod console;
 mod docs;
 mod events;
+mod forwarded;
 mod health;
 mod instance;
 mod mcp;
@@ -225,9 +226,17 @@ impl Call<'_> {
     where
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
-        let instance = self.instance(name).await?;
+        let time = Time::read();
+        let caller = self.authenticated(time, |_| true).await?;
+        if let Some(forwarded) = self.forwarded(&caller, name, &*body) {
+            // On the heap, so that a presence which is not pays nothing for its state.
+            return Box::pin(self.forward_presence(forwarded, body)).await;
+        }
+        self.count(Scope::from(&caller), Bucket::Requests, time).await?;
+        let instances = self.app.instances()?;
+        let instance = instances.find_soon(&caller, name).await?;
         let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
-        let (instances, pace) = (self.app.instances()?, self.app.settings.pace);
+        let pace = self.app.settings.pace;
         self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
             .await
     }
@@ -354,10 +363,10 @@ impl Call<'_> {
     }
 
     /// Gives an answer up when the service stops, or when nobody is left to read it.
-    async fn unless_given_up(
+    async fn unless_given_up<T>(
         &self,
-        answer: impl Future<Output = Result<Response<Body>, ApiError>>,
-    ) -> Result<Response<Body>, ApiError> {
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
         if self.app.stopping.is_cancelled() {
             return Err(ApiError::Stopping);
         }
