@@ -4,6 +4,7 @@ mod compat;
 mod console;
 mod docs;
 mod events;
+mod forwarded;
 mod health;
 mod instance;
 mod mcp;
@@ -36,7 +37,6 @@ use crate::clock::Time;
 use crate::compat::CompatApi;
 use crate::connection::RequestGuard;
 use crate::error::ApiError;
-use crate::instances::Instances;
 use crate::json::{self, Body};
 use crate::metrics::Limit;
 use crate::pairing_links::Opened;
@@ -226,9 +226,17 @@ impl Call<'_> {
     where
         B: hyper::body::Body<Data = Bytes> + Send + Unpin,
     {
-        let instance = self.instance(name).await?;
+        let time = Time::read();
+        let caller = self.authenticated(time, |_| true).await?;
+        if let Some(forwarded) = self.forwarded(&caller, name, &*body) {
+            // On the heap, so that a presence which is not pays nothing for its state.
+            return Box::pin(self.forward_presence(forwarded, body)).await;
+        }
+        self.count(Scope::from(&caller), Bucket::Requests, time).await?;
+        let instances = self.app.instances()?;
+        let instance = instances.find_soon(&caller, name).await?;
         let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
-        let (instances, pace) = (self.app.instances()?, self.app.settings.pace);
+        let pace = self.app.settings.pace;
         self.unless_given_up(presence::chat_presence(instances, &instance, &body, pace))
             .await
     }
@@ -355,10 +363,10 @@ impl Call<'_> {
     }
 
     /// Gives an answer up when the service stops, or when nobody is left to read it.
-    async fn unless_given_up(
+    async fn unless_given_up<T>(
         &self,
-        answer: impl Future<Output = Result<Response<Body>, ApiError>>,
-    ) -> Result<Response<Body>, ApiError> {
+        answer: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
         if self.app.stopping.is_cancelled() {
             return Err(ApiError::Stopping);
         }
@@ -372,16 +380,21 @@ impl Call<'_> {
 
     /// Who calls: the checks of the token and of its rate limit.
     async fn caller(&mut self, bucket: Bucket) -> Result<Caller, ApiError> {
-        self.authenticated(bucket, |_| true).await
+        let time = Time::read();
+        let caller = self.authenticated(time, |_| true).await?;
+        self.count(Scope::from(&caller), bucket, time).await?;
+        Ok(caller)
     }
 
     /// Which account calls. An instance token counts as no valid token.
     async fn account(&mut self, bucket: Bucket) -> Result<AccountId, ApiError> {
-        let caller = self.authenticated(bucket, |caller| matches!(caller, Caller::Account(_)));
-        match caller.await? {
-            Caller::Account(account) => Ok(account),
-            Caller::Instance(_) => Err(ApiError::InvalidToken),
-        }
+        let time = Time::read();
+        let caller = self.authenticated(time, |caller| matches!(caller, Caller::Account(_)));
+        let Caller::Account(account) = caller.await? else {
+            return Err(ApiError::InvalidToken);
+        };
+        self.count(Scope::Account(account), bucket, time).await?;
+        Ok(account)
     }
 
     /// The caller's instance of this name: all checks before the body.
@@ -424,12 +437,12 @@ impl Call<'_> {
         Err(ApiError::RateLimited(standing))
     }
 
+    /// Who calls: the check of the token.
     async fn authenticated(
-        &mut self,
-        bucket: Bucket,
+        &self,
+        time: Time,
         is_wanted: impl Fn(&Caller) -> bool,
     ) -> Result<Caller, ApiError> {
-        let (limits, time) = (&self.app.limits, Time::read());
         let presented = auth::presented(&self.parts.headers, self.compat);
         self.check_guesses(presented, time)?;
         let instances = self.app.instances()?;
@@ -441,32 +454,33 @@ impl Call<'_> {
         let Some((token, caller)) = caller.filter(|(_, caller)| is_wanted(caller)) else {
             return Err(self.refuse(time));
         };
-        limits.succeeded(self.client, token, time.now);
-        self.standing = self.count(instances, Scope::from(&caller), bucket, time).await;
-        match self.standing.filter(Standing::is_refused) {
+        self.app.limits.succeeded(self.client, token, time.now);
+        Ok(caller)
+    }
+
+    /// Counts the request where the caller's window is, which in a cluster may be at another node: the check of the
+    /// rate limit.
+    async fn count(&mut self, scope: Scope, bucket: Bucket, time: Time) -> Result<(), ApiError> {
+        let limits = &self.app.limits;
+        let nodes = self.app.instances()?.nodes();
+        let standing = match nodes.filter(|_| limits.limits(bucket)) {
+            Some(nodes) => nodes.count(scope, bucket).await,
+            None => None,
+        };
+        let standing = standing.unwrap_or_else(|| limits.count(scope, bucket, time));
+        self.admit(bucket, standing)
+    }
+
+    /// Refuses the request if it is one too many, now that it is counted.
+    fn admit(&mut self, bucket: Bucket, standing: Option<Standing>) -> Result<(), ApiError> {
+        self.standing = standing;
+        match standing.filter(Standing::is_refused) {
             Some(standing) => {
                 self.app.metrics.rate_limited[Limit::from(bucket)].inc();
                 Err(ApiError::RateLimited(standing))
             }
-            None => Ok(caller),
+            None => Ok(()),
         }
-    }
-
-    /// Counts the request where the caller's window is, which in a cluster may be at another node.
-    async fn count(
-        &self,
-        instances: &Instances,
-        scope: Scope,
-        bucket: Bucket,
-        time: Time,
-    ) -> Option<Standing> {
-        let limits = &self.app.limits;
-        if let Some(nodes) = instances.nodes().filter(|_| limits.limits(bucket))
-            && let Some(standing) = nodes.count(scope, bucket).await
-        {
-            return standing;
-        }
-        limits.count(scope, bucket, time)
     }
 
     /// What a request without a valid token gets; it counts in the window of the client's address.

@@ -29,8 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 use self::board::StatusBoard;
 pub(crate) use self::calls::{
-    ApplySettings, ChangeFailed, Connect, Count, CreateLink, LogOut, NodeCall, OpenLink, Reconnect, Remove,
-    RevokeLink, Show, ShownChat, ShownIn,
+    ApplySettings, ChangeFailed, Connect, Count, CountAndShow, Counted, CreateLink, LogOut, NodeCall,
+    OpenLink, Reconnect, Remove, RevokeLink, Show, ShownChat, ShownIn,
 };
 use self::client::{Client, Unanswered};
 pub use self::dial::DialNode;
@@ -195,18 +195,47 @@ impl Nodes {
     /// Counts a request where its caller's window is: that of an instance at its node, that of an account at the
     /// account's home. `None` when that is this node, or it does not answer: then the window here has to do.
     pub(crate) async fn count(&self, scope: Scope, bucket: Bucket) -> Option<Option<Standing>> {
-        let cluster = &self.inner.cluster;
-        let node = match scope {
-            Scope::Instance(id) => match cluster.whereabouts(id) {
-                Whereabouts::There(node, _) => node,
-                Whereabouts::Here(_) | Whereabouts::Nowhere => return None,
-            },
-            Scope::Account(id) => match cluster.home(id.get().unsigned_abs()) {
-                Home::There(node) => node,
-                Home::Here => return None,
-            },
-        };
+        let node = self.counts_elsewhere(scope)?;
         self.ask(&node, &Count { scope, bucket }).await
+    }
+
+    /// The other node, if there is one, that has the window of `scope`.
+    pub(crate) fn counts_elsewhere(&self, scope: Scope) -> Option<Arc<Node>> {
+        match scope {
+            Scope::Instance(id) => self.has_elsewhere(id),
+            Scope::Account(id) => match self.inner.cluster.home(id.get().unsigned_abs()) {
+                Home::There(node) => Some(node),
+                Home::Here => None,
+            },
+        }
+    }
+
+    /// The other node, if there is one, that has `instance`.
+    pub(crate) fn has_elsewhere(&self, instance: InstanceId) -> Option<Arc<Node>> {
+        match self.whereabouts(instance) {
+            Whereabouts::There(node, _) => Some(node),
+            Whereabouts::Here(_) | Whereabouts::Nowhere => None,
+        }
+    }
+
+    /// Has `node` count a request and show what it asks for. `None` when it does not answer, as for
+    /// [`count`](Self::count). What it has not shown is still to be shown.
+    pub(crate) async fn count_and_show(&self, node: &Node, call: &CountAndShow) -> Option<Counted> {
+        match self.inner.client.ask(node, call).await {
+            Ok(counted) => Some(counted),
+            // It is of the version before, and counts by itself.
+            Err(Unanswered::Refused) => {
+                let standing = self.ask(node, &call.count).await?;
+                Some(Counted {
+                    standing,
+                    shown: None,
+                })
+            }
+            Err(why) => {
+                tracing::debug!(node = %node.id, ?why, "another node did not count and show");
+                None
+            }
+        }
     }
 
     /// Asks one node; `None` when it does not answer.

@@ -1,7 +1,9 @@
 //! `POST /api/chat/presence/:instance`, and `GET`, which tells what is shown.
 
 use hyper::{Response, StatusCode};
-use presence_core::{ChatJid, ChatPresenceRequest, Hold, Indicator, Pace, PresenceState};
+use presence_core::{
+    ChatJid, ChatPresence, ChatPresenceRequest, Hold, Indicator, Pace, PresenceSent, PresenceState,
+};
 use presence_store::Instance;
 use presence_wa::ShowError;
 use serde::Serialize;
@@ -19,9 +21,18 @@ pub(super) async fn chat_presence(
     body: &[u8],
     pace: Pace,
 ) -> Result<Response<Body>, ApiError> {
-    let presence = ChatPresenceRequest::from_json(body)?.at_pace(pace)?;
+    let presence = read(body, pace)?;
     let sent = instances.presence(instance, &presence).await?;
-    Ok(json::respond(StatusCode::OK, &sent))
+    Ok(respond(&sent))
+}
+
+/// What a body asks for.
+pub(super) fn read(body: &[u8], pace: Pace) -> Result<ChatPresence, ApiError> {
+    Ok(ChatPresenceRequest::from_json(body)?.at_pace(pace)?)
+}
+
+pub(super) fn respond(sent: &PresenceSent) -> Response<Body> {
+    json::respond(StatusCode::OK, sent)
 }
 
 /// What the instance shows, what ends first at the front.

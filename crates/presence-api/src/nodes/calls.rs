@@ -1,7 +1,8 @@
 //! What one node asks of another: each call with its answer, as they travel.
 //!
 //! Nodes of two versions talk while a cluster is upgraded: a call keeps its name and fields, and what is added to one
-//! has a default.
+//! has a default. A call that a node does not know it refuses, and nothing was done: whoever makes a new one has another
+//! way then.
 
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ macro_rules! node_calls {
 
 node_calls! {
     Show("show", 8 s, repeatable: true) -> Result<PresenceSent, ShowError>;
+    CountAndShow("count_and_show", 8 s) -> Counted;
     ShownIn("shown", 5 s, repeatable: true) -> Vec<ShownChat>;
     Connect("connect", 70 s) -> Result<Connected, ConnectError>;
     Reconnect("reconnect", 15 s) -> Result<(), ReconnectError>;
@@ -59,6 +61,22 @@ node_calls! {
 pub(crate) struct Show {
     pub(crate) instance: InstanceId,
     pub(crate) presence: ChatPresenceRequest,
+}
+
+/// Counts a request, and shows what it asks for unless it is one too many.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct CountAndShow {
+    pub(crate) count: Count,
+    pub(crate) show: Show,
+}
+
+/// A request that was counted.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Counted {
+    /// `None`: such requests are not limited.
+    pub(crate) standing: Option<Standing>,
+    /// `None`: it was one too many, or the node does not have the instance.
+    pub(crate) shown: Option<Result<PresenceSent, ShowError>>,
 }
 
 /// What an instance shows.

@@ -9,19 +9,20 @@ use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use presence_core::ChatPresence;
+use presence_core::{ChatPresence, PresenceSent};
 use presence_wa::{ConnectError, PairWith, ShowError};
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::sync::mpsc;
 
 use super::calls::{
-    ApplySettings, Connect, Count, CreateLink, LogOut, NodeCall, OpenLink, Reconnect, Remove, RevokeLink,
-    Show, ShownIn,
+    ApplySettings, Connect, Count, CountAndShow, Counted, CreateLink, LogOut, NodeCall, OpenLink, Reconnect,
+    Remove, RevokeLink, Show, ShownIn,
 };
 use super::frame::{self, Frame, Outcome};
 use crate::app::App;
 use crate::clock::Time;
 use crate::instances::Instances;
+use crate::rate_limit::Standing;
 
 /// Calls of one node that are carried out at the same time. Others wait in the socket.
 const MAX_RUNNING: usize = 4096;
@@ -98,6 +99,8 @@ async fn carry_out(app: &App, name: Bytes, body: Bytes) -> Outcome {
     let done = async {
         if name == Show::NAME {
             call.show().await
+        } else if name == CountAndShow::NAME {
+            call.count_and_show(app).await
         } else {
             // On the heap, because the state of the largest would be that of each.
             Box::pin(call.any(app, &name)).await
@@ -114,7 +117,7 @@ struct Received<'a> {
 }
 
 impl Received<'_> {
-    /// Any but [`Show`].
+    /// Any but [`Show`] and [`CountAndShow`].
     async fn any(&self, app: &App, name: &[u8]) -> Outcome {
         let instances = self.instances;
         match str::from_utf8(name).unwrap_or_default() {
@@ -178,14 +181,28 @@ impl Received<'_> {
     }
 
     async fn show(&self) -> Outcome {
-        self.here(async |Show { instance, presence }| {
-            match ChatPresence::try_from(presence) {
-                Ok(presence) => self.instances.show_here(instance, &presence).await,
-                // The node that sent it has checked it.
-                Err(_) => Some(Err(ShowError::NotConnected)),
-            }
+        self.here(async |show| self.show_here(show).await).await
+    }
+
+    /// Counts also when the instance is not here any more: who asks goes on, and counts no second time.
+    async fn count_and_show(&self, app: &App) -> Outcome {
+        self.here(async |CountAndShow { count, show }| {
+            let standing = app.limits.count(count.scope, count.bucket, Time::read());
+            let shown = match standing.filter(Standing::is_refused) {
+                Some(_) => None,
+                None => self.show_here(show).await,
+            };
+            Some(Counted { standing, shown })
         })
         .await
+    }
+
+    async fn show_here(&self, Show { instance, presence }: Show) -> Option<Result<PresenceSent, ShowError>> {
+        match ChatPresence::try_from(presence) {
+            Ok(presence) => self.instances.show_here(instance, &presence).await,
+            // The node that sent it has checked it.
+            Err(_) => Some(Err(ShowError::NotConnected)),
+        }
     }
 
     async fn connect(&self) -> Outcome {

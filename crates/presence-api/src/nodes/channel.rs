@@ -85,7 +85,7 @@ impl Channel {
         match answer.await {
             Ok(Outcome::Done(answer)) => Ok(answer),
             Ok(Outcome::Misdirected) => Err(Unanswered::Misdirected),
-            Ok(Outcome::Refused) => Err(Unanswered::NotReached),
+            Ok(Outcome::Refused) => Err(Unanswered::Refused),
             Ok(Outcome::Failed) | Err(_) => Err(Unanswered::Unknown),
         }
     }
@@ -228,7 +228,7 @@ mod tests {
         let (channel, mut far) = open();
         for (outcome, why) in [
             (Outcome::Misdirected, Unanswered::Misdirected),
-            (Outcome::Refused, Unanswered::NotReached),
+            (Outcome::Refused, Unanswered::Refused),
             (Outcome::Failed, Unanswered::Unknown),
         ] {
             let other_node = async {

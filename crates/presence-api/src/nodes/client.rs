@@ -52,6 +52,8 @@ pub(super) enum Unanswered {
     Misdirected,
     /// Nobody is there: nothing was done.
     NotReached,
+    /// It starts, or knows no such call, as of another version: nothing was done.
+    Refused,
     /// It may have been done or not.
     Unknown,
 }

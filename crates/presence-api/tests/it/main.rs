@@ -15,6 +15,7 @@ mod documented;
 mod events;
 mod evolution;
 mod faults;
+mod forwarded;
 mod hammering;
 mod http;
 mod instances;

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::app::{CUSTOMER, Options, Reply, SHOP, TestApp, new_account, phone, secs};
 use crate::events::Follower;
+use crate::forwarded::Tap;
 
 const SECRET: &str = "a secret that only the nodes of this town have";
 
@@ -33,7 +34,8 @@ pub(crate) struct Town {
     ledger: MemoryLedger,
     servers: Servers,
     /// As each node sees it.
-    clusters: Mutex<Vec<Cluster>>,
+    pub(crate) clusters: Mutex<Vec<Cluster>>,
+    pub(crate) tap: Tap,
 }
 
 /// By the host of their address, with the connections of other nodes to them.
@@ -47,7 +49,7 @@ pub(crate) struct Joined {
 }
 
 impl Town {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let registry = Arc::new(Store::in_memory().unwrap());
         let ledger = MemoryLedger::default();
         tokio::spawn(keep_in_step(registry.clone(), ledger.clone()));
@@ -60,6 +62,7 @@ impl Town {
             ledger,
             servers: Servers::default(),
             clusters: Mutex::default(),
+            tap: Tap::default(),
         }
     }
 
@@ -71,12 +74,19 @@ impl Town {
         let settings = ClusterSettings::new(format!("http://{name}"));
         let (cluster, driver) = Cluster::new(Arc::new(self.ledger.clone()), settings);
         self.clusters.lock().unwrap().push(cluster.clone());
-        let pipes = Arc::new(Pipes(Arc::clone(&self.servers)));
+        let pipes = Arc::new(Pipes(Arc::clone(&self.servers), self.tap.clone()));
         let secret = ClusterSecret::new(&SECRET.replace(' ', "-")).unwrap();
         Joined {
             nodes: Nodes::with_dial(cluster.clone(), secret, pipes),
             cluster,
             driver,
+        }
+    }
+
+    /// From here on every node is there, as far as the ledger knows, and nobody answers.
+    pub(crate) fn cut_off(&self) {
+        for (_, (_, connections)) in self.servers.lock().unwrap().drain() {
+            connections.iter().for_each(AbortHandle::abort);
         }
     }
 
@@ -105,7 +115,7 @@ async fn keep_in_step(registry: Arc<Store>, ledger: MemoryLedger) {
 }
 
 /// Connections between nodes: pipes, in this process.
-struct Pipes(Servers);
+struct Pipes(Servers, Tap);
 
 #[async_trait]
 impl DialNode for Pipes {
@@ -117,7 +127,7 @@ impl DialNode for Pipes {
         let server = server.clone();
         let serving = tokio::spawn(async move { server.serve_node(far).await });
         connections.push(serving.abort_handle());
-        Ok(Box::new(near))
+        Ok(Box::new(self.1.on(near)))
     }
 }
 
@@ -126,7 +136,7 @@ async fn two_nodes() -> (Town, TestApp, TestApp) {
     two_nodes_of(Town::new().await).await
 }
 
-async fn two_nodes_of(town: Town) -> (Town, TestApp, TestApp) {
+pub(crate) async fn two_nodes_of(town: Town) -> (Town, TestApp, TestApp) {
     let (one, other) = (
         TestApp::node(&town, "one").await,
         TestApp::node(&town, "other").await,
@@ -502,10 +512,7 @@ async fn what_a_client_no_longer_waits_for_is_not_sent_by_the_other_node() {
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_no_node_reaches_is_not_connected_and_the_client_is_told_when_to_come_back() {
     let (town, _owner, stranger) = two_nodes().await;
-    // Its node is there, as far as the ledger knows, and nobody answers.
-    for (_, (_, connections)) in town.servers.lock().unwrap().drain() {
-        connections.iter().for_each(AbortHandle::abort);
-    }
+    town.cut_off();
     sleep(secs(1.0)).await;
     let asked = Instant::now();
     let reply = stranger.presence(CUSTOMER, "typing", 5).await;
