@@ -1,5 +1,6 @@
 //! What every request shares.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(crate) struct App {
     pub(crate) connections: Arc<Connections>,
     /// Connections of clients that are being served.
     pub(crate) serving: TaskTracker,
+    /// Set when the service is about to stop, and says so.
+    stop_is_announced: AtomicBool,
     /// Cancelled when the service begins to stop.
     pub(crate) stopping: CancellationToken,
     /// Cancelled when requests that have not finished are dropped.
@@ -71,6 +74,7 @@ impl App {
             settings,
             connections: Arc::new(Connections::new(most, per_client, stopping.clone())),
             serving: TaskTracker::new(),
+            stop_is_announced: AtomicBool::new(false),
             stopping,
             cut: CancellationToken::new(),
             stopped: CancellationToken::new(),
@@ -87,13 +91,23 @@ impl App {
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        if self.stopping.is_cancelled() {
+        if self.stopping.is_cancelled() || self.is_leaving() {
             Readiness::Stopping
         } else if self.instances.get().is_none() {
             Readiness::Starting
         } else {
             Readiness::Ready
         }
+    }
+
+    /// From here on whoever asks is told that the service is about to stop.
+    pub(crate) fn announce_stop(&self) {
+        self.stop_is_announced.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the service is about to stop: it does its work, but nobody should come back to it.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.stop_is_announced.load(Ordering::Relaxed)
     }
 
     pub(crate) fn uptime(&self) -> Duration {

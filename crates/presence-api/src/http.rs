@@ -116,6 +116,10 @@ where
         const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
         response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     }
+    if app.is_leaving() {
+        const CLOSE: HeaderValue = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, CLOSE);
+    }
     app.cors.write(&parts.headers, response.headers_mut());
     response.headers_mut().insert(REQUEST_ID, request_id);
 

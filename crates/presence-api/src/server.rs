@@ -143,6 +143,12 @@ impl Server {
             .await;
     }
 
+    /// Tells whoever asks that it is about to [stop](Self::stop): `/readyz` says so, and each answer closes its
+    /// connection. All else goes on, so that a load balancer finds another server before this one refuses anything.
+    pub fn announce_stop(&self) {
+        self.app.announce_stop();
+    }
+
     /// Ends it: no new connection is accepted and no new presence taken. Requests finish; at the same time
     /// every indicator is paused and every session closed. What is not done after `grace` is cut off.
     pub async fn stop(&self, grace: Duration) {

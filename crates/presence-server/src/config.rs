@@ -55,6 +55,8 @@ pub struct Config {
     pub fleet: FleetSettings,
     /// How HTTP is served.
     pub http: HttpSettings,
+    /// How long it goes on when it is asked to stop, while it says that it will.
+    pub stop_delay: Duration,
     /// How long requests may take to finish at the end, and at the same time sessions to close.
     pub stop_grace: Duration,
     /// What to log, in `EnvFilter`'s syntax.
@@ -174,6 +176,7 @@ impl Config {
                 webhooks: webhook::read(&mut from),
                 ..HttpSettings::default()
             },
+            stop_delay: Duration::from_secs(from.number(&settings::STOP_DELAY, 0, 300)),
             stop_grace: Duration::from_secs(from.number(&settings::STOP_GRACE, 0, 300)),
             log: from.read(&settings::LOG, log_filter),
             log_format: from.read(&settings::LOG_FORMAT, |format| match format {

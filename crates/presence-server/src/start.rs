@@ -13,6 +13,7 @@ use presence_core::InstanceId;
 use presence_store::{Edge as PinnedEdge, KeyStore, Registry};
 use presence_wa::{Edge, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
+use tokio::time::sleep;
 
 use crate::config::{Config, Listen};
 use crate::file_handles::FileHandles;
@@ -76,7 +77,7 @@ impl Service {
 
     /// Answers at once, with what there is; opens the data directory, or the database that several nodes share, and
     /// calls `ready` when requests are taken. Saved sessions are on their way back then. Serves until `stop` is done, which
-    /// counts from the first moment. Then requests finish, indicators are paused and sessions closed, all at
+    /// counts from the first moment, and for the configured delay after it. Then requests finish, indicators are paused and sessions closed, all at
     /// the same time and bounded by the configured grace.
     ///
     /// # Errors
@@ -129,6 +130,11 @@ impl Service {
         };
         if let Ok(Some(_)) = &opened {
             stop.await;
+            if !config.stop_delay.is_zero() {
+                tracing::info!(delay = ?config.stop_delay, "going on for now, until load balancers have noticed");
+                server.announce_stop();
+                sleep(config.stop_delay).await;
+            }
         }
         server.stop(config.stop_grace).await;
         watching.abort();

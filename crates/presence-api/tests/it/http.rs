@@ -106,6 +106,24 @@ async fn an_idle_connection_does_not_hold_up_the_end() {
     assert_eq!(stream.read(&mut some).await.unwrap(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_is_announced_sends_clients_elsewhere_and_refuses_nothing() {
+    let app = TestApp::with_shop().await;
+    app.server.announce_stop();
+    for (path, status) in [("/livez", 200), ("/readyz", 503)] {
+        let mut stream = app.connect();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        // To the end: it is closed behind its answer, though the request did not ask for that.
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+    }
+    let shown = app.presence("14155550123", "typing", 5).await;
+    assert_eq!(shown.status, 200);
+}
+
 #[tokio::test]
 async fn what_does_not_finish_in_time_is_cut_off_at_the_end() {
     let app = TestApp::start().await;

@@ -359,12 +359,21 @@ pub(crate) const BODY_TIMEOUT: Setting = Setting {
     help: "How long a request's body may take to arrive, in seconds, 1 to 300",
     secret: false,
 };
+pub(crate) const STOP_DELAY: Setting = Setting {
+    flag: "stop-delay",
+    variable: "PRESENCE_STOP_DELAY",
+    value: "S",
+    default: Some("0"),
+    help: "How long to go on after SIGTERM, SIGINT or SIGHUP while /readyz says \"stopping\", so that a load balancer \
+           finds another server first. In seconds, 0 to 300",
+    secret: false,
+};
 pub(crate) const STOP_GRACE: Setting = Setting {
     flag: "stop-grace",
     variable: "PRESENCE_STOP_GRACE",
     value: "S",
     default: Some("7"),
-    help: "How long the end may take: on SIGTERM, SIGINT or SIGHUP requests finish, indicators are paused and \
+    help: "How long the end may take: on SIGTERM, SIGINT or SIGHUP, after --stop-delay, requests finish, indicators are paused and \
            sessions closed, all at the same time. In seconds, 0 to 300",
     secret: false,
 };
@@ -387,7 +396,7 @@ pub(crate) const LOG_FORMAT: Setting = Setting {
 };
 
 /// In the order of the help.
-pub(crate) const ALL: [&Setting; 44] = [
+pub(crate) const ALL: [&Setting; 45] = [
     &LISTEN,
     &PROBE_LISTEN,
     &DATA_DIR,
@@ -429,6 +438,7 @@ pub(crate) const ALL: [&Setting; 44] = [
     &HEAD_TIMEOUT,
     &IDLE_TIMEOUT,
     &BODY_TIMEOUT,
+    &STOP_DELAY,
     &STOP_GRACE,
     &LOG,
     &LOG_FORMAT,

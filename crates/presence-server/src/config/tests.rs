@@ -82,6 +82,7 @@ fn all_mistakes_are_reported_together() {
         ("PRESENCE_RATE_LIMIT", "-1"),
         ("PRESENCE_EDGE_KEY", "AAAA"),
         ("PRESENCE_METRICS", "maybe"),
+        ("PRESENCE_STOP_DELAY", "-1"),
         ("PRESENCE_STOP_GRACE", "301"),
         ("PRESENCE_TYPING_RATE", "0"),
         ("PRESENCE_RECORDING_RATE", "1001"),
@@ -95,6 +96,7 @@ fn all_mistakes_are_reported_together() {
         "--edge-key",
         "--edge-url",
         "--metrics",
+        "--stop-delay",
         "--stop-grace",
         "--typing-rate",
         "--recording-rate",
@@ -106,7 +108,7 @@ fn all_mistakes_are_reported_together() {
             "{flag} in\n{text}"
         );
     }
-    assert_eq!(text.lines().count(), 9, "{text}");
+    assert_eq!(text.lines().count(), 10, "{text}");
 }
 
 #[test]

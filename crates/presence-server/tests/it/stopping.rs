@@ -32,6 +32,35 @@ async fn sigterm_pauses_what_is_shown_before_the_exit() {
 }
 
 #[tokio::test]
+async fn a_load_balancer_is_told_before_anything_is_refused() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve_with_shop_and(&sandbox, &["--stop-delay", "300"]).await;
+    server.signal("TERM");
+    server.wait_for_log("going on for now").await;
+    assert_eq!(server.get("/readyz").await, (503, json!({"status": "stopping"})));
+    let shown = server.post(
+        "/api/chat/presence/shop",
+        json!({"number": CUSTOMER, "state": "typing", "duration": 60}),
+    );
+    assert_eq!(shown.await.0, 200);
+    server.signal("TERM");
+    assert_eq!(server.end().await.code, Some(1));
+}
+
+#[tokio::test]
+async fn it_stops_as_ever_after_the_delay() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve_with_shop_and(&sandbox, &["--stop-delay", "1"]).await;
+    let start = Instant::now();
+    server.signal("TERM");
+    let end = server.end().await;
+    assert_eq!(end.code, Some(0), "{}", end.stderr);
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
 async fn half_sent_requests_delay_no_pause_and_hold_the_end_up_for_its_grace_at_most() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let data = Data::new();
