@@ -23,12 +23,13 @@ use crate::files;
 use crate::key::{SealedProxy, SealedToken, SealedWebhook, TokenKey};
 use connection::data_version;
 
-pub(crate) use connection::{connect, failed};
+pub(crate) use connection::{connect, failed, renew_if_stuck};
 pub(crate) use schema::migrate;
 
 /// One connection: writers take turns anyway, and `PRAGMA data_version` on it tells exactly whether *another*
 /// connection wrote.
 pub(crate) struct SqliteBackend {
+    options: SqliteConnectOptions,
     connection: SqliteConnection,
     /// Up to where everything was read or appended; `None` before the first read.
     told: Option<Told>,
@@ -59,9 +60,21 @@ impl SqliteBackend {
         let mut connection = connect(&options).await.map_err(failed("open presence.db"))?;
         migrate(&mut connection, &schema::MIGRATIONS).await?;
         Ok(Self {
+            options,
             connection,
             told: None,
         })
+    }
+
+    /// Has a connection on which a transaction can be begun.
+    async fn settle(&mut self) -> sqlx::Result<()> {
+        if renew_if_stuck(&mut self.connection, &self.options).await?
+            && let Some(told) = &mut self.told
+        {
+            // Each connection counts its own versions.
+            told.version = None;
+        }
+        Ok(())
     }
 
     /// Lets go of the file. The last one to do so writes its log into it.
@@ -220,6 +233,7 @@ impl Reseal {
 impl Backend for SqliteBackend {
     async fn refresh(&mut self) -> Result<Refreshed, StoreError> {
         let doing = "read the registry";
+        self.settle().await.map_err(failed(doing))?;
         if let Some(Told {
             version: Some(version),
             ..
@@ -246,6 +260,7 @@ impl Backend for SqliteBackend {
 
     async fn append(&mut self, change: &Change) -> Result<Appended, StoreError> {
         let doing = "write to the registry";
+        self.settle().await.map_err(failed(doing))?;
         // IMMEDIATE: from here to the end nobody else writes, so what is checked stays true.
         let mut transaction = self
             .connection
@@ -354,6 +369,35 @@ mod tests {
             .check()
             .await
             .expect("a row of its own needs no more room");
+    }
+
+    /// As it does when a commit finds no room, and sqlx does not learn of it.
+    #[tokio::test]
+    async fn what_sqlite_rolls_back_by_itself_holds_nobody_up() {
+        let (dir, mut backend) = backend().await;
+        let path = dir.path().join("presence.db");
+        let execute = async |sql: &'static str| {
+            let options = SqliteConnectOptions::new().filename(&path);
+            let mut connection = options.connect().await.unwrap();
+            sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+            connection.close().await.unwrap();
+        };
+        execute("CREATE TRIGGER full BEFORE INSERT ON account BEGIN SELECT RAISE(ROLLBACK, 'full'); END")
+            .await;
+        for number in 1..=3 {
+            backend.refresh().await.unwrap();
+            assert!(backend.append(&put_account(number)).await.is_err());
+        }
+        execute("DROP TRIGGER full").await;
+        let mut other = SqliteBackend::open(&path).await.unwrap();
+        for backend in [&mut backend, &mut other] {
+            backend.refresh().await.unwrap();
+        }
+        assert_eq!(backend.append(&put_account(1)).await.unwrap(), Appended::Durable);
+        assert_eq!(other.append(&put_account(2)).await.unwrap(), Appended::Outdated);
+        other.refresh().await.unwrap();
+        assert_eq!(other.append(&put_account(2)).await.unwrap(), Appended::Durable);
+        assert!(matches!(backend.refresh().await, Ok(Refreshed::Changes(_))));
     }
 
     #[tokio::test]

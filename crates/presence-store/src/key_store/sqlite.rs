@@ -69,7 +69,7 @@ impl SqliteKeyStore {
         let seal = Seal(key);
         let writing = tokio::spawn(writer::run(
             Arc::clone(&shared),
-            SqliteDisk::new(writer, seal.clone()),
+            SqliteDisk::new(options(path), writer, seal.clone()),
         ));
         Ok(Self {
             inner: Arc::new(Inner {

@@ -4,23 +4,30 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use presence_core::InstanceId;
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::pending::Work;
 use super::rows::Seal;
 use super::writer::Disk;
 use crate::error::StoreError;
-use crate::sqlite::failed;
+use crate::sqlite::{failed, renew_if_stuck};
 
 /// The one connection that writes.
 pub(super) struct SqliteDisk {
+    options: SqliteConnectOptions,
     connection: SqliteConnection,
     seal: Seal,
 }
 
 impl SqliteDisk {
-    pub(super) fn new(connection: SqliteConnection, seal: Seal) -> Self {
-        Self { connection, seal }
+    /// `options` are those that it was opened with.
+    pub(super) fn new(options: SqliteConnectOptions, connection: SqliteConnection, seal: Seal) -> Self {
+        Self {
+            options,
+            connection,
+            seal,
+        }
     }
 }
 
@@ -29,8 +36,13 @@ impl Disk for SqliteDisk {
     const GATHERS_FOR: Duration = Duration::ZERO;
 
     async fn commit(&mut self, work: &Work) -> Result<BTreeSet<InstanceId>, StoreError> {
-        let Self { connection, seal } = self;
+        let Self {
+            options,
+            connection,
+            seal,
+        } = self;
         let doing = "write the device keys";
+        renew_if_stuck(connection, options).await.map_err(failed(doing))?;
         // One log for all: when a durable commit is on the disk, everything that was committed before it is too.
         let synchronous = if work.is_durable() {
             "PRAGMA synchronous = FULL"

@@ -186,6 +186,7 @@ pub(crate) async fn run<D: Disk>(shared: Arc<Shared>, mut disk: D) {
                 }
                 work.failed(|| StoreError::Shared(Arc::clone(&error)));
                 if shared.gives_up() {
+                    tracing::error!("the last device keys could not be saved");
                     break;
                 }
                 tokio::time::sleep(RETRY).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
 use crate::error::StoreError;
 
@@ -18,6 +18,32 @@ pub(crate) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<Sqli
         }
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
+}
+
+/// Makes the connection anew if no transaction can be begun on it, and says whether that was so.
+///
+/// When a disk is full or fails, SQLite rolls a transaction back by itself. sqlx does not learn of it, counts the
+/// transaction as open, and begins no other.
+pub(crate) async fn renew_if_stuck(
+    connection: &mut SqliteConnection,
+    options: &SqliteConnectOptions,
+) -> sqlx::Result<bool> {
+    if !connection.is_in_transaction() {
+        return Ok(false);
+    }
+    // One whose end nobody waited for is rolled back before this is answered.
+    let answered = connection.ping().await.is_ok();
+    if answered && !connection.is_in_transaction() {
+        return Ok(false);
+    }
+    let stuck = std::mem::replace(connection, connect(options).await?);
+    if let Err(error) = stuck.close().await {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "closing a connection that was stuck failed"
+        );
+    }
+    Ok(true)
 }
 
 /// A number that is another one when another connection wrote to the file.

@@ -135,6 +135,36 @@ async fn a_disk_that_refuses_loses_nothing_and_holds_nobody_up() {
     assert_eq!(get(&keys, 1, ONE, "99").await.as_deref(), Some("newer"));
 }
 
+/// As SQLite does when a commit finds no room, and sqlx does not learn of it.
+#[tokio::test]
+async fn what_the_disk_rolled_back_by_itself_is_written_once_it_takes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = open(&dir).await;
+    append(&keys, 1, vec![put(ONE, "before", "x")]).await;
+    keys.check().await.unwrap();
+    execute(
+        &path(&dir),
+        "CREATE TRIGGER full BEFORE INSERT ON key BEGIN SELECT RAISE(ROLLBACK, 'full'); END",
+    )
+    .await;
+    append(&keys, 1, vec![put(ONE, "after", "x")]).await;
+    for _ in 0..2 {
+        let failed = keys.check().await.unwrap_err();
+        assert!(format!("{failed:?}").contains("full"), "{failed:?}");
+    }
+    execute(&path(&dir), "DROP TRIGGER full").await;
+    timeout(Duration::from_secs(30), async {
+        while keys.check().await.is_err() {}
+    })
+    .await
+    .expect("it is saved again");
+    keys.close().await;
+    assert_eq!(
+        get(&open(&dir).await, 1, ONE, "after").await.as_deref(),
+        Some("x")
+    );
+}
+
 #[tokio::test]
 async fn closing_does_not_wait_for_a_disk_that_refuses_for_ever() {
     let dir = tempfile::tempdir().unwrap();
