@@ -40,6 +40,10 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "N", default_values = ["1", "100", "1000", "5000"])]
     sessions: Vec<usize>,
 
+    /// How many sessions three nodes have while it is counted what they ask the database; may be given more than once.
+    #[arg(long, value_name = "N", default_values = ["1000", "10000"])]
+    cluster_sessions: Vec<usize>,
+
     /// How many people have written to each session, and a quarter as many groups.
     #[arg(long, value_name = "N", default_value = "200")]
     people: usize,
@@ -73,6 +77,7 @@ struct Bencher {
     rounds: usize,
     smoke: bool,
     sessions: Vec<usize>,
+    cluster_sessions: Vec<usize>,
     people: usize,
 }
 
@@ -96,6 +101,11 @@ impl Bench {
                 vec![1, 4]
             } else {
                 self.sessions.clone()
+            },
+            cluster_sessions: if self.smoke {
+                vec![12]
+            } else {
+                self.cluster_sessions.clone()
             },
             people: if self.smoke { 4 } else { self.people },
         };
