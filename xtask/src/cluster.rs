@@ -28,6 +28,7 @@ pub(crate) use self::database::Database;
 use self::failures::{ALL, Failure, Needs};
 use self::measure::{COLUMNS, Outcome};
 pub(crate) use self::postgres::free_port;
+pub(crate) use self::proxy::Proxy;
 use self::town::Town;
 use crate::root;
 use crate::service::{Programs, say};

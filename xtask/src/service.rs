@@ -1,5 +1,6 @@
 //! A sandbox and a Presence server as child processes.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -74,6 +75,27 @@ impl Built {
             .filter(|message| message["target"]["name"] == name)
             .find_map(|message| message["executable"].as_str().map(PathBuf::from))
             .with_context(|| format!("cargo built no program {name}"))
+    }
+
+    /// Where what was built as the target of this name is.
+    pub(crate) fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
+        self.artifacts()
+            .filter(|message| message["target"]["name"] == name)
+            .find_map(|message| message["filenames"][0].as_str().map(PathBuf::from))
+            .with_context(|| format!("cargo built no {name}"))
+    }
+
+    /// How many packages were compiled for it, those included that only building needs.
+    pub(crate) fn packages(&self) -> usize {
+        let packages = self
+            .artifacts()
+            .filter_map(|message| message["package_id"].as_str());
+        packages.collect::<BTreeSet<_>>().len()
+    }
+
+    fn artifacts(&self) -> impl Iterator<Item = &Value> {
+        let is_artifact = |message: &&Value| message["reason"] == "compiler-artifact";
+        self.messages.iter().filter(is_artifact)
     }
 }
 

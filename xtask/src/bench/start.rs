@@ -26,16 +26,22 @@ pub(super) fn measure(bencher: &Bencher, figures: &mut Figures) -> anyhow::Resul
 
     let size = fs::metadata(bencher.programs.server_program())?.len();
     figures.add("the server's program", "MB", size as f64 / 1e6);
+    let crates = crates_of("presence-server")?;
+    figures.add("the server's program", "crates", crates as f64);
+    Ok(())
+}
+
+/// How many crates are linked into a package, its own included.
+pub(super) fn crates_of(package: &str) -> anyhow::Result<usize> {
     let shell = Shell::new()?;
     shell.change_dir(root());
     let format = "{p}";
     let tree = cmd!(
         shell,
-        "cargo tree --locked --package presence-server --edges normal --prefix none --format {format}"
+        "cargo tree --locked --package {package} --edges normal --prefix none --format {format}"
     )
     .quiet()
     .read()?;
     let crates: BTreeSet<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
-    figures.add("the server's program", "crates", crates.len() as f64);
-    Ok(())
+    Ok(crates.len())
 }

@@ -13,6 +13,14 @@ pub(super) fn cpu(pid: u32) -> anyhow::Result<Duration> {
     ))
 }
 
+/// Time of processors that processes have used which this one has started and seen end, with those that they have.
+pub(super) fn cpu_of_children() -> anyhow::Result<Duration> {
+    let stat = process(std::process::id())?.stat()?;
+    Ok(Duration::from_secs_f64(
+        (stat.cutime + stat.cstime) as f64 / procfs::ticks_per_second() as f64,
+    ))
+}
+
 /// What a process holds.
 #[derive(Clone, Copy)]
 pub(super) struct Held {

@@ -75,7 +75,7 @@ impl Database {
     }
 
     /// Where its server listens.
-    pub(super) fn address(&self) -> anyhow::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> anyhow::Result<SocketAddr> {
         let host = (self.operator.get_host(), self.operator.get_port());
         let mut addresses = host
             .to_socket_addrs()

@@ -41,7 +41,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// Listens on a free port, and forwards to `target`, which need not listen yet.
-    pub(super) fn start(runtime: &Handle, target: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn start(runtime: &Handle, target: SocketAddr) -> io::Result<Self> {
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
         let port = listener.local_addr()?.port();
         let network = watch::Sender::new(Network::Works);
@@ -66,7 +66,7 @@ impl Proxy {
     }
 
     /// How many statements went through it, if PostgreSQL is behind it.
-    pub(super) fn statements(&self) -> u64 {
+    pub(crate) fn statements(&self) -> u64 {
         self.statements.load(Ordering::Relaxed)
     }
 }

@@ -379,6 +379,11 @@ impl Work {
         !self.wipes.is_empty() || self.tasks.iter().any(|task| *task != Task::Flush)
     }
 
+    /// Whether it changes keys of any device.
+    pub(crate) fn has_keys(&self) -> bool {
+        !(self.rows.is_empty() && self.wipes.is_empty())
+    }
+
     /// In which epoch this node has each device that it changes.
     pub(crate) fn epochs(&self) -> impl Iterator<Item = (InstanceId, Epoch)> {
         let wiped = self

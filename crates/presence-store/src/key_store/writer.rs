@@ -115,11 +115,11 @@ impl Shared {
 
     fn committed(&self, work: Work, fenced: &BTreeSet<InstanceId>) {
         let mut state = self.state();
+        state.flushes += u64::from(work.has_keys());
         state.pending.committed(work, fenced);
-        state.flushes += 1;
     }
 
-    /// How many commits there have been.
+    /// How many commits of keys there have been; one for the sake of writing alone is none.
     pub(crate) fn flushes(&self) -> u64 {
         self.state().flushes
     }

@@ -115,7 +115,8 @@ impl PostgresKeyStore {
         self.inner.shared.wait(Task::Check).await
     }
 
-    /// How often the database was written since the store was opened. One flush takes what all devices have gathered.
+    /// How often keys were written since the store was opened: a [check](Self::check) alone is none. One flush takes what
+    /// all devices have gathered.
     #[must_use]
     pub fn flushes(&self) -> u64 {
         self.inner.shared.flushes()

@@ -16,7 +16,7 @@ mod secrets;
 mod signal;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::sync::{Arc, Mutex as StdMutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ::whatsapp_rust::wacore::store::error::{Result, StoreError};
@@ -45,8 +45,17 @@ pub(super) struct Storage {
     props: DevicePropsOverride,
     /// What the disk surely has of it.
     believed: StdMutex<Option<Believed>>,
+    empty: StdMutex<Empty>,
     /// Those who write what they have read take turns. Nobody waits for a disk's write in his.
     turn: Mutex<()>,
+}
+
+/// Which kinds have no rows, as far as [`Storage::delete_where`] has looked.
+#[derive(Debug, Default)]
+struct Empty {
+    kinds: BTreeSet<Kind>,
+    /// How often rows were put.
+    puts: u64,
 }
 
 /// What WhatsApp believes of a linked device. It must never be told of more than the disk knows: a link that the
@@ -81,6 +90,7 @@ impl Storage {
             name: PushName::default(),
             props,
             believed: StdMutex::default(),
+            empty: StdMutex::default(),
             turn: Mutex::default(),
         }
     }
@@ -143,10 +153,28 @@ impl Storage {
     }
 
     /// Deletes the rows of a kind whose value `is_over` says is, and counts them.
+    ///
+    /// The client does that every five minutes. Of a kind that it does not use, what is read once is remembered: ten
+    /// thousand idle sessions would ask a database that they share a hundred times a second otherwise.
     async fn delete_where(&self, kind: Kind, is_over: impl Fn(Bytes) -> Result<bool> + Send) -> Result<u32> {
         let _turn = self.turn.lock().await;
+        let puts = {
+            let empty = self.empty();
+            if empty.kinds.contains(&kind) {
+                return Ok(0);
+            }
+            empty.puts
+        };
+        let rows = self.range(kind, b"").await?;
+        if rows.is_empty() {
+            let mut empty = self.empty();
+            // What was put meanwhile may not have been read.
+            if empty.puts == puts {
+                empty.kinds.insert(kind);
+            }
+        }
         let mut changes = Vec::new();
-        for (name, value) in self.range(kind, b"").await? {
+        for (name, value) in rows {
             if is_over(value)? {
                 changes.push(rows::delete(kind, name));
             }
@@ -160,8 +188,21 @@ impl Storage {
         let epoch = self
             .epoch
             .ok_or_else(|| failed(presence_store::StoreError::Fenced))?;
+        let put = changes.iter().filter(|change| change.value.is_some());
+        let put: BTreeSet<Kind> = put.map(|change| change.kind).collect();
         let written = self.keys.append(self.device, epoch, changes, durability);
-        written.await.map_err(failed)
+        let written = written.await.map_err(failed);
+        if !put.is_empty() {
+            // Only now that they can be read, or somebody would find nothing and believe it.
+            let mut empty = self.empty();
+            empty.puts += 1;
+            empty.kinds.retain(|kind| !put.contains(kind));
+        }
+        written
+    }
+
+    fn empty(&self) -> MutexGuard<'_, Empty> {
+        self.empty.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn set_believed(&self, believed: Option<Believed>) {

@@ -48,6 +48,18 @@ async fn lock(path: &Path) -> SqliteConnection {
 }
 
 #[tokio::test]
+async fn a_check_is_no_flush_of_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = open(&dir).await;
+    let opened = keys.flushes();
+    keys.check().await.unwrap();
+    assert_eq!(keys.flushes(), opened);
+    append(&keys, 1, vec![put(ONE, "a", "1")]).await;
+    keys.check().await.unwrap();
+    assert_eq!(keys.flushes(), opened + 1);
+}
+
+#[tokio::test]
 async fn what_was_flushed_outlives_the_process_and_what_was_closed_does() {
     let dir = tempfile::tempdir().unwrap();
     let keys = open(&dir).await;

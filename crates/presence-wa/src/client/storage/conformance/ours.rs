@@ -7,6 +7,7 @@ use ::whatsapp_rust::wacore::store::Device as DeviceData;
 use ::whatsapp_rust::wacore::store::traits::{
     DeviceStore as _, LidPnMappingEntry, ProtocolStore as _, SignalStore as _,
 };
+use ::whatsapp_rust::wacore::time::now_secs;
 use ::whatsapp_rust::waproto::whatsapp::ADVSignedDeviceIdentity;
 use presence_store::{KeyStore as _, MemoryKeyStore, RowChange};
 use sqlx::{Connection as _, SqliteConnection};
@@ -169,4 +170,24 @@ async fn peers_that_are_not_met_are_forgotten_and_others_are_not() {
         "the device's own keys stay"
     );
     assert!(storage.believed().is_some() && storage.load().await.unwrap().unwrap().account.is_some());
+}
+
+/// Seen by what somebody else puts, which no session's rows are: it is not looked for.
+#[tokio::test]
+async fn a_kind_that_was_empty_is_not_read_again_until_something_is_put() {
+    let keys = Arc::new(MemoryKeyStore::default());
+    let (ours, other) = (storage(keys.clone()), storage(keys));
+    let later = now_secs() + 60;
+    assert_eq!(ours.delete_expired_sent_messages(later).await.unwrap(), 0);
+    other.store_sent_message("c", "1", b"one").await.unwrap();
+    ours.put_session("a", b"of another kind").await.unwrap();
+    assert_eq!(ours.delete_expired_sent_messages(later).await.unwrap(), 0);
+
+    ours.store_sent_message("c", "2", b"two").await.unwrap();
+    assert_eq!(ours.delete_expired_sent_messages(0).await.unwrap(), 0);
+    assert_eq!(
+        ours.delete_expired_sent_messages(later).await.unwrap(),
+        2,
+        "what is kept is looked at again"
+    );
 }
