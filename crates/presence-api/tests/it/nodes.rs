@@ -519,4 +519,7 @@ async fn an_instance_that_no_node_reaches_is_not_connected_and_the_client_is_tol
     reply.assert_error(503, "Instance is not connected to WhatsApp");
     assert_eq!(reply.header("retry-after"), Some("5"));
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let reply = stranger.get("/api/chat/presence/shop").send().await;
+    reply.assert_error(503, "Instance is not connected to WhatsApp");
+    assert_eq!(reply.header("retry-after"), Some("5"));
 }
