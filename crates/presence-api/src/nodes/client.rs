@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Uri, upgrade};
 use hyper_util::rt::TokioIo;
 use presence_store::{Node, NodeId};
@@ -27,6 +27,9 @@ pub(super) const FEEDS: &str = "/internal/v1/";
 pub(super) const CALLS: &str = "/internal/v1/calls";
 /// What it becomes: frames.
 pub(super) const PROTOCOL: HeaderValue = HeaderValue::from_static("presence-calls");
+/// Which node is meant, so that another one which answers at its address refuses. Nodes of the version before do not
+/// send it, and take no notice of it.
+pub(super) const MEANT: HeaderName = HeaderName::from_static("presence-node");
 /// How long a node may take to begin an answer, or to take calls. It is near.
 const BEGINS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -168,6 +171,7 @@ impl Client {
         let headers = request.headers_mut();
         headers.insert(HOST, HeaderValue::try_from(host).map_err(io::Error::other)?);
         headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.insert(MEANT, meant(node.id));
         let stream = self.dial.dial(&address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -182,6 +186,11 @@ impl Link {
         let channel = self.channel.read().unwrap_or_else(PoisonError::into_inner);
         channel.as_ref().filter(|channel| !channel.is_closed()).cloned()
     }
+}
+
+/// What [`MEANT`] says when it is this node.
+pub(super) fn meant(node: NodeId) -> HeaderValue {
+    HeaderValue::try_from(node.to_string()).expect("a node's id is header text")
 }
 
 fn refused(status: StatusCode) -> io::Error {
@@ -223,6 +232,8 @@ mod tests {
                     head.push(far.read_u8().await.unwrap().into());
                 }
                 assert!(head.contains("authorization: Bearer ssss"), "{head}");
+                let meant = "presence-node: 07070707-0707-0707-0707-070707070707";
+                assert!(head.contains(meant), "{head}");
                 let taken =
                     b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: presence-calls\r\n\r\n";
                 far.write_all(taken).await.unwrap();

@@ -439,6 +439,9 @@ async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
     let ours = format!("authorization: Bearer {}\r\n", SECRET.replace(' ', "-"));
     assert_eq!(call(FEED, &ours, NO_SCOPE).await, 200);
     assert_eq!(call(CALLS, &ours, UPGRADE).await, 101);
+    let other = format!("{ours}presence-node: {}\r\n", NodeId::from_bytes([7; 16]));
+    assert_eq!(call(FEED, &other, NO_SCOPE).await, 421, "another node is meant");
+    assert_eq!(call(CALLS, &other, UPGRADE).await, 421);
     for wrong in [
         "",
         "authorization: Bearer wrong\r\n",
