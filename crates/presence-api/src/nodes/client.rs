@@ -19,6 +19,7 @@ use super::calls::NodeCall;
 use super::channel::Channel;
 use super::dial::DialNode;
 use super::feed::{Feed, NodeFeed};
+use super::reach::Unreached;
 use super::secret::ClusterSecret;
 
 /// Below a node's address: where answers that go on are had, by name.
@@ -44,8 +45,8 @@ pub(super) struct Client {
 #[derive(Default)]
 struct Link {
     channel: RwLock<Option<Channel>>,
-    /// When the last attempt to open one failed. Locked while one is made.
-    failed: tokio::sync::Mutex<Option<Instant>>,
+    /// When the last attempt to open one failed, and why. Locked while one is made.
+    failed: tokio::sync::Mutex<Option<(Instant, Unreached)>>,
 }
 
 /// Why a call has no answer.
@@ -77,7 +78,8 @@ impl Client {
     pub(super) async fn ask<C: NodeCall>(&self, node: &Node, call: &C) -> Result<C::Answer, Unanswered> {
         let body = serde_json::to_vec(call).expect("calls are JSON");
         let asking = async {
-            let channel = self.channel(node).await?;
+            let channel = self.channel(node).await;
+            let channel = channel.map_err(|_| Unanswered::NotReached)?;
             channel.ask(C::NAME, body.into()).await
         };
         let answer = timeout(C::PATIENCE, asking).await;
@@ -86,14 +88,18 @@ impl Client {
     }
 
     /// Has `node` tell what `feed` is about, as long as somebody reads it.
-    pub(super) async fn follow<F: NodeFeed>(&self, node: &Node, feed: &F) -> io::Result<Feed<F::News>> {
+    pub(super) async fn follow<F: NodeFeed>(
+        &self,
+        node: &Node,
+        feed: &F,
+    ) -> Result<Feed<F::News>, Unreached> {
         let body = serde_json::to_vec(feed).expect("feeds are JSON");
         let request = Request::post(format!("{FEEDS}{}", F::NAME)).body(Full::from(body));
         let opening = self.request(node, request.expect("names of feeds fit into a path"));
-        let response = timeout(BEGINS_WITHIN, opening).await??;
+        let response = timeout(BEGINS_WITHIN, opening).await.map_err(io::Error::from)??;
         match response.status() {
             StatusCode::OK => Ok(Feed::new(response.into_body())),
-            status => Err(refused(status)),
+            status => Err(status.into()),
         }
     }
 
@@ -104,7 +110,7 @@ impl Client {
     }
 
     /// The connection for calls of `node`. While it is being opened, all who want it wait for that.
-    async fn channel(&self, node: &Node) -> Result<Channel, Unanswered> {
+    pub(super) async fn channel(&self, node: &Node) -> Result<Channel, Unreached> {
         let link = self.link(node.id);
         if let Some(channel) = link.open_channel() {
             return Ok(channel);
@@ -115,19 +121,21 @@ impl Client {
             return Ok(channel);
         }
         // Who waited meanwhile is not kept waiting by an attempt of its own.
-        if failed.is_some_and(|at| at > wanted) {
-            return Err(Unanswered::NotReached);
+        if let Some((at, why)) = &*failed
+            && *at > wanted
+        {
+            return Err(why.clone());
         }
         let opened = timeout(BEGINS_WITHIN, self.open(node)).await;
-        match opened.unwrap_or_else(|late| Err(late.into())) {
+        match opened.unwrap_or_else(|late| Err(io::Error::from(late).into())) {
             Ok(channel) => {
                 *link.channel.write().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
                 Ok(channel)
             }
-            Err(error) => {
-                tracing::debug!(node = %node.id, %error, "another node is not reached");
-                *failed = Some(Instant::now());
-                Err(Unanswered::NotReached)
+            Err(why) => {
+                tracing::debug!(node = %node.id, %why, "another node is not reached");
+                *failed = Some((Instant::now(), why.clone()));
+                Err(why)
             }
         }
     }
@@ -142,7 +150,7 @@ impl Client {
         Arc::clone(links.entry(node).or_default())
     }
 
-    async fn open(&self, node: &Node) -> io::Result<Channel> {
+    async fn open(&self, node: &Node) -> Result<Channel, Unreached> {
         let request = Request::builder()
             .method(Method::GET)
             .uri(CALLS)
@@ -156,7 +164,7 @@ impl Client {
                 let stream = upgrade::on(response).await.map_err(io::Error::other)?;
                 Ok(Channel::over(TokioIo::new(stream)))
             }
-            status => Err(refused(status)),
+            status => Err(status.into()),
         }
     }
 
@@ -193,8 +201,20 @@ pub(super) fn meant(node: NodeId) -> HeaderValue {
     HeaderValue::try_from(node.to_string()).expect("a node's id is header text")
 }
 
-fn refused(status: StatusCode) -> io::Error {
-    io::Error::other(format!("the other node answered {status}"))
+impl From<io::Error> for Unreached {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+impl From<StatusCode> for Unreached {
+    fn from(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Secret,
+            StatusCode::MISDIRECTED_REQUEST => Self::OtherNode,
+            status => Self::Refused(status),
+        }
+    }
 }
 
 #[cfg(test)]
