@@ -201,22 +201,6 @@ pub(super) fn meant(node: NodeId) -> HeaderValue {
     HeaderValue::try_from(node.to_string()).expect("a node's id is header text")
 }
 
-impl From<io::Error> for Unreached {
-    fn from(error: io::Error) -> Self {
-        Self::Io(Arc::new(error))
-    }
-}
-
-impl From<StatusCode> for Unreached {
-    fn from(status: StatusCode) -> Self {
-        match status {
-            StatusCode::UNAUTHORIZED => Self::Secret,
-            StatusCode::MISDIRECTED_REQUEST => Self::OtherNode,
-            status => Self::Refused(status),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};

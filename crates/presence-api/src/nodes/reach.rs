@@ -30,6 +30,22 @@ pub(super) enum Unreached {
     Refused(StatusCode),
 }
 
+impl From<io::Error> for Unreached {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}
+
+impl From<StatusCode> for Unreached {
+    fn from(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Secret,
+            StatusCode::MISDIRECTED_REQUEST => Self::OtherNode,
+            status => Self::Refused(status),
+        }
+    }
+}
+
 /// Which of the other nodes are reached: their calls' connection is open, and how their instances are is heard.
 #[derive(Default)]
 pub(super) struct Reach {
@@ -140,6 +156,28 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
+
+    #[test]
+    fn why_a_node_is_not_reached_says_what_to_look_at() {
+        for (why, text) in [
+            (
+                io::Error::from(io::ErrorKind::ConnectionRefused).into(),
+                "nobody answers there: connection refused",
+            ),
+            (
+                StatusCode::UNAUTHORIZED.into(),
+                "it refuses this node's secret: its --cluster-secret-file is another one",
+            ),
+            (
+                StatusCode::MISDIRECTED_REQUEST.into(),
+                "another node answers there",
+            ),
+            (StatusCode::NOT_FOUND.into(), "it answers 404 Not Found"),
+        ] {
+            let why: Unreached = why;
+            assert_eq!(why.to_string(), text);
+        }
+    }
 
     const NODE: NodeId = NodeId::from_bytes([7; 16]);
 
