@@ -260,7 +260,7 @@ impl Call<'_> {
             Endpoint::ChatPresence => self.answer_presence(name, body).await,
             Endpoint::ShownPresences => {
                 let instance = self.instance(name).await?;
-                Ok(presence::shown_presences(app.instances()?, &instance).await)
+                presence::shown_presences(app.instances()?, &instance).await
             }
             Endpoint::Events => {
                 let caller = self.caller(Bucket::Requests).await?;

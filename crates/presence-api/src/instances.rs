@@ -32,7 +32,7 @@ pub(crate) use self::error::{ChangeError, NotYours, RouteError};
 use self::fenced::FencedConnector;
 use self::in_step::saved_keys;
 use self::pairing_record::RegistryPairingRecord;
-use crate::nodes::{KnownStatus, Nodes, PeerWatch};
+use crate::nodes::{Nodes, PeerWatch};
 use crate::scope::Scope;
 
 /// Every instance of the service: its record and its session. Cheap to clone.
@@ -83,7 +83,7 @@ pub(crate) struct Listed {
 pub(crate) struct ListedNode {
     /// Where others reach it; `None`: no node has the instance.
     pub(crate) address: Option<String>,
-    /// The node does not answer, and the status is what it said last.
+    /// The node does not answer, and the status is what it said last, if anything.
     pub(crate) is_silent: bool,
 }
 
@@ -219,18 +219,8 @@ impl Instances {
 
     /// Where the session of `instance` stands; `None` while the fleet does not know it yet, or no longer.
     pub(crate) fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
-        self.known_status(instance).map(|known| known.status)
-    }
-
-    fn known_status(&self, instance: InstanceId) -> Option<KnownStatus> {
-        match (self.inner.fleet.status(instance), &self.inner.nodes) {
-            (Some(status), _) => Some(KnownStatus {
-                status,
-                is_old: false,
-            }),
-            (None, Some(nodes)) => nodes.status(instance),
-            (None, None) => None,
-        }
+        let here = self.inner.fleet.status(instance);
+        here.or_else(|| self.inner.nodes.as_ref()?.status(instance))
     }
 
     /// What `caller` may see: an account its instances, oldest first; an instance itself.
@@ -243,17 +233,14 @@ impl Instances {
             Caller::Instance(own) => (vec![Arc::clone(own)], false),
             Caller::Account(account) => (self.inner.registry.instances(*account), true),
         };
-        let listed = |instance: Arc<Instance>| {
-            let known = self.known_status(instance.id);
-            Listed {
-                token: with_tokens.then(|| self.inner.registry.instance_token(&instance)),
-                node: self.inner.nodes.as_ref().map(|nodes| ListedNode {
-                    address: nodes.address_of(instance.id),
-                    is_silent: known.as_ref().is_some_and(|known| known.is_old),
-                }),
-                status: known.map(|known| known.status),
-                instance,
-            }
+        let listed = |instance: Arc<Instance>| Listed {
+            token: with_tokens.then(|| self.inner.registry.instance_token(&instance)),
+            node: self.inner.nodes.as_ref().map(|nodes| ListedNode {
+                address: nodes.address_of(instance.id),
+                is_silent: nodes.is_silent(instance.id),
+            }),
+            status: self.status(instance.id),
+            instance,
         };
         instances.into_iter().map(listed).collect()
     }

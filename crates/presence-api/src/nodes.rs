@@ -13,6 +13,7 @@ mod dial;
 mod feed;
 mod frame;
 mod peers;
+mod reach;
 mod secret;
 mod serve;
 mod shown_feed;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use presence_cluster::{Cluster, Home, Whereabouts};
 use presence_core::InstanceId;
 use presence_store::Node;
+use presence_wa::InstanceStatus;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -35,8 +37,10 @@ pub(crate) use self::calls::{
 use self::client::{Client, Unanswered};
 pub use self::dial::DialNode;
 use self::dial::Tcp;
+pub(crate) use self::peers::PeerWatch;
 use self::peers::Peers;
-pub(crate) use self::peers::{KnownStatus, PeerWatch};
+pub(crate) use self::reach::NodesCheck;
+use self::reach::Reach;
 pub use self::secret::{ClusterSecret, InvalidSecret};
 pub(crate) use self::serve::serve;
 use crate::events::Update;
@@ -55,6 +59,7 @@ struct Inner {
     client: Client,
     board: StatusBoard,
     peers: Peers,
+    reach: Reach,
 }
 
 /// No node carried the call out.
@@ -90,6 +95,7 @@ impl Nodes {
                 secret,
                 board: StatusBoard::default(),
                 peers: Peers::default(),
+                reach: Reach::default(),
             }),
         }
     }
@@ -122,8 +128,22 @@ impl Nodes {
     }
 
     /// How `instance`, which another node has, is; as that node said last.
-    pub(crate) fn status(&self, instance: InstanceId) -> Option<KnownStatus> {
+    pub(crate) fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
         self.inner.peers.status(instance)
+    }
+
+    /// Whether the node that has `instance` is not heard: how the instance is now, nobody here knows.
+    pub(crate) fn is_silent(&self, instance: InstanceId) -> bool {
+        let Inner { peers, reach, .. } = &*self.inner;
+        match self.whereabouts(instance) {
+            Whereabouts::Here(_) => false,
+            Whereabouts::There(node, _) => reach.is_silent(node.id) == Some(true),
+            // What is known of it, a node said that is gone.
+            Whereabouts::Nowhere => {
+                let told_by = peers.told_by(instance);
+                told_by.is_some_and(|node| reach.is_silent(node) != Some(false))
+            }
+        }
     }
 
     /// Follows how an instance is that another node has.

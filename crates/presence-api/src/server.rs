@@ -20,7 +20,7 @@ use crate::connections::{Connections, NoPlace, Place};
 use crate::health::HealthCheck;
 use crate::http::{self, Surface};
 use crate::instances::Instances;
-use crate::nodes;
+use crate::nodes::{self, NodesCheck};
 use crate::registry_check::RegistryCheck;
 use crate::settings::HttpSettings;
 use crate::throttle::Throttle;
@@ -63,6 +63,9 @@ impl Server {
     pub fn open(&self, instances: Instances) {
         if self.app.instances.set(instances.clone()).is_ok() {
             self.watch(Arc::new(RegistryCheck(instances.clone())));
+            if let Some(nodes) = instances.nodes() {
+                self.watch(Arc::new(NodesCheck(nodes.clone())));
+            }
             let (settings, counters) = (&self.app.settings.webhooks, &self.app.webhooks);
             let report = webhook::report(instances, settings.clone(), Arc::clone(counters));
             tokio::spawn(self.app.stopping.clone().run_until_cancelled_owned(report));

@@ -102,7 +102,9 @@ impl Hub {
             if let Some(status) = self.instances.status(instance.id) {
                 self.feed.handle_status(time, instance.id, status);
             }
-            self.feed.handle_shown(time, instance.id, shown);
+            // Of a node that does not answer, what it shows comes when it is followed.
+            self.feed
+                .handle_shown(time, instance.id, shown.unwrap_or_default());
             self.watchers.watch(instance.id);
         }
         self.follow_nodes();

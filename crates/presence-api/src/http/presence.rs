@@ -55,8 +55,11 @@ struct ShownPresence {
 }
 
 /// Tells what the instance shows, what ends first at the front.
-pub(super) async fn shown_presences(instances: &Instances, instance: &Instance) -> Response<Body> {
-    let shown = instances.shown(instance).await;
+pub(super) async fn shown_presences(
+    instances: &Instances,
+    instance: &Instance,
+) -> Result<Response<Body>, ApiError> {
+    let shown = instances.shown(instance).await?;
     let now = Instant::now().into_std();
     let presences: Vec<_> = shown
         .into_iter()
@@ -77,7 +80,11 @@ pub(super) async fn shown_presences(instances: &Instances, instance: &Instance) 
         1 => "1 Presence shown".to_owned(),
         count => format!("{count} Presences shown"),
     };
-    json::succeed(StatusCode::OK, &message, ShownPresences { presences })
+    Ok(json::succeed(
+        StatusCode::OK,
+        &message,
+        ShownPresences { presences },
+    ))
 }
 
 impl From<ShowError> for ApiError {

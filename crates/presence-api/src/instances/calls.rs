@@ -9,7 +9,7 @@ use presence_wa::{ConnectError, Connected, PairWith, Proxy, ReconnectError, Save
 
 use super::error::elsewhere;
 use super::{ChangeError, Instances, RouteError};
-use crate::nodes::{ApplySettings, Connect, LogOut, Reconnect, Remove, Show, ShownChat, ShownIn};
+use crate::nodes::{ApplySettings, Connect, LogOut, NoOwner, Reconnect, Remove, Show, ShownChat, ShownIn};
 use crate::proxy::{self, KeptProxyError};
 
 impl Instances {
@@ -180,15 +180,14 @@ impl Instances {
             .await??)
     }
 
-    /// What the instance shows now, what ends first at the front. Nothing, when its node does not answer.
-    pub(crate) async fn shown(&self, instance: &Instance) -> Vec<(ChatJid, Shown)> {
+    /// What the instance shows now, what ends first at the front.
+    pub(crate) async fn shown(&self, instance: &Instance) -> Result<Vec<(ChatJid, Shown)>, NoOwner> {
         let id = instance.id;
         let Some(nodes) = self.nodes_but_for(id) else {
-            return self.inner.fleet.shown(id).await;
+            return Ok(self.inner.fleet.shown(id).await);
         };
         let call = ShownIn { instance: id };
-        let shown = nodes.at_owner(id, call, |_| self.shown_here(id)).await;
-        let shown = shown.unwrap_or_default().into_iter();
-        shown.filter_map(ShownChat::into_shown).collect()
+        let shown = nodes.at_owner(id, call, |_| self.shown_here(id)).await?;
+        Ok(shown.into_iter().filter_map(ShownChat::into_shown).collect())
     }
 }

@@ -71,6 +71,11 @@ impl Channel {
         self.frames.is_closed()
     }
 
+    /// Returns when it has ended.
+    pub(super) async fn closed(&self) {
+        self.frames.closed().await;
+    }
+
     /// Has the other node carry out the call of this name. Dropped before there is an answer, it is given up there.
     pub(super) async fn ask(&self, name: &'static str, body: Bytes) -> Result<Bytes, Unanswered> {
         let (call, answer) = Call::begin(self)?;

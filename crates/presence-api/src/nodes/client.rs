@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST, HeaderName, HeaderValue, UPGRADE};
 use hyper::{Method, Request, Response, StatusCode, Uri, upgrade};
 use hyper_util::rt::TokioIo;
 use presence_store::{Node, NodeId};
@@ -19,6 +19,7 @@ use super::calls::NodeCall;
 use super::channel::Channel;
 use super::dial::DialNode;
 use super::feed::{Feed, NodeFeed};
+use super::reach::Unreached;
 use super::secret::ClusterSecret;
 
 /// Below a node's address: where answers that go on are had, by name.
@@ -27,6 +28,9 @@ pub(super) const FEEDS: &str = "/internal/v1/";
 pub(super) const CALLS: &str = "/internal/v1/calls";
 /// What it becomes: frames.
 pub(super) const PROTOCOL: HeaderValue = HeaderValue::from_static("presence-calls");
+/// Which node is meant, so that another one which answers at its address refuses. Nodes of the version before do not
+/// send it, and take no notice of it.
+pub(super) const MEANT: HeaderName = HeaderName::from_static("presence-node");
 /// How long a node may take to begin an answer, or to take calls. It is near.
 const BEGINS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -41,8 +45,8 @@ pub(super) struct Client {
 #[derive(Default)]
 struct Link {
     channel: RwLock<Option<Channel>>,
-    /// When the last attempt to open one failed. Locked while one is made.
-    failed: tokio::sync::Mutex<Option<Instant>>,
+    /// When the last attempt to open one failed, and why. Locked while one is made.
+    failed: tokio::sync::Mutex<Option<(Instant, Unreached)>>,
 }
 
 /// Why a call has no answer.
@@ -74,7 +78,8 @@ impl Client {
     pub(super) async fn ask<C: NodeCall>(&self, node: &Node, call: &C) -> Result<C::Answer, Unanswered> {
         let body = serde_json::to_vec(call).expect("calls are JSON");
         let asking = async {
-            let channel = self.channel(node).await?;
+            let channel = self.channel(node).await;
+            let channel = channel.map_err(|_| Unanswered::NotReached)?;
             channel.ask(C::NAME, body.into()).await
         };
         let answer = timeout(C::PATIENCE, asking).await;
@@ -83,14 +88,18 @@ impl Client {
     }
 
     /// Has `node` tell what `feed` is about, as long as somebody reads it.
-    pub(super) async fn follow<F: NodeFeed>(&self, node: &Node, feed: &F) -> io::Result<Feed<F::News>> {
+    pub(super) async fn follow<F: NodeFeed>(
+        &self,
+        node: &Node,
+        feed: &F,
+    ) -> Result<Feed<F::News>, Unreached> {
         let body = serde_json::to_vec(feed).expect("feeds are JSON");
         let request = Request::post(format!("{FEEDS}{}", F::NAME)).body(Full::from(body));
         let opening = self.request(node, request.expect("names of feeds fit into a path"));
-        let response = timeout(BEGINS_WITHIN, opening).await??;
+        let response = timeout(BEGINS_WITHIN, opening).await.map_err(io::Error::from)??;
         match response.status() {
             StatusCode::OK => Ok(Feed::new(response.into_body())),
-            status => Err(refused(status)),
+            status => Err(status.into()),
         }
     }
 
@@ -101,7 +110,7 @@ impl Client {
     }
 
     /// The connection for calls of `node`. While it is being opened, all who want it wait for that.
-    async fn channel(&self, node: &Node) -> Result<Channel, Unanswered> {
+    pub(super) async fn channel(&self, node: &Node) -> Result<Channel, Unreached> {
         let link = self.link(node.id);
         if let Some(channel) = link.open_channel() {
             return Ok(channel);
@@ -112,19 +121,21 @@ impl Client {
             return Ok(channel);
         }
         // Who waited meanwhile is not kept waiting by an attempt of its own.
-        if failed.is_some_and(|at| at > wanted) {
-            return Err(Unanswered::NotReached);
+        if let Some((at, why)) = &*failed
+            && *at > wanted
+        {
+            return Err(why.clone());
         }
         let opened = timeout(BEGINS_WITHIN, self.open(node)).await;
-        match opened.unwrap_or_else(|late| Err(late.into())) {
+        match opened.unwrap_or_else(|late| Err(io::Error::from(late).into())) {
             Ok(channel) => {
                 *link.channel.write().unwrap_or_else(PoisonError::into_inner) = Some(channel.clone());
                 Ok(channel)
             }
-            Err(error) => {
-                tracing::debug!(node = %node.id, %error, "another node is not reached");
-                *failed = Some(Instant::now());
-                Err(Unanswered::NotReached)
+            Err(why) => {
+                tracing::debug!(node = %node.id, %why, "another node is not reached");
+                *failed = Some((Instant::now(), why.clone()));
+                Err(why)
             }
         }
     }
@@ -139,7 +150,7 @@ impl Client {
         Arc::clone(links.entry(node).or_default())
     }
 
-    async fn open(&self, node: &Node) -> io::Result<Channel> {
+    async fn open(&self, node: &Node) -> Result<Channel, Unreached> {
         let request = Request::builder()
             .method(Method::GET)
             .uri(CALLS)
@@ -153,7 +164,7 @@ impl Client {
                 let stream = upgrade::on(response).await.map_err(io::Error::other)?;
                 Ok(Channel::over(TokioIo::new(stream)))
             }
-            status => Err(refused(status)),
+            status => Err(status.into()),
         }
     }
 
@@ -168,6 +179,7 @@ impl Client {
         let headers = request.headers_mut();
         headers.insert(HOST, HeaderValue::try_from(host).map_err(io::Error::other)?);
         headers.insert(AUTHORIZATION, self.authorization.clone());
+        headers.insert(MEANT, meant(node.id));
         let stream = self.dial.dial(&address).await?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
@@ -184,8 +196,9 @@ impl Link {
     }
 }
 
-fn refused(status: StatusCode) -> io::Error {
-    io::Error::other(format!("the other node answered {status}"))
+/// What [`MEANT`] says when it is this node.
+pub(super) fn meant(node: NodeId) -> HeaderValue {
+    HeaderValue::try_from(node.to_string()).expect("a node's id is header text")
 }
 
 #[cfg(test)]
@@ -223,6 +236,8 @@ mod tests {
                     head.push(far.read_u8().await.unwrap().into());
                 }
                 assert!(head.contains("authorization: Bearer ssss"), "{head}");
+                let meant = "presence-node: 07070707-0707-0707-0707-070707070707";
+                assert!(head.contains(meant), "{head}");
                 let taken =
                     b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: presence-calls\r\n\r\n";
                 far.write_all(taken).await.unwrap();

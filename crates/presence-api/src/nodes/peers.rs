@@ -1,7 +1,9 @@
 //! What other nodes say of their instances, kept for those who ask.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use presence_cluster::Cluster;
@@ -9,18 +11,18 @@ use presence_core::InstanceId;
 use presence_store::{Node, NodeId};
 use presence_wa::InstanceStatus;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Nodes;
 use super::board::{StatusFeed, StatusNews};
 use super::feed::Heard;
+use super::reach::Unreached;
 
 /// The statuses of other nodes' instances, as those said last.
 #[derive(Default)]
 pub(super) struct Peers {
     known: Arc<RwLock<HashMap<InstanceId, Told>>>,
-    heard: Mutex<HashMap<NodeId, Instant>>,
     changes: watch::Sender<u64>,
 }
 
@@ -29,27 +31,19 @@ struct Told {
     status: InstanceStatus,
 }
 
-/// How an instance is, and whether that is what its node says now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KnownStatus {
-    pub(crate) status: InstanceStatus,
-    /// Its node was not heard of lately.
-    pub(crate) is_old: bool,
-}
-
-/// A node says every ten seconds that it is there.
-const OLD_AFTER: Duration = Duration::from_secs(15);
 /// How long to wait before a node is followed again.
 const AGAIN: Duration = Duration::from_secs(1);
 
 impl Peers {
-    pub(super) fn status(&self, instance: InstanceId) -> Option<KnownStatus> {
+    pub(super) fn status(&self, instance: InstanceId) -> Option<InstanceStatus> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let told = known.get(&instance)?;
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = heard.get(&told.by).is_none_or(|at| at.elapsed() > OLD_AFTER);
-        let status = told.status.clone();
-        Some(KnownStatus { status, is_old })
+        known.get(&instance).map(|told| told.status.clone())
+    }
+
+    /// Which node told last how it is.
+    pub(super) fn told_by(&self, instance: InstanceId) -> Option<NodeId> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&instance).map(|told| told.by)
     }
 
     pub(super) fn watch(&self, instance: InstanceId, cluster: Cluster) -> PeerWatch {
@@ -66,11 +60,7 @@ impl Peers {
         }
     }
 
-    fn handle_alive(&self, node: NodeId) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.insert(node, Instant::now());
-    }
-
+    /// What a node said that lives no longer stays until its instances' next node says something.
     fn handle_news(&self, by: NodeId, news: StatusNews) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for (id, status) in news {
@@ -87,12 +77,6 @@ impl Peers {
         }
         drop(known);
         self.changes.send_modify(|count| *count += 1);
-    }
-
-    /// That node lives no longer. What it said stays until its instances' next node says something.
-    fn handle_gone(&self, node: NodeId) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.remove(&node);
     }
 }
 
@@ -137,23 +121,25 @@ impl PeerWatch {
 /// Follows how the instances of every other node are, for as long as it lives.
 pub(super) async fn follow(nodes: Nodes) {
     let mut changes = nodes.changes();
-    let mut followed: HashMap<NodeId, AbortOnDropHandle<()>> = HashMap::new();
+    let mut followed: HashMap<NodeId, (Arc<Node>, AbortOnDropHandle<()>)> = HashMap::new();
     loop {
         changes.mark_unchanged();
         let others = nodes.others();
         nodes.inner.client.retain(&others);
-        followed.retain(|id, _| {
+        followed.retain(|id, (node, _)| {
             let lives = others.iter().any(|node| node.id == *id);
-            if !lives {
-                nodes.inner.peers.handle_gone(*id);
+            if !lives && nodes.inner.reach.handle_gone(*id) {
+                let (node, url) = (node.id, &node.address);
+                tracing::info!(%node, url, "the node that was not reached is none any more");
             }
             lives
         });
         for node in others {
             let nodes = &nodes;
             followed.entry(node.id).or_insert_with(|| {
-                let follow = follow_node(nodes.clone(), node);
-                AbortOnDropHandle::new(tokio::spawn(follow))
+                nodes.inner.reach.handle_new(node.id);
+                let follow = follow_node(nodes.clone(), Arc::clone(&node));
+                (node, AbortOnDropHandle::new(tokio::spawn(follow)))
             });
         }
         if changes.changed().await.is_err() {
@@ -163,16 +149,36 @@ pub(super) async fn follow(nodes: Nodes) {
 }
 
 async fn follow_node(nodes: Nodes, node: Arc<Node>) {
-    let peers = &nodes.inner.peers;
+    let (reach, id, url) = (&nodes.inner.reach, node.id, &node.address);
     loop {
-        if let Ok(mut feed) = nodes.inner.client.follow(&node, &StatusFeed {}).await {
-            while let Some(heard) = feed.next().await {
-                peers.handle_alive(node.id);
-                if let Heard::News(news) = heard {
-                    peers.handle_news(node.id, news);
-                }
-            }
+        let Err(why) = listen(&nodes, &node).await;
+        if reach.handle_unreached(id) {
+            tracing::warn!(node = %id, url, %why, "another node is not reached; what it has is out of reach from here");
         }
         sleep(AGAIN).await;
+    }
+}
+
+/// Listens to how the instances of `node` are, until it is not reached.
+async fn listen(nodes: &Nodes, node: &Node) -> Result<Infallible, Unreached> {
+    let (client, reach) = (&nodes.inner.client, &nodes.inner.reach);
+    // It notices sooner that the node is not there any more, and calls need it.
+    let channel = client.channel(node).await?;
+    let mut feed = client.follow(node, &StatusFeed {}).await?;
+    loop {
+        let heard = tokio::select! {
+            biased;
+            heard = feed.next() => heard,
+            () = channel.closed() => None,
+        };
+        let Some(heard) = heard else {
+            return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into());
+        };
+        if reach.handle_heard(node.id) {
+            tracing::info!(node = %node.id, url = node.address, "the other node is reached again");
+        }
+        if let Heard::News(news) = heard {
+            nodes.inner.peers.handle_news(node.id, news);
+        }
     }
 }

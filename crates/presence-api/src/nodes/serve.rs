@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::board::{StatusFeed, StatusNews};
-use super::client::{CALLS, FEEDS, PROTOCOL};
+use super::client::{self, CALLS, FEEDS, MEANT, PROTOCOL};
 use super::feed::{self, NodeFeed};
 use super::shown_feed::{self, ShownFeed};
 use super::{Nodes, carry_out};
@@ -96,6 +96,9 @@ async fn answer(
     if !is_node(nodes, request.headers()) {
         return Err(StatusCode::UNAUTHORIZED);
     }
+    if !is_meant(nodes, request.headers()) {
+        return Err(StatusCode::MISDIRECTED_REQUEST);
+    }
     if request.uri().path() == CALLS {
         if request.method() != Method::GET {
             return Err(StatusCode::METHOD_NOT_ALLOWED);
@@ -149,6 +152,12 @@ fn is_node(nodes: &Nodes, headers: &HeaderMap) -> bool {
     presented
         .and_then(|presented| presented.as_bytes().strip_prefix(b"Bearer "))
         .is_some_and(|presented| nodes.inner.secret.is(presented))
+}
+
+/// Whether this is the node that the caller means; one of the version before does not say.
+fn is_meant(nodes: &Nodes, headers: &HeaderMap) -> bool {
+    let meant = headers.get(MEANT);
+    meant.is_none_or(|meant| nodes.cluster().me().map(client::meant).as_ref() == Some(meant))
 }
 
 fn plain(status: StatusCode) -> Response<Body> {

@@ -32,5 +32,6 @@ mod reconnect;
 mod strain;
 mod timelines;
 mod troubled;
+mod unreached;
 mod waha;
 mod webhooks;

@@ -31,8 +31,12 @@ pub(crate) struct Town {
     pub(crate) registry: Arc<Store>,
     pub(crate) token: String,
     pub(crate) http: HttpSettings,
+    /// What the nodes know each other by that join from here on.
+    pub(crate) secret: String,
     ledger: MemoryLedger,
     servers: Servers,
+    /// Those that are reached no longer.
+    cut_off: Mutex<Vec<(String, Server)>>,
     /// As each node sees it.
     pub(crate) clusters: Mutex<Vec<Cluster>>,
     pub(crate) tap: Tap,
@@ -59,8 +63,10 @@ impl Town {
             token: new_account(&registry, "acme", None).await,
             registry,
             http: Options::default().http,
+            secret: SECRET.replace(' ', "-"),
             ledger,
             servers: Servers::default(),
+            cut_off: Mutex::default(),
             clusters: Mutex::default(),
             tap: Tap::default(),
         }
@@ -75,7 +81,7 @@ impl Town {
         let (cluster, driver) = Cluster::new(Arc::new(self.ledger.clone()), settings);
         self.clusters.lock().unwrap().push(cluster.clone());
         let pipes = Arc::new(Pipes(Arc::clone(&self.servers), self.tap.clone()));
-        let secret = ClusterSecret::new(&SECRET.replace(' ', "-")).unwrap();
+        let secret = ClusterSecret::new(&self.secret).unwrap();
         Joined {
             nodes: Nodes::with_dial(cluster.clone(), secret, pipes),
             cluster,
@@ -85,9 +91,17 @@ impl Town {
 
     /// From here on every node is there, as far as the ledger knows, and nobody answers.
     pub(crate) fn cut_off(&self) {
-        for (_, (_, connections)) in self.servers.lock().unwrap().drain() {
+        for (name, (server, connections)) in self.servers.lock().unwrap().drain() {
             connections.iter().for_each(AbortHandle::abort);
+            self.cut_off.lock().unwrap().push((name, server));
         }
+    }
+
+    /// From here on everybody answers again.
+    pub(crate) fn mend(&self) {
+        let servers = self.cut_off.lock().unwrap().split_off(0).into_iter();
+        let servers = servers.map(|(name, server)| (name, (server, Vec::new())));
+        self.servers.lock().unwrap().extend(servers);
     }
 
     async fn node_ids(&self) -> Vec<NodeId> {
@@ -132,7 +146,7 @@ impl DialNode for Pipes {
 }
 
 /// Two nodes. The instance `shop`, connected as [`SHOP`], is at the first that is returned.
-async fn two_nodes() -> (Town, TestApp, TestApp) {
+pub(crate) async fn two_nodes() -> (Town, TestApp, TestApp) {
     two_nodes_of(Town::new().await).await
 }
 
@@ -154,7 +168,7 @@ pub(crate) async fn two_nodes_of(town: Town) -> (Town, TestApp, TestApp) {
     (town, owner, stranger)
 }
 
-async fn node_of(app: &TestApp, name: &str) -> Option<String> {
+pub(crate) async fn node_of(app: &TestApp, name: &str) -> Option<String> {
     let reply = app.get("/api/instance/list").send().await.json();
     let instances = reply["instances"].as_array().unwrap().clone();
     let item = instances.into_iter().find(|item| item["name"] == name)?;
@@ -439,6 +453,9 @@ async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
     let ours = format!("authorization: Bearer {}\r\n", SECRET.replace(' ', "-"));
     assert_eq!(call(FEED, &ours, NO_SCOPE).await, 200);
     assert_eq!(call(CALLS, &ours, UPGRADE).await, 101);
+    let other = format!("{ours}presence-node: {}\r\n", NodeId::from_bytes([7; 16]));
+    assert_eq!(call(FEED, &other, NO_SCOPE).await, 421, "another node is meant");
+    assert_eq!(call(CALLS, &other, UPGRADE).await, 421);
     for wrong in [
         "",
         "authorization: Bearer wrong\r\n",
@@ -519,4 +536,7 @@ async fn an_instance_that_no_node_reaches_is_not_connected_and_the_client_is_tol
     reply.assert_error(503, "Instance is not connected to WhatsApp");
     assert_eq!(reply.header("retry-after"), Some("5"));
     assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    let reply = stranger.get("/api/chat/presence/shop").send().await;
+    reply.assert_error(503, "Instance is not connected to WhatsApp");
+    assert_eq!(reply.header("retry-after"), Some("5"));
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use presence_api::ClusterSecret;
 use presence_store::{PostgresOptions, TokenKey};
-use url::Url;
+use url::{Host, Url};
 
 use super::settings::Setting;
 use super::{Listen, Reader, parse, settings};
@@ -81,8 +81,21 @@ pub(crate) fn database_url(text: &str) -> Result<String, String> {
 
 fn node_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok();
-    url.filter(|url| url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none())
-        .ok_or_else(|| format!("{text:?} is no URL such as http://10.0.0.5:7070"))
+    let url = url
+        .filter(|url| url.scheme() == "http" && url.has_host() && url.path() == "/" && url.query().is_none())
+        .ok_or_else(|| format!("{text:?} is no URL such as http://10.0.0.5:7070"))?;
+    // It is what one listens on. Whoever connects to it reaches itself.
+    let is_unspecified = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_unspecified(),
+        Some(Host::Ipv6(address)) => address.to_canonical().is_unspecified(),
+        Some(Host::Domain(_)) | None => false,
+    };
+    if is_unspecified {
+        return Err(format!(
+            "at {text:?} no other node reaches this one: give an address of this machine, such as http://10.0.0.5:7070"
+        ));
+    }
+    Ok(url)
 }
 
 fn secret_in(path: &str) -> Result<ClusterSecret, String> {

@@ -291,3 +291,31 @@ fn the_public_url_may_have_a_path_and_nothing_more() {
         );
     }
 }
+
+#[test]
+fn where_a_node_is_reached_is_an_address_that_leads_to_it() {
+    let mistakes = |url| {
+        let error = read(&[("PRESENCE_ADVERTISE_URL", url)]).unwrap_err();
+        let text = error.to_string();
+        // Without a database none of it means anything, which is a mistake of its own.
+        let mut lines = text.lines().map(str::to_owned);
+        let wrong = lines.find(|line| !line.contains("without --database-url"));
+        wrong.unwrap_or_default()
+    };
+    for right in ["http://10.0.0.5:7070", "http://node-1:7070/", "http://[::1]:7070"] {
+        assert_eq!(mistakes(right), "", "{right}");
+    }
+    for wrong in [
+        "http://0.0.0.0:7070",
+        "http://0:7070",
+        "http://[::]:7070",
+        "http://[::ffff:0.0.0.0]:7070",
+    ] {
+        let mistake = mistakes(wrong);
+        assert!(mistake.starts_with("--advertise-url "), "{mistake}");
+        assert!(mistake.contains("no other node reaches this one"), "{mistake}");
+    }
+    for wrong in ["10.0.0.5:7070", "https://node-1:7070", "http://node-1:7070/at"] {
+        assert!(mistakes(wrong).contains("is no URL such as"), "{wrong}");
+    }
+}

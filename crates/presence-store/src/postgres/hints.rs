@@ -7,7 +7,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Row as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Counts notifications, from one connection that listens for all of them. They may be late, lost or for nothing, so
 /// who waits for one looks now and then without any. It listens until the last who wants them is gone.
@@ -62,7 +62,7 @@ impl Drop for Hints {
 }
 
 async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger: watch::Sender<u64>) {
-    let mut is_reported = false;
+    let mut outage = Outage::default();
     loop {
         let error = match connect(&options).await {
             Ok(None) => {
@@ -74,7 +74,9 @@ async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger:
                 return;
             }
             Ok(Some(mut listener)) => {
-                is_reported = false;
+                if outage.handle_end() {
+                    tracing::info!("notifications from the database are heard again");
+                }
                 // Who knows what was missed.
                 count(&registry);
                 count(&ledger);
@@ -85,13 +87,37 @@ async fn listen(options: PgConnectOptions, registry: watch::Sender<u64>, ledger:
             }
             Err(error) => error,
         };
-        if !std::mem::replace(&mut is_reported, true) {
-            tracing::debug!(
-                error = &error as &dyn std::error::Error,
-                "no notifications from the database; looking without them"
+        let error = &error as &(dyn std::error::Error + Send + Sync);
+        if outage.handle_failure() {
+            tracing::warn!(
+                error,
+                "no notifications from the database, so what other nodes change is looked for twice a second; if it \
+                 answers otherwise, --database-listen-url leads elsewhere"
             );
+        } else {
+            tracing::debug!(error, "no notifications from the database");
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// How long there have been no notifications.
+#[derive(Default)]
+struct Outage {
+    since: Option<Instant>,
+    is_told: bool,
+}
+
+impl Outage {
+    /// Whether people are to be told. They are once, and not of a database that is only started again.
+    fn handle_failure(&mut self) -> bool {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        since.elapsed() >= TELL_AFTER && !std::mem::replace(&mut self.is_told, true)
+    }
+
+    /// Whether people are to be told that it is over.
+    fn handle_end(&mut self) -> bool {
+        std::mem::take(self).is_told
     }
 }
 
@@ -164,3 +190,28 @@ const LEDGER: &str = "presence_ledger";
 
 const CONNECT: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(1);
+const TELL_AFTER: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn people_are_told_once_that_there_are_no_notifications_and_once_when_there_are() {
+        let mut outage = Outage::default();
+        for _ in 0..2 {
+            let mut told = Vec::new();
+            for second in 0..60 {
+                if outage.handle_failure() {
+                    told.push(second);
+                }
+                sleep(RETRY).await;
+            }
+            assert_eq!(told, [10]);
+            assert!(outage.handle_end() && !outage.handle_end());
+        }
+        assert!(!outage.handle_failure() && !outage.handle_end(), "it was short");
+    }
+}

@@ -50,7 +50,7 @@ struct Item {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     node: Option<Option<String>>,
-    /// The node does not answer: the rest is what it said last.
+    /// The node does not answer: the rest is what it said last, if anything.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     node_silent: bool,
 }
