@@ -64,8 +64,8 @@ struct Inner {
 #[derive(Clone)]
 struct Taken {
     at: Instant,
-    /// Cancelled when what it showed there is shown again. What clients ask for comes after it.
-    shown_again: CancellationToken,
+    /// Cancelled when it is in the fleet, with what it showed there. Until then nobody else puts it there.
+    resumed: CancellationToken,
 }
 
 /// An instance as its owner sees it.
