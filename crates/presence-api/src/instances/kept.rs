@@ -11,6 +11,7 @@ use bytes::Bytes;
 use presence_cluster::Whereabouts;
 use presence_core::{ChatJid, InstanceId, Shown};
 use presence_store::{Epoch, KeptShown};
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::{Inner, Instances};
@@ -23,6 +24,16 @@ const VOID_AFTER: Duration = Duration::from_secs(60);
 /// How long sessions that were taken over wait for what they showed. A database that is slower would keep them
 /// offline for no more than that.
 const READING: Duration = Duration::from_secs(2);
+
+/// What a chat showed, as it is kept. The version before knows no more than the flattened part.
+#[derive(Serialize, Deserialize)]
+struct KeptChat {
+    #[serde(flatten)]
+    chat: ShownChat,
+    /// It is paused, and the next node is to show it again: a node that is there to take it at once.
+    #[serde(default)]
+    is_handed_over: bool,
+}
 
 impl Instances {
     /// Writes down what this node's instances show, whenever it changes.
@@ -50,7 +61,7 @@ impl Inner {
                 };
                 let shown = self.fleet.shown(id).await;
                 if written.get(&id) != Some(&shown) {
-                    rows.push(row(id, epoch, &shown));
+                    rows.push(row(id, epoch, &shown, false));
                     written.insert(id, shown);
                 }
             }
@@ -67,8 +78,8 @@ impl Inner {
         }
     }
 
-    /// Writes down what one instance shows at this moment.
-    pub(super) async fn keep_now(&self, id: InstanceId) {
+    /// Writes down what one instance shows at this moment, for the node that it is handed over to.
+    pub(super) async fn keep_for_next(&self, id: InstanceId) {
         let Some(nodes) = &self.nodes else { return };
         let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
             return;
@@ -77,7 +88,7 @@ impl Inner {
         if shown.is_empty() {
             return;
         }
-        if let Err(error) = nodes.cluster().keep_shown(&[row(id, epoch, &shown)]).await {
+        if let Err(error) = nodes.cluster().keep_shown(&[row(id, epoch, &shown, true)]).await {
             tracing::debug!(%error, instance.id = %id, "what is shown cannot be kept for another node");
         }
     }
@@ -93,7 +104,10 @@ impl Inner {
         let why = match timeout(READING, nodes.cluster().take_shown(ids)).await {
             Ok(Ok(kept)) => {
                 let kept = kept.into_iter().filter(|kept| kept.age < VOID_AFTER);
-                return kept.map(|kept| (kept.instance, shown_of(&kept))).collect();
+                let here_for = self.began.elapsed();
+                return kept
+                    .map(|kept| (kept.instance, shown_of(&kept, here_for)))
+                    .collect();
             }
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the database is slow".to_owned(),
@@ -103,10 +117,14 @@ impl Inner {
     }
 }
 
-/// Until when each was to be shown, by this node's clock. For some of it that may be over, and the phone not told.
-fn shown_of(kept: &KeptShown) -> Vec<(ChatJid, Shown)> {
-    let chats = serde_json::from_slice::<Vec<ShownChat>>(&kept.shown).unwrap_or_default();
-    let chats = chats.into_iter().filter_map(ShownChat::into_shown);
+/// Until when each was to be shown, by this node's clock. For some of it that may be over, and the phone not told. What
+/// was handed over before this node was there, `here_for` so long, was handed over to nobody: it is over.
+fn shown_of(kept: &KeptShown, here_for: Duration) -> Vec<(ChatJid, Shown)> {
+    let chats = serde_json::from_slice::<Vec<KeptChat>>(&kept.shown).unwrap_or_default();
+    let chats = chats
+        .into_iter()
+        .filter(|kept_chat| !kept_chat.is_handed_over || kept.age < here_for)
+        .filter_map(|kept_chat| kept_chat.chat.into_shown());
     let now = Instant::now().into_std();
     chats
         .map(|(chat, shown)| {
@@ -117,13 +135,21 @@ fn shown_of(kept: &KeptShown) -> Vec<(ChatJid, Shown)> {
         .collect()
 }
 
-fn row(id: InstanceId, epoch: Epoch, shown: &[(ChatJid, Shown)]) -> (InstanceId, Epoch, Bytes) {
+fn row(
+    id: InstanceId,
+    epoch: Epoch,
+    shown: &[(ChatJid, Shown)],
+    is_handed_over: bool,
+) -> (InstanceId, Epoch, Bytes) {
     if shown.is_empty() {
         return (id, epoch, Bytes::new());
     }
     let chats: Vec<_> = shown
         .iter()
-        .map(|(chat, shown)| ShownChat::new(chat.clone(), shown))
+        .map(|(chat, shown)| KeptChat {
+            chat: ShownChat::new(chat.clone(), shown),
+            is_handed_over,
+        })
         .collect();
     let chats = serde_json::to_vec(&chats).expect("chats and numbers are JSON");
     (id, epoch, chats.into())
@@ -136,7 +162,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_kept_a_while_ago_is_over_so_much_sooner() {
+    async fn what_was_kept_is_over_so_much_sooner_and_what_nobody_was_there_to_take_is_over() {
         let id = InstanceId::new(1).unwrap();
         let chat: ChatJid = "4915112345601@s.whatsapp.net".parse().unwrap();
         let now = Instant::now().into_std();
@@ -145,12 +171,30 @@ mod tests {
             hold: Hold::from_secs(30),
             until: now + Duration::from_secs(left),
         };
-        let (_, _, bytes) = row(id, Epoch(1), &[(chat.clone(), shown(20))]);
-        let kept = KeptShown {
+        let kept = |is_handed_over| KeptShown {
             instance: id,
-            shown: bytes,
+            shown: row(id, Epoch(1), &[(chat.clone(), shown(20))], is_handed_over).2,
             age: Duration::from_secs(8),
         };
-        assert_eq!(shown_of(&kept), [(chat, shown(12))]);
+        let goes_on = vec![(chat.clone(), shown(12))];
+        // Whether it was handed over, and for how many seconds this node has been there.
+        for (is_handed_over, here_for, expected) in [
+            (false, 1, &goes_on),
+            (false, 60, &goes_on),
+            (true, 9, &goes_on),
+            (true, 7, &Vec::new()),
+        ] {
+            let shown = shown_of(&kept(is_handed_over), Duration::from_secs(here_for));
+            assert_eq!(&shown, expected, "{is_handed_over}, {here_for}");
+        }
+        // As the version before keeps it, and reads it.
+        let before = serde_json::to_vec(&[ShownChat::new(chat.clone(), &shown(20))]).unwrap();
+        let kept = KeptShown {
+            shown: before.into(),
+            ..kept(true)
+        };
+        assert_eq!(shown_of(&kept, Duration::ZERO), goes_on);
+        let (_, _, bytes) = row(id, Epoch(1), &[(chat, shown(20))], true);
+        assert!(serde_json::from_slice::<Vec<ShownChat>>(&bytes).is_ok());
     }
 }

@@ -38,7 +38,7 @@ impl Sessions for Instances {
     async fn hand_over(&self, instance: InstanceId) {
         // What is shown from here on, the next node shows.
         self.inner.leaving().insert(instance);
-        self.inner.keep_now(instance).await;
+        self.inner.keep_for_next(instance).await;
         self.inner.forget(instance);
         self.inner.fleet.hand_over(instance).await;
         self.inner.leaving().remove(&instance);

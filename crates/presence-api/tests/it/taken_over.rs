@@ -43,3 +43,18 @@ async fn what_is_shown_at_the_next_node_was_asked_for_as_long_as_it_was() {
     assert_eq!(shown[0]["state"], "recording", "{shown}");
     assert_eq!(shown[0]["duration"], 30, "{shown}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_one() {
+    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.0)).await;
+    tokio::join!(owner.server.stop(secs(5.0)), stranger.server.stop(secs(5.0)));
+    sleep(secs(1.0)).await;
+    let next = TestApp::node(&town, "next").await;
+    next.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&next).await, json!([]));
+    sleep(secs(90.0)).await;
+    let spells = next.timeline(CUSTOMER);
+    assert_eq!(spells.len(), 1, "{spells:?}");
+}
