@@ -133,6 +133,11 @@ impl InstanceHandle {
         self.wrote.swap(false, Ordering::Relaxed)
     }
 
+    /// The same, without the answer being another one for that.
+    pub(crate) fn has_written(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
     /// Whether there is something to do though nobody has asked.
     pub(crate) fn begins_by_itself(&self) -> bool {
         self.options.begins()

@@ -85,7 +85,8 @@ impl Inner {
             return;
         };
         let shown = self.fleet.shown(id).await;
-        if shown.is_empty() {
+        // What ended since it was last written down would be shown again.
+        if shown.is_empty() && !self.fleet.has_changed(id) {
             return;
         }
         if let Err(error) = nodes.cluster().keep_shown(&[row(id, epoch, &shown, true)]).await {

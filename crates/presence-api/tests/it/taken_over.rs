@@ -58,3 +58,14 @@ async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_
     let spells = next.timeline(CUSTOMER);
     assert_eq!(spells.len(), 1, "{spells:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_a_moment_before_its_node_stopped_stays_ended() {
+    let (_town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.1)).await;
+    owner.presence(CUSTOMER, "pause", 0).await;
+    owner.server.stop(secs(5.0)).await;
+    stranger.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&stranger).await, json!([]));
+}
