@@ -52,6 +52,8 @@ struct Inner {
     taken: RwLock<HashMap<InstanceId, Taken>>,
     /// What is being handed over: of what it showed, another node was told.
     leaving: RwLock<HashSet<InstanceId>>,
+    /// When this process began to play its part.
+    began: Instant,
     /// When it was last begun to read what other nodes wrote.
     caught_up: tokio::sync::Mutex<Option<Instant>>,
     /// Changes under way, which are finished even if nobody waits for them.
@@ -64,8 +66,8 @@ struct Inner {
 #[derive(Clone)]
 struct Taken {
     at: Instant,
-    /// Cancelled when what it showed there is shown again. What clients ask for comes after it.
-    shown_again: CancellationToken,
+    /// Cancelled when it is in the fleet, with what it showed there. Until then nobody else puts it there.
+    resumed: CancellationToken,
 }
 
 /// An instance as its owner sees it.
@@ -162,6 +164,7 @@ impl Instances {
                 nodes,
                 taken: RwLock::default(),
                 leaving: RwLock::default(),
+                began: Instant::now(),
                 caught_up: tokio::sync::Mutex::default(),
                 changes: TaskTracker::new(),
                 stopping: CancellationToken::new(),

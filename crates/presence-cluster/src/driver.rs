@@ -175,7 +175,11 @@ impl Run {
                 }));
             }
             Action::GiveUp(lost) => {
-                warn!(instances = lost.len(), "gave instances up");
+                // Those that were deleted are nobody's loss.
+                let instances = self.machine.view().count(&lost);
+                if instances > 0 {
+                    warn!(instances, "gave instances up");
+                }
                 let given_up = lost.clone();
                 let ended = tokio::spawn(async move { sessions.give_up(&lost).await });
                 self.events.push(Box::pin(async move {

@@ -85,6 +85,12 @@ impl View {
         self.owners.size()
     }
 
+    /// How many of these there still are; the others were deleted.
+    pub(crate) fn count(&self, instances: &[InstanceId]) -> usize {
+        let there = instances.iter().filter(|id| self.owner(**id).is_some());
+        there.count()
+    }
+
     pub(crate) fn set(&mut self, ownership: &Ownership) {
         let owner = (ownership.node, ownership.epoch);
         self.owners.insert_mut(ownership.instance, owner);

@@ -289,6 +289,25 @@ impl Indicators {
         }
     }
 
+    /// `chat` shows this: another machine had it sent on a connection before this session's, and is no more. It
+    /// goes on as if this one had: it is sent on the next connection, or at once where the session is up, or ended
+    /// there when its time is over. In a chat of which something is known here, that is newer, and nothing changes.
+    pub fn handle_taken_over(&mut self, now: Instant, chat: &ChatJid, shown: Shown) {
+        let now = self.advance(now);
+        let chat = self.aliases.resolve(chat).clone();
+        let is_known = self.chats.get(&chat).is_some();
+        if is_known || self.chats.len() == MAX_CHATS || self.phase == Phase::Closing {
+            return;
+        }
+        let command = self.command_number.long_before();
+        let mut schedule = Schedule::taken_over(now, shown, command, &self.timing);
+        if self.phase == Phase::Up {
+            schedule.reconnect(now);
+        }
+        self.chats.set(chat, schedule);
+        self.count_shown(None, Some(schedule));
+    }
+
     /// The session can take stanzas: it is logged in, on a new connection.
     pub fn handle_session_up(&mut self, now: Instant) {
         let now = self.advance(now);

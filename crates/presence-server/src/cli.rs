@@ -15,6 +15,7 @@ mod output;
 mod pair;
 mod records;
 mod restore;
+mod secret_value;
 mod send;
 mod serve;
 mod settings;

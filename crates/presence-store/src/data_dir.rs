@@ -50,12 +50,11 @@ impl DataDir {
             dir: self.path.clone(),
             source,
         };
-        let mut file = files::private_options()
-            .read(true)
-            .create(true)
-            .truncate(false)
-            .open(self.path.join("lock"))
-            .map_err(failed)?;
+        let path = self.path.join("lock");
+        let mut options = files::private_options();
+        let options = options.read(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(failed)?;
+        files::belong_to_owner_of_dir(&file, &path).map_err(failed)?;
         self.take(&mut file)?;
         // Who holds it is for people to read; the lock itself is the system's.
         file.set_len(0)

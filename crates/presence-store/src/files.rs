@@ -22,6 +22,7 @@ pub(crate) fn create_private_dir(path: &Path) -> io::Result<()> {
 pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     match private_options().create_new(true).open(path) {
         Ok(file) => {
+            belong_to_owner_of_dir(&file, path)?;
             file.sync_all()?;
             sync_parent(path)
         }
@@ -51,7 +52,9 @@ pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
     let suffix = random::<8>().map_err(io::Error::other)?;
     let draft = path.with_extension(format!("{:016x}.tmp", u64::from_ne_bytes(*suffix)));
     let mut file = private_options().create_new(true).open(&draft)?;
-    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let written = belong_to_owner_of_dir(&file, &draft)
+        .and_then(|()| file.write_all(content))
+        .and_then(|()| file.sync_all());
     // Unlike a rename, a link fails when the name is taken.
     let published = written.and_then(|()| fs::hard_link(&draft, path));
     fs::remove_file(&draft)?;
@@ -60,6 +63,27 @@ pub(crate) fn publish_private(path: &Path, content: &[u8]) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
     }
+}
+
+/// Gives a new file to the owner of its directory: root may run a command for the user that runs the server.
+#[cfg(unix)]
+pub(crate) fn belong_to_owner_of_dir(file: &File, path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt as _, fchown};
+
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let dir = fs::metadata(parent_of(path))?;
+    let (user, group) = (dir.uid(), dir.gid());
+    if user == 0 {
+        return Ok(());
+    }
+    fchown(file, Some(user), Some(group))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn belong_to_owner_of_dir(_file: &File, _path: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Puts the file at `from` in the place of the one at `to`, durably.
@@ -99,15 +123,17 @@ pub(crate) fn private_options() -> OpenOptions {
 
 /// A new name in a directory is durable only once the directory is.
 fn sync_parent(path: &Path) -> io::Result<()> {
-    let parent = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
     if cfg!(unix) {
-        File::open(parent)?.sync_all()
+        File::open(parent_of(path))?.sync_all()
     } else {
         Ok(())
     }
+}
+
+fn parent_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(all(test, unix))]
@@ -159,6 +185,31 @@ mod tests {
         let impossible = dir.path().join(format!("file.{}", "x".repeat(300)));
         assert!(publish_private(&impossible, b"third").is_err());
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    /// Only root can tell: for anybody else there is nothing to do.
+    #[test]
+    fn what_root_makes_in_anothers_directory_is_that_ones() {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+
+        let us = rustix::process::geteuid();
+        let dir = tempfile::tempdir().unwrap();
+        let (user, group) = if us.is_root() {
+            (7, 9)
+        } else {
+            let found = fs::metadata(dir.path()).unwrap();
+            (found.uid(), found.gid())
+        };
+        if us.is_root() {
+            chown(dir.path(), Some(user), Some(group)).unwrap();
+        }
+        let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+        create_private(&one).unwrap();
+        assert!(publish_private(&other, b"content").unwrap());
+        for path in [one, other] {
+            let found = fs::metadata(&path).unwrap();
+            assert_eq!((found.uid(), found.gid(), mode(&path)), (user, group, 0o600));
+        }
     }
 
     #[test]

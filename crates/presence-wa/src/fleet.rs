@@ -320,6 +320,12 @@ impl Fleet {
         self.inner.instances.take_changed()
     }
 
+    /// Whether the instance is one that [`take_changed`](Self::take_changed) would name.
+    #[must_use]
+    pub fn has_changed(&self, instance: InstanceId) -> bool {
+        self.handle(instance).is_some_and(|handle| handle.has_written())
+    }
+
     /// What all instances have done since the start.
     #[must_use]
     pub fn counters(&self) -> &FleetCounters {

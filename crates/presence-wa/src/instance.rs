@@ -26,7 +26,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use presence_core::InstanceId;
+use presence_core::{ChatJid, InstanceId, Shown};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +56,8 @@ pub struct InstanceOptions {
     pub logged_out: bool,
     /// For how long WhatsApp bans it from now on ([`PairingRecord::banned`](crate::PairingRecord::banned)).
     pub banned: Option<Duration>,
+    /// What it showed at another process until now, which goes on here.
+    pub shown: Vec<(ChatJid, Shown)>,
 }
 
 /// What is known of an instance's device keys before it begins.
@@ -131,6 +133,11 @@ impl InstanceHandle {
         self.wrote.swap(false, Ordering::Relaxed)
     }
 
+    /// The same, without the answer being another one for that.
+    pub(crate) fn has_written(&self) -> bool {
+        self.wrote.load(Ordering::Relaxed)
+    }
+
     /// Whether there is something to do though nobody has asked.
     pub(crate) fn begins_by_itself(&self) -> bool {
         self.options.begins()
@@ -169,8 +176,10 @@ impl InstanceHandle {
                 stop: self.stop.clone(),
             };
             let (kill, beginning) = (self.kill.clone(), self.options.beginning());
+            let shown = self.options.shown.clone();
             let task = async move {
-                kill.run_until_cancelled(runner.run(beginning, messages)).await;
+                let run = runner.run(beginning, shown, messages);
+                kill.run_until_cancelled(run).await;
             };
             fleet.tasks.spawn(task.instrument(self.span()));
             mailbox
@@ -237,7 +246,12 @@ struct Runner {
 }
 
 impl Runner {
-    async fn run(self, beginning: Beginning, mut messages: mpsc::Receiver<Message>) {
+    async fn run(
+        self,
+        beginning: Beginning,
+        mut shown: Vec<(ChatJid, Shown)>,
+        mut messages: mpsc::Receiver<Message>,
+    ) {
         let settings = &self.fleet.settings;
         let mut lifecycle = Lifecycle::new(Instant::now(), settings.clone(), beginning);
         let mut panics = 0;
@@ -251,6 +265,7 @@ impl Runner {
                 Arc::clone(&self.wrote),
                 lifecycle,
             );
+            task.take_over(std::mem::take(&mut shown));
             let started = Instant::now();
             // What it leaves behind is dropped whole, and with it everything that may be broken.
             let ended = AssertUnwindSafe(task.run(&mut messages, &self.stop))

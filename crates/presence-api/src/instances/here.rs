@@ -37,13 +37,23 @@ impl Instances {
         })
     }
 
-    /// When it was taken over lately, and is not online yet, or does not show again yet what it showed elsewhere.
-    fn coming(&self, instance: InstanceId) -> Option<Taken> {
+    /// The same, when one that is being put into the fleet is there.
+    async fn is_here_soon(&self, instance: InstanceId) -> bool {
+        if let Some(taken) = self.taken(instance) {
+            taken.resumed.cancelled().await;
+        }
+        self.is_here(instance)
+    }
+
+    fn taken(&self, instance: InstanceId) -> Option<Taken> {
         let taken = self.inner.taken.read().unwrap_or_else(PoisonError::into_inner);
-        let taken = taken.get(&instance).cloned();
-        let is_there =
-            |taken: &Taken| taken.shown_again.is_cancelled() && self.inner.fleet.is_online(instance);
-        taken.filter(|taken| taken.at.elapsed() < TAKEN_LATELY && !is_there(taken))
+        taken.get(&instance).cloned()
+    }
+
+    /// When it was taken over lately, and is not online yet.
+    fn coming(&self, instance: InstanceId) -> Option<Taken> {
+        let taken = self.taken(instance);
+        taken.filter(|taken| taken.at.elapsed() < TAKEN_LATELY && !self.inner.fleet.is_online(instance))
     }
 
     /// Waits for an instance that was taken over lately to go on where it was taken from, for a while.
@@ -51,15 +61,14 @@ impl Instances {
         let Some(taken) = self.coming(instance) else {
             return;
         };
-        let Some(mut watch) = self.inner.fleet.watch_status(instance) else {
-            return;
-        };
         let arrived = async {
+            taken.resumed.cancelled().await;
+            let Some(mut watch) = self.inner.fleet.watch_status(instance) else {
+                return;
+            };
             while let Some(status) = watch.next().await {
-                match status.state {
-                    InstanceState::Connecting => {}
-                    InstanceState::Connected => return taken.shown_again.cancelled().await,
-                    _ => return,
+                if status.state != InstanceState::Connecting {
+                    return;
                 }
             }
         };
@@ -71,10 +80,10 @@ impl Instances {
         instance: InstanceId,
         presence: &ChatPresence,
     ) -> Option<Result<PresenceSent, ShowError>> {
+        self.arrived(instance).await;
         if !self.is_here(instance) {
             return None;
         }
-        self.arrived(instance).await;
         let shown = self.inner.fleet.show(instance, presence).await;
         // If it is being handed over by now, nobody knows whether the next node was told of this. Shown twice, it is
         // the same.
@@ -82,7 +91,7 @@ impl Instances {
     }
 
     pub(crate) async fn shown_here(&self, instance: InstanceId) -> Option<Vec<ShownChat>> {
-        if !self.is_here(instance) {
+        if !self.is_here_soon(instance).await {
             return None;
         }
         let shown = self.inner.fleet.shown(instance).await.into_iter();
@@ -94,28 +103,28 @@ impl Instances {
         instance: InstanceId,
         how: PairWith,
     ) -> Option<Result<Connected, ConnectError>> {
-        if !self.is_here(instance) {
+        if !self.is_here_soon(instance).await {
             return None;
         }
         Some(self.inner.fleet.connect(instance, how).await)
     }
 
     pub(crate) async fn reconnect_here(&self, instance: InstanceId) -> Option<Result<(), ReconnectError>> {
-        if !self.is_here(instance) {
+        if !self.is_here_soon(instance).await {
             return None;
         }
         Some(self.inner.fleet.reconnect(instance).await)
     }
 
     pub(crate) async fn log_out_here(&self, instance: InstanceId) -> Option<Result<(), ChangeFailed>> {
-        if !self.is_here(instance) {
+        if !self.is_here_soon(instance).await {
             return None;
         }
         Some(self.logout_local(instance).await.map_err(ChangeFailed::of))
     }
 
     pub(crate) async fn remove_here(&self, instance: InstanceId) -> Option<Result<bool, ChangeFailed>> {
-        if !self.is_here(instance) {
+        if !self.is_here_soon(instance).await {
             return None;
         }
         let Some(instance) = self.by_id(instance) else {
@@ -126,7 +135,7 @@ impl Instances {
 
     /// Another node may have written them a moment ago.
     pub(crate) async fn apply_settings_here(&self, instance: InstanceId) -> Option<()> {
-        if !self.is_here(instance) {
+        if !self.is_here_soon(instance).await {
             return None;
         }
         if let Err(error) = self.inner.registry.refresh().await {

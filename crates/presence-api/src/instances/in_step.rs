@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use presence_core::InstanceId;
+use presence_core::{ChatJid, InstanceId, Shown};
 use presence_store::Instance;
 use presence_wa::{Identity, InstanceOptions, SavedKeys};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
@@ -16,6 +16,11 @@ impl Inner {
     /// Puts an instance into the fleet, unless it is there. Where keys of a pairing are saved, its session is
     /// reopened in the background.
     pub(super) fn add(&self, instance: &Instance, saved: SavedKeys) {
+        self.add_showing(instance, saved, Vec::new());
+    }
+
+    /// The same, of one that goes on with what it showed at another node.
+    pub(super) fn add_showing(&self, instance: &Instance, saved: SavedKeys, shown: Vec<(ChatJid, Shown)>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.insert(instance.id) {
             let options = InstanceOptions {
@@ -26,6 +31,7 @@ impl Inner {
                 banned: instance
                     .banned_until
                     .and_then(|until| (until - utc_now()).to_std().ok()),
+                shown,
             };
             self.fleet.add(instance.id, options);
         }
@@ -157,6 +163,7 @@ impl Inner {
     pub(super) fn add_if_here(&self, instance: &Instance) {
         match &self.nodes {
             None => self.add(instance, SavedKeys::Unknown),
+            Some(_) if self.is_coming(instance.id) => {}
             Some(nodes) if nodes.has(instance.id) => {
                 self.add(instance, SavedKeys::Resume);
                 self.apply_settings(instance.id);

@@ -9,23 +9,31 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use presence_cluster::Whereabouts;
-use presence_core::{ChatJid, ChatPresence, Hold, Indicator, InstanceId, Recipient, Shown};
+use presence_core::{ChatJid, InstanceId, Shown};
 use presence_store::{Epoch, KeptShown};
-use presence_wa::InstanceState;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
-use tokio_util::sync::DropGuard;
 
 use super::{Inner, Instances};
 use crate::nodes::{Nodes, ShownChat};
 
 /// How often what changed is written down.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
-/// What ends sooner is paused, instead of being shown again.
-const WORTH_SHOWING: Duration = Duration::from_secs(2);
 /// What was kept longer ago is void.
 const VOID_AFTER: Duration = Duration::from_secs(60);
-/// How long an instance is waited for to come online.
-const COMING: Duration = Duration::from_secs(30);
+/// How long sessions that were taken over wait for what they showed. A database that is slower would keep them
+/// offline for no more than that.
+const READING: Duration = Duration::from_secs(2);
+
+/// What a chat showed, as it is kept. The version before knows no more than the flattened part.
+#[derive(Serialize, Deserialize)]
+struct KeptChat {
+    #[serde(flatten)]
+    chat: ShownChat,
+    /// It is paused, and the next node is to show it again: a node that is there to take it at once.
+    #[serde(default)]
+    is_handed_over: bool,
+}
 
 impl Instances {
     /// Writes down what this node's instances show, whenever it changes.
@@ -34,31 +42,6 @@ impl Instances {
         self.inner.changes.spawn(async move {
             let Some(nodes) = inner.nodes.clone() else { return };
             inner.stopping.run_until_cancelled(inner.keep(&nodes)).await;
-        });
-    }
-
-    /// Shows again what these instances showed at the node that had them before, each until its guard is dropped:
-    /// what a client asks for meanwhile is newer.
-    pub(super) fn show_again(&self, mut coming: HashMap<InstanceId, DropGuard>) {
-        let inner = Arc::clone(&self.inner);
-        self.inner.changes.spawn(async move {
-            let Some(nodes) = &inner.nodes else { return };
-            let ids: Vec<_> = coming.keys().copied().collect();
-            let kept = match nodes.cluster().take_shown(&ids).await {
-                Ok(kept) => kept,
-                Err(error) => {
-                    tracing::warn!(%error, "what was shown elsewhere cannot be read; phones hide it by themselves");
-                    return;
-                }
-            };
-            for kept in kept.into_iter().filter(|kept| kept.age < VOID_AFTER) {
-                let shown_again = coming.remove(&kept.instance);
-                let again = Arc::clone(&inner).resume_shown(kept);
-                inner.changes.spawn(async move {
-                    again.await;
-                    drop(shown_again);
-                });
-            }
         });
     }
 }
@@ -78,7 +61,7 @@ impl Inner {
                 };
                 let shown = self.fleet.shown(id).await;
                 if written.get(&id) != Some(&shown) {
-                    rows.push(row(id, epoch, &shown));
+                    rows.push(row(id, epoch, &shown, false));
                     written.insert(id, shown);
                 }
             }
@@ -95,108 +78,124 @@ impl Inner {
         }
     }
 
-    /// Writes down what one instance shows at this moment.
-    pub(super) async fn keep_now(&self, id: InstanceId) {
+    /// Writes down what one instance shows at this moment, for the node that it is handed over to.
+    pub(super) async fn keep_for_next(&self, id: InstanceId) {
         let Some(nodes) = &self.nodes else { return };
         let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
             return;
         };
         let shown = self.fleet.shown(id).await;
-        if shown.is_empty() {
+        // What ended since it was last written down would be shown again.
+        if shown.is_empty() && !self.fleet.has_changed(id) {
             return;
         }
-        if let Err(error) = nodes.cluster().keep_shown(&[row(id, epoch, &shown)]).await {
+        if let Err(error) = nodes.cluster().keep_shown(&[row(id, epoch, &shown, true)]).await {
             tracing::debug!(%error, instance.id = %id, "what is shown cannot be kept for another node");
         }
     }
 
-    async fn resume_shown(self: Arc<Self>, kept: KeptShown) {
-        let Ok(chats) = serde_json::from_slice::<Vec<ShownChat>>(&kept.shown) else {
-            return;
+    /// What these instances showed at the node that had them before, and have yet to show or to end.
+    pub(super) async fn shown_before(
+        &self,
+        ids: &[InstanceId],
+    ) -> HashMap<InstanceId, Vec<(ChatJid, Shown)>> {
+        let Some(nodes) = &self.nodes else {
+            return HashMap::new();
         };
-        // Until when they are to be shown, as if they had been kept at this moment.
-        let chats: Vec<_> = chats.into_iter().filter_map(ShownChat::into_shown).collect();
-        let Some(mut watch) = self.fleet.watch_status(kept.instance) else {
-            return;
-        };
-        let online = async {
-            while let Some(status) = watch.next().await {
-                if status.state == InstanceState::Connected {
-                    return true;
-                }
+        let why = match timeout(READING, nodes.cluster().take_shown(ids)).await {
+            Ok(Ok(kept)) => {
+                let kept = kept.into_iter().filter(|kept| kept.age < VOID_AFTER);
+                let here_for = self.began.elapsed();
+                return kept
+                    .map(|kept| (kept.instance, shown_of(&kept, here_for)))
+                    .collect();
             }
-            false
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the database is slow".to_owned(),
         };
-        if !timeout(COMING, online).await.unwrap_or(false) {
-            return;
-        }
-        let now = Instant::now().into_std();
-        for (chat, shown) in chats {
-            let left = shown
-                .until
-                .saturating_duration_since(now)
-                .saturating_sub(kept.age);
-            if let Some(presence) = again(&chat, shown, left)
-                && let Err(error) = self.fleet.show(kept.instance, &presence).await
-            {
-                tracing::debug!(%error, instance.id = %kept.instance, "what was shown elsewhere is not shown again");
-            }
-        }
+        tracing::warn!(error = %why, "what was shown elsewhere cannot be read; phones hide it by themselves");
+        HashMap::new()
     }
 }
 
-fn row(id: InstanceId, epoch: Epoch, shown: &[(ChatJid, Shown)]) -> (InstanceId, Epoch, Bytes) {
+/// Until when each was to be shown, by this node's clock. For some of it that may be over, and the phone not told. What
+/// was handed over before this node was there, `here_for` so long, was handed over to nobody: it is over.
+fn shown_of(kept: &KeptShown, here_for: Duration) -> Vec<(ChatJid, Shown)> {
+    let chats = serde_json::from_slice::<Vec<KeptChat>>(&kept.shown).unwrap_or_default();
+    let chats = chats
+        .into_iter()
+        .filter(|kept_chat| !kept_chat.is_handed_over || kept.age < here_for)
+        .filter_map(|kept_chat| kept_chat.chat.into_shown());
+    let now = Instant::now().into_std();
+    chats
+        .map(|(chat, shown)| {
+            // As if it had been kept at this moment.
+            let until = shown.until.checked_sub(kept.age).unwrap_or(now);
+            (chat, Shown { until, ..shown })
+        })
+        .collect()
+}
+
+fn row(
+    id: InstanceId,
+    epoch: Epoch,
+    shown: &[(ChatJid, Shown)],
+    is_handed_over: bool,
+) -> (InstanceId, Epoch, Bytes) {
     if shown.is_empty() {
         return (id, epoch, Bytes::new());
     }
     let chats: Vec<_> = shown
         .iter()
-        .map(|(chat, shown)| ShownChat::new(chat.clone(), shown))
+        .map(|(chat, shown)| KeptChat {
+            chat: ShownChat::new(chat.clone(), shown),
+            is_handed_over,
+        })
         .collect();
     let chats = serde_json::to_vec(&chats).expect("chats and numbers are JSON");
     (id, epoch, chats.into())
 }
 
-/// What is to be shown now of what was to be shown for so long. Of what was over meanwhile the phone may not have
-/// been told.
-fn again(chat: &ChatJid, shown: Shown, left: Duration) -> Option<ChatPresence> {
-    let to: Recipient = chat.as_str().parse().ok()?;
-    let hold = Hold::from_secs(left.as_secs_f64().round() as u64);
-    Some(match shown.hold.and(hold).filter(|_| left > WORTH_SHOWING) {
-        Some(_) => match shown.indicator {
-            Indicator::Typing => ChatPresence::typing(to, hold),
-            Indicator::Recording => ChatPresence::recording(to, hold),
-        },
-        _ => ChatPresence::pause(to),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use presence_core::{Hold, Indicator};
+
     use super::*;
 
-    #[test]
-    fn what_has_time_left_is_shown_again_for_that_long_and_the_rest_is_paused() {
+    #[tokio::test(start_paused = true)]
+    async fn what_was_kept_is_over_so_much_sooner_and_what_nobody_was_there_to_take_is_over() {
+        let id = InstanceId::new(1).unwrap();
         let chat: ChatJid = "4915112345601@s.whatsapp.net".parse().unwrap();
-        let shown = |hold| Shown {
+        let now = Instant::now().into_std();
+        let shown = |left| Shown {
             indicator: Indicator::Recording,
-            hold: Hold::from_secs(hold),
-            until: Instant::now().into_std(),
+            hold: Hold::from_secs(30),
+            until: now + Duration::from_secs(left),
         };
-        let table = [
-            (30, 12_400, Some(12)),
-            (30, 2_001, Some(2)),
-            (30, 2_000, None),
-            (30, 0, None),
-            // Shown once: its phone hides it.
-            (0, 20_000, None),
-        ];
-        for (hold, left, expected) in table {
-            let presence = again(&chat, shown(hold), Duration::from_millis(left)).unwrap();
-            assert_eq!(presence.hold().map(Hold::as_secs), expected, "{hold}, {left}");
-            let state = if expected.is_some() { "recording" } else { "pause" };
-            assert_eq!(presence.state().as_str(), state);
-            assert_eq!(presence.recipient().chat(), chat);
+        let kept = |is_handed_over| KeptShown {
+            instance: id,
+            shown: row(id, Epoch(1), &[(chat.clone(), shown(20))], is_handed_over).2,
+            age: Duration::from_secs(8),
+        };
+        let goes_on = vec![(chat.clone(), shown(12))];
+        // Whether it was handed over, and for how many seconds this node has been there.
+        for (is_handed_over, here_for, expected) in [
+            (false, 1, &goes_on),
+            (false, 60, &goes_on),
+            (true, 9, &goes_on),
+            (true, 7, &Vec::new()),
+        ] {
+            let shown = shown_of(&kept(is_handed_over), Duration::from_secs(here_for));
+            assert_eq!(&shown, expected, "{is_handed_over}, {here_for}");
         }
+        // As the version before keeps it, and reads it.
+        let before = serde_json::to_vec(&[ShownChat::new(chat.clone(), &shown(20))]).unwrap();
+        let kept = KeptShown {
+            shown: before.into(),
+            ..kept(true)
+        };
+        assert_eq!(shown_of(&kept, Duration::ZERO), goes_on);
+        let (_, _, bytes) = row(id, Epoch(1), &[(chat, shown(20))], true);
+        assert!(serde_json::from_slice::<Vec<ShownChat>>(&bytes).is_ok());
     }
 }

@@ -1,12 +1,12 @@
 //! The instances of this node, as one of several: taken, handed over, given up.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, PoisonError, RwLockWriteGuard};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use presence_cluster::{Activity, Sessions};
-use presence_core::InstanceId;
+use presence_core::{ChatJid, InstanceId, Shown};
 use presence_store::Ownership;
 use presence_wa::SavedKeys;
 use tokio::time::Instant;
@@ -20,19 +20,17 @@ impl Sessions for Instances {
     fn take(&self, taken: &[Ownership]) {
         let ids: Vec<_> = taken.iter().map(|ownership| ownership.instance).collect();
         let coming = self.inner.note_taken(&ids);
-        let unknown: Vec<_> = ids.iter().copied().filter(|id| !self.inner.resume(*id)).collect();
-        self.show_again(coming);
-        if unknown.is_empty() {
-            return;
-        }
-        // The registry has not told of them yet.
         let inner = Arc::clone(&self.inner);
         self.inner.changes.spawn(async move {
-            if let Err(error) = inner.registry.refresh().await {
+            // Before a session is opened: what the account has sent meanwhile comes with its login, and ends it.
+            let mut shown = inner.shown_before(&ids).await;
+            if ids.iter().any(|id| inner.registry.instance_by_id(*id).is_none())
+                && let Err(error) = inner.registry.refresh().await
+            {
                 tracing::debug!(%error, "the registry cannot be read; new instances come later");
             }
-            for id in unknown {
-                inner.resume(id);
+            for (id, coming) in coming {
+                inner.arrive(id, shown.remove(&id).unwrap_or_default(), coming);
             }
         });
     }
@@ -40,7 +38,7 @@ impl Sessions for Instances {
     async fn hand_over(&self, instance: InstanceId) {
         // What is shown from here on, the next node shows.
         self.inner.leaving().insert(instance);
-        self.inner.keep_now(instance).await;
+        self.inner.keep_for_next(instance).await;
         self.inner.forget(instance);
         self.inner.fleet.hand_over(instance).await;
         self.inner.leaving().remove(&instance);
@@ -70,28 +68,49 @@ impl Sessions for Instances {
     }
 }
 
+/// An instance that was taken over, until it is in the fleet.
+struct Coming {
+    at: Instant,
+    _resumed: DropGuard,
+}
+
 impl Inner {
     /// Has clients wait for them until what is returned is dropped.
-    fn note_taken(&self, ids: &[InstanceId]) -> HashMap<InstanceId, DropGuard> {
+    fn note_taken(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Coming)> {
         let at = Instant::now();
         let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
         taken.retain(|_, taken| taken.at.elapsed() < TAKEN_LATELY);
         let coming = ids.iter().map(|id| {
-            let shown_again = CancellationToken::new();
-            let guard = shown_again.clone().drop_guard();
-            taken.insert(*id, Taken { at, shown_again });
-            (*id, guard)
+            let resumed = CancellationToken::new();
+            let guard = resumed.clone().drop_guard();
+            taken.insert(*id, Taken { at, resumed });
+            (*id, Coming { at, _resumed: guard })
         });
         coming.collect()
     }
 
-    /// Puts the instance into the fleet; `false` when the registry does not know it.
-    fn resume(&self, id: InstanceId) -> bool {
-        let Some(instance) = self.registry.instance_by_id(id) else {
-            return false;
-        };
-        self.add(&instance, SavedKeys::Resume);
-        true
+    /// Puts the instance into the fleet with what it showed before, unless it was handed over or given up since.
+    fn arrive(&self, id: InstanceId, shown: Vec<(ChatJid, Shown)>, coming: Coming) {
+        {
+            // Held until it is there: whoever takes it away does so before that or after it.
+            let taken = self.taken.read().unwrap_or_else(PoisonError::into_inner);
+            if taken.get(&id).is_some_and(|taken| taken.at == coming.at)
+                && let Some(instance) = self.registry.instance_by_id(id)
+            {
+                self.add_showing(&instance, SavedKeys::Resume, shown);
+            }
+        }
+        drop(coming);
+        // What the registry told of it meanwhile was left to this.
+        if let Some(instance) = self.registry.instance_by_id(id) {
+            self.add_if_here(&instance);
+        }
+    }
+
+    /// Whether it was taken over, and is being put into the fleet.
+    pub(super) fn is_coming(&self, id: InstanceId) -> bool {
+        let taken = self.taken.read().unwrap_or_else(PoisonError::into_inner);
+        taken.get(&id).is_some_and(|taken| !taken.resumed.is_cancelled())
     }
 
     fn leaving(&self) -> RwLockWriteGuard<'_, HashSet<InstanceId>> {
@@ -99,6 +118,10 @@ impl Inner {
     }
 
     fn forget(&self, id: InstanceId) {
+        self.taken
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&id);
     }

@@ -11,7 +11,7 @@ use presence_core::InstanceId;
 use presence_store::{Node, NodeId};
 use presence_wa::InstanceStatus;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::Nodes;
@@ -31,6 +31,8 @@ struct Told {
     status: InstanceStatus,
 }
 
+/// By how much the same moment may seem another one, told twice: it is counted from its arrival.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 /// How long to wait before a node is followed again.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -65,7 +67,10 @@ impl Peers {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         for (id, status) in news {
             match status {
-                Some(status) => {
+                Some(mut status) => {
+                    if let Some(told) = known.get(&id).filter(|told| told.by == by) {
+                        status.since = since(&told.status, &status);
+                    }
                     known.insert(id, Told { by, status });
                 }
                 // Another node may have told of it already.
@@ -77,6 +82,19 @@ impl Peers {
         }
         drop(known);
         self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Since when it is as `now` says. Each time a node tells of the same moment, it arrives here as one a little apart.
+fn since(before: &InstanceStatus, now: &InstanceStatus) -> Instant {
+    let apart = before
+        .since
+        .max(now.since)
+        .duration_since(before.since.min(now.since));
+    if before.state == now.state && apart < ON_ITS_WAY {
+        before.since
+    } else {
+        now.since
     }
 }
 
@@ -179,6 +197,41 @@ async fn listen(nodes: &Nodes, node: &Node) -> Result<Infallible, Unreached> {
         }
         if let Heard::News(news) = heard {
             nodes.inner.peers.handle_news(node.id, news);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use presence_wa::InstanceState;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_moment_that_is_told_again_is_the_same_one() {
+        use InstanceState::{Connected, Connecting};
+        let (peers, id) = (Peers::default(), InstanceId::new(1).unwrap());
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let start = Instant::now();
+        // When each arrives and how long ago it began, in milliseconds; and when that is.
+        for (at, node, state, ago, expected) in [
+            (0, 1, Connected, 5000, -5000),
+            (3, 1, Connected, 5001, -5000),
+            (30, 1, Connected, 5010, -5000),
+            (1000, 1, Connected, 200, 800),
+            (1001, 1, Connecting, 195, 806),
+            (1002, 2, Connecting, 191, 811),
+        ] {
+            tokio::time::advance(start + Duration::from_millis(at) - Instant::now()).await;
+            let status = serde_json::json!({
+                "state": format!("{state:?}"), "reason": null, "since": -ago, "jid": null, "push_name": null,
+                "available": false,
+            });
+            let news = vec![(id, Some(serde_json::from_value(status).unwrap()))];
+            peers.handle_news(NodeId::from_bytes([node; 16]), news);
+            let since = peers.status(id).unwrap().since + Duration::from_secs(10);
+            let since = since.duration_since(start).as_millis() as i64 - 10_000;
+            assert_eq!(since, expected, "at {at}");
         }
     }
 }

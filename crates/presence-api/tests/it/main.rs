@@ -30,6 +30,7 @@ mod presence;
 mod proxies;
 mod reconnect;
 mod strain;
+mod taken_over;
 mod timelines;
 mod troubled;
 mod unreached;

@@ -140,6 +140,30 @@ impl Schedule {
         }
     }
 
+    /// What another machine showed on a connection before.
+    pub(super) fn taken_over(now: Instant, shown: Shown, command: CommandNumber, timing: &Timing) -> Self {
+        let Shown {
+            indicator,
+            hold,
+            until,
+        } = shown;
+        let (timer, lasts) = match hold {
+            Some(hold) => (Timer::End, hold.duration()),
+            None => (Timer::Forget, timing.display),
+        };
+        // The other's clock may be wrong; nothing is shown for longer than was asked for.
+        let end = until.min(now + lasts);
+        Self {
+            timer,
+            due: end,
+            end,
+            indicator,
+            hold,
+            seen: true,
+            command,
+        }
+    }
+
     /// Whether the indicator is one to be available for.
     pub(super) fn is_shown(&self) -> bool {
         !matches!(self.timer, Timer::Forget | Timer::Pause(_))

@@ -17,6 +17,7 @@ mod own_messages;
 mod properties;
 mod rules;
 mod shown;
+mod taken_over;
 mod under_way;
 
 const TYPING: Indicator = Indicator::Typing;

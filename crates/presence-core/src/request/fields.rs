@@ -43,7 +43,14 @@ impl<R: Deref<Target = RawValue>> Fields<R> {
 
     /// How many characters the message will have: those of `text`, or else as many as `characters` says.
     pub(super) fn characters(&self) -> Result<Option<u64>, InvalidRequest> {
-        let text = required_type(&self.text, string, "text: text is needed")?;
+        // A string that is JSON, and cannot be read, can have this fault only.
+        let is_text = self.text.as_ref().is_some_and(|text| text.get().starts_with('"'));
+        let needed = if is_text {
+            "text: half of a surrogate pair is no character"
+        } else {
+            "text: text is needed"
+        };
+        let text = required_type(&self.text, string, needed)?;
         let needed = "characters: a whole number is needed, 0 or more";
         let characters = required_type(&self.characters, count, needed)?;
         Ok(text.map(|text| text.chars().count() as u64).or(characters))

@@ -162,7 +162,10 @@ fn a_message_takes_as_long_as_a_person_would_unless_a_duration_is_given() {
     let rows = [
         (r#""text":7"#, "text: text is needed"),
         (r#""text":["hi"]"#, "text: text is needed"),
-        (r#""text":"\ud83d""#, "text: text is needed"),
+        (
+            r#""text":"\ud83d""#,
+            "text: half of a surrogate pair is no character",
+        ),
         (r#""text":true,"duration":5"#, "text: text is needed"),
         (r#""characters":-1"#, whole_number),
         (r#""characters":1.5"#, whole_number),

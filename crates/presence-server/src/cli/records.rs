@@ -6,6 +6,7 @@ use presence_store::{DataDir, FOLLOWED_WITHIN, KeySource, Postgres, PostgresOpti
 use tokio::time::sleep;
 
 use super::data_dir::DataDirArgs;
+use super::secret_value::SecretValue;
 use crate::config::{cluster, settings};
 
 #[derive(Debug, Args)]
@@ -24,7 +25,7 @@ pub(super) struct DatabaseArgs {
         global = true,
         env = settings::DATABASE_URL.variable,
         value_name = "URL",
-        value_parser = cluster::database_url,
+        value_parser = SecretValue(cluster::database_url),
         hide_env_values = true
     )]
     database_url: Option<String>,

@@ -234,3 +234,26 @@ async fn shells_and_readers_are_helped() {
         assert!(man.join(page).is_file(), "{page}");
     }
 }
+
+#[tokio::test]
+async fn no_complaint_repeats_the_password_of_the_database() {
+    let url = "postgres://presence:Xp/ss@h/d";
+    let given = Program::start(&["account", "list"], &[("PRESENCE_DATABASE_URL", url)]).end();
+    for end in [
+        given.await,
+        run(&["account", "list", "--database-url", url]).await,
+        run(&["migrate", "--from", "x", "--database-url", url]).await,
+        run(&["serve", "--database-url", url]).await,
+    ] {
+        assert_eq!(end.code, Some(64), "{}", end.stderr);
+        assert!(end.stderr.contains("--database-url"), "{}", end.stderr);
+        assert!(
+            end.stderr.contains("it is no URL such as postgres://"),
+            "{}",
+            end.stderr
+        );
+        for secret in ["Xp", "ss@"] {
+            assert!(!end.stderr.contains(secret), "{}", end.stderr);
+        }
+    }
+}

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use presence_core::{ChatJid, Indicators, InstanceId, Policy};
+use presence_core::{ChatJid, Indicators, InstanceId, Policy, Shown};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -149,6 +149,16 @@ impl InstanceTask {
             cause: None,
             changed: true,
             stopping: false,
+        }
+    }
+
+    /// What the instance showed at another process goes on here. It is told before anything else is: a message of
+    /// the account ends what is known by then.
+    pub(super) fn take_over(&mut self, shown: Vec<(ChatJid, Shown)>) {
+        for (chat, shown) in shown {
+            self.indicators.handle_taken_over(now(), &chat, shown);
+            // It is to be kept for the next one.
+            self.wrote.store(true, Ordering::Relaxed);
         }
     }
 

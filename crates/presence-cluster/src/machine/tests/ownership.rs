@@ -63,6 +63,18 @@ fn what_the_ledger_says_is_not_ours_is_given_up_unless_that_is_old() {
 }
 
 #[test]
+fn what_is_deleted_is_ended_and_no_loss() {
+    let mut driver = Driver::with(2);
+    driver.machine.handle_deleted(instance(1));
+    driver.poll();
+    assert_eq!(driver.told(), [Action::GiveUp(vec![instance(1)])]);
+    driver.read(&[1, 2], &[owned(2, Some(2), 2)]);
+    assert_eq!(driver.told(), [Action::GiveUp(vec![instance(2)])]);
+    let there = [1, 2].map(|number| driver.machine.view().count(&[instance(number)]));
+    assert_eq!(there, [0, 1]);
+}
+
+#[test]
 fn what_comes_back_is_taken_only_after_its_old_session_has_ended() {
     let mut driver = Driver::with(1);
     driver.read(&[1, 2], &[owned(1, Some(2), 2)]);

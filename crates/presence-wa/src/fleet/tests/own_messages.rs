@@ -1,5 +1,7 @@
 //! Messages that the account sends elsewhere, and the indicators that they end.
 
+use presence_core::{Hold, Indicator, Shown};
+
 use super::*;
 use crate::session::End;
 
@@ -84,4 +86,39 @@ async fn what_was_sent_while_the_session_was_away_is_not_shown_again() {
         session.come_online();
     });
     assert_eq!(written.await, "0 composing 01, 5 composing 01, 18 paused 01");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sent_while_another_process_was_to_take_the_session_over_is_not_shown_there() {
+    let (world, start) = (World::new(), Instant::now());
+    let fleet = fleet(&world);
+    world.pair(DEVICE);
+    world.script(DEVICE, [crate::fake::Script::Hangs]);
+    let shown = Shown {
+        indicator: Indicator::Typing,
+        hold: Hold::from_secs(60),
+        until: (start + Duration::from_secs(24)).into_std(),
+    };
+    let chats = [FRIEND, "4915112345602"].map(|number| (jid(number).parse().unwrap(), shown));
+    fleet.add(
+        DEVICE,
+        InstanceOptions {
+            saved: SavedKeys::Resume,
+            shown: chats.to_vec(),
+            ..InstanceOptions::default()
+        },
+    );
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(fleet.take_changed(), [DEVICE]);
+    // In the same moment: it is told first, and then it is online.
+    let session = world.session(DEVICE);
+    session.send_elsewhere(&jid(FRIEND), None);
+    session.come_online();
+    sleep(Duration::from_secs(60)).await;
+    let written = world.timeline(DEVICE, start);
+    let states = written.split(", ").filter(|line| !line.ends_with("available"));
+    assert_eq!(
+        states.collect::<Vec<_>>(),
+        ["20 paused 01", "20 composing 02", "24 paused 02"]
+    );
 }

@@ -1,0 +1,71 @@
+//! What an instance showed at a node that has it no longer, at the one that takes it over.
+
+use presence_sandbox::{Fault, Place};
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::app::{CUSTOMER, SHOP, TestApp, phone, secs};
+use crate::nodes::{Town, two_nodes_of};
+
+/// What `app` says that `shop` shows.
+async fn shown(app: &TestApp) -> serde_json::Value {
+    let reply = app.get("/api/chat/presence/shop").send().await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    reply.json()["presences"].take()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_sent_while_no_node_has_the_session_ends_what_it_showed() {
+    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.0)).await;
+    town.sandbox.fault(Fault::refuse()).unwrap();
+    owner.server.stop(secs(5.0)).await;
+    let to = Place::Phone(phone(CUSTOMER));
+    town.sandbox.send(phone(SHOP), to, "here you are").unwrap();
+    sleep(secs(1.0)).await;
+    town.sandbox.clear_faults();
+    stranger.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&stranger).await, json!([]));
+    sleep(secs(90.0)).await;
+    let spells = stranger.timeline(CUSTOMER);
+    assert_eq!(spells.len(), 1, "{spells:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shown_at_the_next_node_was_asked_for_as_long_as_it_was() {
+    let (_town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("recording", 30).await;
+    sleep(secs(3.0)).await;
+    owner.server.stop(secs(5.0)).await;
+    stranger.wait_for_state("shop", "connected").await;
+    let shown = shown(&stranger).await;
+    assert_eq!(shown[0]["state"], "recording", "{shown}");
+    assert_eq!(shown[0]["duration"], 30, "{shown}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_one() {
+    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.0)).await;
+    tokio::join!(owner.server.stop(secs(5.0)), stranger.server.stop(secs(5.0)));
+    sleep(secs(1.0)).await;
+    let next = TestApp::node(&town, "next").await;
+    next.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&next).await, json!([]));
+    sleep(secs(90.0)).await;
+    let spells = next.timeline(CUSTOMER);
+    assert_eq!(spells.len(), 1, "{spells:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_a_moment_before_its_node_stopped_stays_ended() {
+    let (_town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.1)).await;
+    owner.presence(CUSTOMER, "pause", 0).await;
+    owner.server.stop(secs(5.0)).await;
+    stranger.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&stranger).await, json!([]));
+}
