@@ -198,7 +198,7 @@ pub(super) fn saved_keys(paired: Option<&Identity>) -> SavedKeys {
 }
 
 /// How long a request with an unknown token, or for an unknown instance, waits for what other nodes wrote.
-const CATCH_UP: Duration = Duration::from_secs(1);
+const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// How often it is written down which instances were used.
 const REMEMBER_USE_EVERY: Duration = Duration::from_secs(60);
