@@ -52,6 +52,8 @@ struct Inner {
     taken: RwLock<HashMap<InstanceId, Taken>>,
     /// What is being handed over: of what it showed, another node was told.
     leaving: RwLock<HashSet<InstanceId>>,
+    /// Held while it is written down what instances show: by each alone that is handed over, or by all.
+    keeping: tokio::sync::RwLock<()>,
     /// When this process began to play its part.
     began: Instant,
     /// When it was last begun to read what other nodes wrote.
@@ -164,6 +166,7 @@ impl Instances {
                 nodes,
                 taken: RwLock::default(),
                 leaving: RwLock::default(),
+                keeping: tokio::sync::RwLock::default(),
                 began: Instant::now(),
                 caught_up: tokio::sync::Mutex::default(),
                 changes: TaskTracker::new(),

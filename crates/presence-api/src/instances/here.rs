@@ -39,10 +39,15 @@ impl Instances {
 
     /// The same, when one that is being put into the fleet is there.
     async fn is_here_soon(&self, instance: InstanceId) -> bool {
+        self.resumed(instance).await;
+        self.is_here(instance)
+    }
+
+    /// Waits for one that was taken over to be in the fleet.
+    pub(super) async fn resumed(&self, instance: InstanceId) {
         if let Some(taken) = self.taken(instance) {
             taken.resumed.cancelled().await;
         }
-        self.is_here(instance)
     }
 
     fn taken(&self, instance: InstanceId) -> Option<Taken> {

@@ -54,13 +54,15 @@ impl Inner {
         let mut written: HashMap<InstanceId, Vec<(ChatJid, Shown)>> = HashMap::new();
         loop {
             ticks.tick().await;
+            let keeping = self.keeping.write().await;
             let mut rows = Vec::new();
             for id in self.fleet.take_changed() {
                 let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
                     continue;
                 };
                 let shown = self.fleet.shown(id).await;
-                if written.get(&id) != Some(&shown) {
+                // Handed over meanwhile, it shows nothing here, and what it showed is written down already.
+                if self.is_known(id) && written.get(&id) != Some(&shown) {
                     rows.push(row(id, epoch, &shown, false));
                     written.insert(id, shown);
                 }
@@ -75,6 +77,7 @@ impl Inner {
                 // It is written whole when it changes next.
                 rows.iter().for_each(|(id, ..)| drop(written.remove(id)));
             }
+            drop(keeping);
         }
     }
 
@@ -84,6 +87,8 @@ impl Inner {
         let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
             return;
         };
+        // Nothing older is written after it.
+        let _keeping = self.keeping.read().await;
         let shown = self.fleet.shown(id).await;
         // What ended since it was last written down would be shown again.
         if shown.is_empty() && !self.fleet.has_changed(id) {

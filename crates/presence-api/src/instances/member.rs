@@ -36,6 +36,8 @@ impl Sessions for Instances {
     }
 
     async fn hand_over(&self, instance: InstanceId) {
+        // What it showed at the node before is on its way to it.
+        self.resumed(instance).await;
         // What is shown from here on, the next node shows.
         self.inner.leaving().insert(instance);
         self.inner.keep_for_next(instance).await;
