@@ -21,6 +21,9 @@ use crate::nodes::{Nodes, ShownChat};
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// What was kept longer ago is void.
 const VOID_AFTER: Duration = Duration::from_secs(60);
+/// How long before a node was there something may have been handed over to it: a node that is restarted takes what it
+/// has just given, where no other one was quicker.
+const RESTARTS_WITHIN: Duration = Duration::from_secs(2);
 /// How long sessions that were taken over wait for what they showed. A database that is slower would keep them
 /// offline for no more than that.
 const READING: Duration = Duration::from_secs(2);
@@ -124,12 +127,12 @@ impl Inner {
 }
 
 /// Until when each was to be shown, by this node's clock. For some of it that may be over, and the phone not told. What
-/// was handed over before this node was there, `here_for` so long, was handed over to nobody: it is over.
+/// was handed over long before this node was there, `here_for` so long, was handed over to nobody: it is over.
 fn shown_of(kept: &KeptShown, here_for: Duration) -> Vec<(ChatJid, Shown)> {
     let chats = serde_json::from_slice::<Vec<KeptChat>>(&kept.shown).unwrap_or_default();
     let chats = chats
         .into_iter()
-        .filter(|kept_chat| !kept_chat.is_handed_over || kept.age < here_for)
+        .filter(|kept_chat| !kept_chat.is_handed_over || kept.age < here_for + RESTARTS_WITHIN)
         .filter_map(|kept_chat| kept_chat.chat.into_shown());
     let now = Instant::now().into_std();
     chats
@@ -188,7 +191,8 @@ mod tests {
             (false, 1, &goes_on),
             (false, 60, &goes_on),
             (true, 9, &goes_on),
-            (true, 7, &Vec::new()),
+            (true, 7, &goes_on),
+            (true, 6, &Vec::new()),
         ] {
             let shown = shown_of(&kept(is_handed_over), Duration::from_secs(here_for));
             assert_eq!(&shown, expected, "{is_handed_over}, {here_for}");

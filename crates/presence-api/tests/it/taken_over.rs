@@ -50,13 +50,25 @@ async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_
     owner.show("typing", 60).await;
     sleep(secs(3.0)).await;
     tokio::join!(owner.server.stop(secs(5.0)), stranger.server.stop(secs(5.0)));
-    sleep(secs(1.0)).await;
+    sleep(secs(3.0)).await;
     let next = TestApp::node(&town, "next").await;
     next.wait_for_state("shop", "connected").await;
     assert_eq!(shown(&next).await, json!([]));
     sleep(secs(90.0)).await;
     let spells = next.timeline(CUSTOMER);
     assert_eq!(spells.len(), 1, "{spells:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_restarted_goes_on_with_what_it_handed_over_a_moment_ago() {
+    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.0)).await;
+    tokio::join!(owner.server.stop(secs(5.0)), stranger.server.stop(secs(5.0)));
+    sleep(secs(0.5)).await;
+    let next = TestApp::node(&town, "next").await;
+    next.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&next).await[0]["state"], "typing");
 }
 
 #[tokio::test(start_paused = true)]
