@@ -77,8 +77,8 @@ impl Service {
 
     /// Answers at once, with what there is; opens the data directory, or the database that several nodes share, and
     /// calls `ready` when requests are taken. Saved sessions are on their way back then. Serves until `stop` is done, which
-    /// counts from the first moment, and for the configured delay after it. Then requests finish, indicators are paused and sessions closed, all at
-    /// the same time and bounded by the configured grace.
+    /// counts from the first moment, and for the configured delay after it. Then requests finish, indicators are paused
+    /// and sessions closed, all at the same time and bounded by the configured grace.
     ///
     /// # Errors
     /// When another server runs on the data directory, it or the database belongs to another WhatsApp than the

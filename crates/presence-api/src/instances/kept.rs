@@ -57,7 +57,7 @@ impl Inner {
         let mut written: HashMap<InstanceId, Vec<(ChatJid, Shown)>> = HashMap::new();
         loop {
             ticks.tick().await;
-            let keeping = self.keeping.write().await;
+            let _keeping = self.keeping.write().await;
             let mut rows = Vec::new();
             for id in self.fleet.take_changed() {
                 let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
@@ -80,7 +80,6 @@ impl Inner {
                 // It is written whole when it changes next.
                 rows.iter().for_each(|(id, ..)| drop(written.remove(id)));
             }
-            drop(keeping);
         }
     }
 

@@ -44,15 +44,21 @@ async fn what_is_shown_at_the_next_node_was_asked_for_as_long_as_it_was() {
     assert_eq!(shown[0]["duration"], 30, "{shown}");
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_one() {
+/// All nodes stop while something is shown, and after so many seconds there is one again.
+async fn all_stopped_for(seconds: f64) -> TestApp {
     let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
     owner.show("typing", 60).await;
     sleep(secs(3.0)).await;
     tokio::join!(owner.server.stop(secs(5.0)), stranger.server.stop(secs(5.0)));
-    sleep(secs(3.0)).await;
+    sleep(secs(seconds)).await;
     let next = TestApp::node(&town, "next").await;
     next.wait_for_state("shop", "connected").await;
+    next
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_one() {
+    let next = all_stopped_for(3.0).await;
     assert_eq!(shown(&next).await, json!([]));
     sleep(secs(90.0)).await;
     let spells = next.timeline(CUSTOMER);
@@ -61,13 +67,7 @@ async fn what_was_shown_when_all_nodes_stopped_does_not_come_back_with_the_next_
 
 #[tokio::test(start_paused = true)]
 async fn a_node_that_is_restarted_goes_on_with_what_it_handed_over_a_moment_ago() {
-    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
-    owner.show("typing", 60).await;
-    sleep(secs(3.0)).await;
-    tokio::join!(owner.server.stop(secs(5.0)), stranger.server.stop(secs(5.0)));
-    sleep(secs(0.5)).await;
-    let next = TestApp::node(&town, "next").await;
-    next.wait_for_state("shop", "connected").await;
+    let next = all_stopped_for(0.5).await;
     assert_eq!(shown(&next).await[0]["state"], "typing");
 }
 

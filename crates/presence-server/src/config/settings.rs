@@ -373,8 +373,8 @@ pub(crate) const STOP_GRACE: Setting = Setting {
     variable: "PRESENCE_STOP_GRACE",
     value: "S",
     default: Some("7"),
-    help: "How long the end may take: on SIGTERM, SIGINT or SIGHUP, after --stop-delay, requests finish, indicators are paused and \
-           sessions closed, all at the same time. In seconds, 0 to 300",
+    help: "How long the end may take: on SIGTERM, SIGINT or SIGHUP, after --stop-delay, requests finish, indicators \
+           are paused and sessions closed, all at the same time. In seconds, 0 to 300",
     secret: false,
 };
 pub(crate) const LOG: Setting = Setting {
