@@ -28,8 +28,9 @@ pub struct ShownChange {
 
 /// # What is shown
 impl Indicators {
-    /// In how many chats an indicator is up. One without a hold counts for [`Timing::display`]; one that an
-    /// earlier connection sent and this one did not, no more.
+    /// In how many chats an indicator is up. One without a hold counts for
+    /// [`Timing::display`](super::Timing::display); one that an earlier connection sent and this one did not, no
+    /// more.
     #[must_use]
     pub fn shown(&self) -> usize {
         self.shown
