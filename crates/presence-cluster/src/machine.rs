@@ -187,8 +187,17 @@ impl Machine {
     }
 
     fn claimable(&self) -> usize {
-        let overdue = self.copy.free_for(self.now, OVERDUE);
-        self.loads().map_or(0, |loads| loads.to_claim().max(overdue))
+        self.share_to_claim().max(self.overdue())
+    }
+
+    /// How many of those that nobody has are this node's to take.
+    fn share_to_claim(&self) -> usize {
+        self.loads().map_or(0, |loads| loads.to_claim())
+    }
+
+    /// How many of them the others have left for too long.
+    fn overdue(&self) -> usize {
+        self.loads().map_or(0, |_| self.copy.free_for(self.now, OVERDUE))
     }
 
     /// Who has how many; `None` as long as this node is not among those that are known.

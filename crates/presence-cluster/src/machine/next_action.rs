@@ -93,7 +93,7 @@ impl Machine {
         Some(Statement::StrikeOff(me))
     }
 
-    fn claim(&self) -> Option<Statement> {
+    fn claim(&mut self) -> Option<Statement> {
         let me = self.confirmed().filter(|_| self.leaving.is_none())?;
         let is_due = self.claim_at <= self.now && !self.has_misjudged && self.membership.is_in_contact();
         if !is_due || !self.is_idle(StatementKind::Claim) {
@@ -101,6 +101,10 @@ impl Machine {
         }
         let most = self.claimable().min(CLAIM_BATCH);
         let most = u32::try_from(most).ok().filter(|most| *most > 0)?;
+        if self.overdue() > self.share_to_claim() {
+            // Whoever was to take it does not live, or as good as: before it is struck off, more would come back, too.
+            self.move_at = self.now + self.settings.lease;
+        }
         Some(Statement::Claim(me, most))
     }
 

@@ -39,6 +39,19 @@ async fn a_node_that_joins_gets_its_share_a_few_at_a_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_node_was_to_take_that_has_just_died_moves_once() {
+    let mut world = World::at_rest(60, 1).await;
+    let joined = world.start();
+    sleep(secs(1)).await;
+    world.nodes[joined].kill();
+    sleep(secs(60)).await;
+    assert_eq!(world.shares(), [60, 0]);
+    let moved = world.opened();
+    assert_eq!(moved, 10, "what it hands over at once comes back, and no more follows");
+    world.assert_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_instance_is_taken_by_the_node_that_made_it() {
     let world = World::at_rest(3, 3).await;
     let new = instance(4);
