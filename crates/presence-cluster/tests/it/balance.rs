@@ -47,7 +47,10 @@ async fn what_a_node_was_to_take_that_has_just_died_moves_once() {
     sleep(secs(60)).await;
     assert_eq!(world.shares(), [60, 0]);
     let moved = world.opened();
-    assert_eq!(moved, 10, "what it hands over at once comes back, and no more follows");
+    assert_eq!(
+        moved, 10,
+        "what it hands over at once comes back, and no more follows"
+    );
     world.assert_at_rest();
 }
 
