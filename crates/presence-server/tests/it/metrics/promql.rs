@@ -69,12 +69,12 @@ impl Query {
 
 /// A label, and the values that it is compared with: alternatives of words, or a variable of the dashboard.
 fn matcher(text: &str) -> (String, Vec<String>) {
-    let (label, value) = text.split_once('=').unwrap();
-    let value = value.strip_prefix('~').unwrap_or(value);
+    let (label, value) = text.split_once(['=', '!']).unwrap();
     let value = value
+        .trim_start_matches(['=', '~'])
         .strip_prefix('"')
         .and_then(|value| value.strip_suffix('"'))
         .unwrap();
     let values = value.split('|').map(str::to_owned);
-    (label.trim_end_matches('!').to_owned(), values.collect())
+    (label.to_owned(), values.collect())
 }
