@@ -36,6 +36,8 @@ export class Api {
   }
 
   async fetch(path, { headers, ...options } = {}) {
+    // No header can carry it, so it is nobody's; the browser's error would look like a service that is away.
+    if (!/^[\x20-\x7e]*$/.test(this.token)) throw new ApiError(401, 'Invalid token');
     let response;
     try {
       response = await fetch(new URL(path, BASE), {

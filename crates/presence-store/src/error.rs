@@ -78,8 +78,8 @@ pub enum StoreError {
     InvalidKey(#[source] InvalidKey),
     /// Others may read the file `token.key`, and it is not ours to change that.
     #[error(
-        "others may read the file token.key, and it belongs to another user: give it to the user that runs \
-         this, with mode 0600"
+        "others may read the file token.key, and it belongs to another user or is a link: give it to the user \
+         that runs this, with mode 0600"
     )]
     ExposedKey,
     /// The store was opened without a token key.

@@ -31,13 +31,17 @@ pub(crate) fn create_private(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Takes others' rights to the file at `path`.
+/// Takes others' rights to the file at `path`, unless it is a link.
+///
+/// Root runs commands on the directory of the user that runs the server. What that user links to may be any file of
+/// the system.
 pub(crate) fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
+        let found = fs::symlink_metadata(path)?;
         // Only who owns a file may set its rights, and need not when they are right.
-        if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        if !found.is_symlink() && found.permissions().mode() & 0o077 != 0 {
             fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
         }
     }
@@ -157,6 +161,18 @@ mod tests {
             assert_eq!(mode(&path), after, "{before:o}");
         }
         assert!(make_private(&dir.path().join("none")).is_err());
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| dir.path().join(name));
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        make_private(&link).unwrap();
+        create_private(&link).unwrap();
+        assert_eq!(mode(&file), 0o644);
     }
 
     #[test]

@@ -129,11 +129,12 @@ fn keep_secret(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::MetadataExt as _;
 
     let metadata = fs::metadata(path)?;
-    match remedy(
-        metadata.mode(),
-        metadata.uid(),
-        rustix::process::geteuid().as_raw(),
-    ) {
+    if !metadata.is_file() {
+        // A pipe would keep who reads it waiting for a writer.
+        return Err(io::Error::other("it is no file"));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    match remedy(metadata.mode(), metadata.uid(), me, path.is_symlink()) {
         Remedy::None => Ok(true),
         Remedy::Refuse => Ok(false),
         Remedy::Repair => {
@@ -160,13 +161,14 @@ enum Remedy {
     Refuse,
 }
 
-/// `mode` and `owner` are the file's, `me` is the user that this process acts as.
+/// `mode` and `owner` are the file's, `me` is the user that this process acts as, `linked` is whether the file is
+/// reached by a symbolic link: then it may be anybody's, and for anything.
 #[cfg(unix)]
-fn remedy(mode: u32, owner: u32, me: u32) -> Remedy {
+fn remedy(mode: u32, owner: u32, me: u32, linked: bool) -> Remedy {
     const ROOT: u32 = 0;
     if mode & 0o077 == 0 {
         Remedy::None
-    } else if owner == me || me == ROOT {
+    } else if !linked && (owner == me || me == ROOT) {
         Remedy::Repair
     } else {
         Remedy::Refuse
@@ -181,19 +183,49 @@ mod tests {
     #[cfg(unix)]
     fn rights_of_others_are_taken_back_by_who_may_and_refused_else() {
         let rows = [
-            (0o100_600, 7, 7, Remedy::None),
-            (0o100_400, 7, 7, Remedy::None),
-            (0o100_600, 8, 7, Remedy::None),
-            (0o100_640, 7, 7, Remedy::Repair),
-            (0o100_604, 7, 7, Remedy::Repair),
-            (0o100_610, 7, 7, Remedy::Repair),
-            (0o100_644, 7, 0, Remedy::Repair),
-            (0o100_644, 8, 7, Remedy::Refuse),
-            (0o100_440, 0, 7, Remedy::Refuse),
+            (0o100_600, 7, 7, false, Remedy::None),
+            (0o100_400, 7, 7, false, Remedy::None),
+            (0o100_600, 8, 7, false, Remedy::None),
+            (0o100_600, 7, 7, true, Remedy::None),
+            (0o100_640, 7, 7, false, Remedy::Repair),
+            (0o100_604, 7, 7, false, Remedy::Repair),
+            (0o100_610, 7, 7, false, Remedy::Repair),
+            (0o100_644, 7, 0, false, Remedy::Repair),
+            (0o100_644, 7, 7, true, Remedy::Refuse),
+            (0o100_644, 0, 0, true, Remedy::Refuse),
+            (0o100_644, 8, 7, false, Remedy::Refuse),
+            (0o100_440, 0, 7, false, Remedy::Refuse),
         ];
-        for (mode, owner, me, expected) in rows {
-            assert_eq!(remedy(mode, owner, me), expected, "{mode:o} of {owner} for {me}");
+        for (mode, owner, me, linked, expected) in rows {
+            assert_eq!(
+                remedy(mode, owner, me, linked),
+                expected,
+                "{mode:o} of {owner} for {me}, by a link: {linked}"
+            );
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_a_link_leads_to_keeps_its_rights() {
+        use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+        let (dir, file) = key_file();
+        let elsewhere = dir.path().join("passwd");
+        std::fs::write(&elsewhere, "root:x:0:0").unwrap();
+        std::fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&elsewhere, &file.current).unwrap();
+        assert!(matches!(file.open(None), Err(StoreError::ExposedKey)));
+        assert_eq!(elsewhere.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nobody_waits_for_a_pipe_to_be_written_to() {
+        let (_dir, file) = key_file();
+        let made = std::process::Command::new("mkfifo").arg(&file.current).status();
+        assert!(made.unwrap().success());
+        assert_eq!(file.open(None).unwrap_err().to_string(), "cannot read token.key");
     }
 
     fn key_file() -> (tempfile::TempDir, KeyFile) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::AUTHORIZATION;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Request, Response};
 use presence_core::{ChatPresence, ChatPresenceRequest, PresenceSent};
@@ -54,7 +54,12 @@ pub(super) async fn mcp(
     // Whose it is, is known here.
     request.headers_mut().remove(AUTHORIZATION);
     request.headers_mut().remove("token");
-    let (parts, body) = service.handle(request).await.into_parts();
+    let (mut parts, body) = service.handle(request).await.into_parts();
+    // The library's refusals are plain text, and do not say so.
+    if !parts.status.is_success() {
+        let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+        parts.headers.entry(CONTENT_TYPE).or_insert(plain);
+    }
     let body = match body.collect().await {
         Ok(body) => body.to_bytes(),
         Err(never) => match never {},

@@ -103,7 +103,7 @@ async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
         .await?;
     let answer = answer.success(json).map_err(named(&name))?;
     if json {
-        Ok(say(&answer.text)?)
+        say(&answer.text)
     } else {
         print_text(&answer.value["message"])
     }
@@ -115,7 +115,7 @@ async fn create(api: &Api, body: Value, json: bool) -> anyhow::Result<()> {
         .await?
         .success(json)?;
     if json {
-        Ok(say(&created.text)?)
+        say(&created.text)
     } else {
         print_text(&created.value["instance"]["token"])
     }
@@ -126,7 +126,7 @@ async fn pairing_link(api: &Api, name: &str, json: bool) -> anyhow::Result<()> {
     let link = api.call(Method::POST, &path, &[], None).await?;
     let link = link.success(json).map_err(named(name))?;
     if json {
-        Ok(say(&link.text)?)
+        say(&link.text)
     } else {
         print_text(&link.value["url"])
     }
@@ -145,7 +145,7 @@ async fn list(api: &Api, names: &[String], json: bool) -> anyhow::Result<()> {
         .success(json)
         .map_err(named(&joined))?;
     if json {
-        return Ok(say(&list.text)?);
+        return say(&list.text);
     }
     let mut table = Table::new(["NAME", "NUMBER", "CREATED", "SINCE", "STATE"]);
     for instance in list.value["instances"].as_array().into_iter().flatten() {
@@ -166,7 +166,7 @@ async fn show(api: &Api, name: &str, json: bool) -> anyhow::Result<()> {
     let item = item.clone().find(|instance| instance["name"] == name);
     let item = item.ok_or_else(|| no_instance(name))?;
     if json {
-        return Ok(say(item)?);
+        return say(item);
     }
     let [name, number, created, since, state] = row_of(item);
     let online = item["settings"]["keepOnlineStatus"] == true;
@@ -205,7 +205,7 @@ fn row_of(instance: &Value) -> [String; 5] {
 }
 
 fn print_text(text: &Value) -> anyhow::Result<()> {
-    Ok(say(text.as_str().unwrap_or_default())?)
+    say(text.as_str().unwrap_or_default())
 }
 
 /// The server's "Instance not found", with the name that was not found.

@@ -60,7 +60,7 @@ async fn import(args: &MigrateArgs, from: &Path, database: &Postgres) -> anyhow:
     let moved = database.import(&dir, &lock, key, &mut progress(args.json)).await;
     let moved = moved.context("nothing was moved")?;
     if args.json {
-        return Ok(say(json!({ "moved": counts(moved) }))?);
+        return say(json!({ "moved": counts(moved) }));
     }
     let from = from.display();
     say(format_args!(
@@ -86,7 +86,7 @@ async fn export(args: &MigrateArgs, to: &Path, database: &Postgres) -> anyhow::R
     let moved = database.export(&dir, &lock, &key, &mut progress(args.json)).await;
     let moved = moved.context("nothing was moved")?;
     if args.json {
-        return Ok(say(json!({ "moved": counts(moved) }))?);
+        return say(json!({ "moved": counts(moved) }));
     }
     let to = to.display();
     say(format_args!("moved {} from the database to {to}", words(moved)))?;

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use thiserror::Error;
+
 /// Why a command failed, as an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
@@ -18,10 +20,11 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Says on stderr why a command failed, with its causes.
+/// Says on stderr why a command failed, with its causes. That nobody reads on (`… | head`) is no complaint.
 pub(super) fn finish(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Unread>() => Exit::Failure.into(),
         Err(error) => complain(&format!("{error:#}"), Exit::Failure),
     }
 }
@@ -37,11 +40,24 @@ pub(super) fn warn(text: &str) {
     let _ = writeln!(io::stderr().lock(), "presence-server: warning: {text}");
 }
 
+/// Whoever read stdout has gone. Connections break with the same kind of error, and that is worth a word.
+#[derive(Debug, Error)]
+#[error("nobody reads the result")]
+struct Unread;
+
 /// Writes a line to stdout: the command's result.
-pub(super) fn say(line: impl std::fmt::Display) -> io::Result<()> {
+pub(super) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// Writes a text to stdout as it is: the command's result.
+pub(super) fn print(text: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")?;
-    stdout.flush()
+    let written = stdout.write_all(text).and_then(|()| stdout.flush());
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Unread.into(),
+        _ => error.into(),
+    })
 }
 
 /// A runtime for the commands that do one thing after the other.
@@ -75,7 +91,7 @@ impl<const N: usize> Table<N> {
             let _ = writeln!(io::stderr().lock(), "{nothing}");
             return Ok(());
         }
-        Ok(say(self.to_string().trim_end())?)
+        say(self.to_string().trim_end())
     }
 }
 

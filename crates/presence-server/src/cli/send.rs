@@ -49,7 +49,7 @@ pub(super) fn run(args: SendArgs) -> anyhow::Result<()> {
         let answer = api.call(Method::POST, &path, &[], Some(body)).await?;
         let answer = answer.success(json).map_err(named(&args.instance))?;
         if json {
-            return Ok(say(&answer.text)?);
+            return say(&answer.text);
         }
         let message = answer.value["message"].as_str().unwrap_or_default().to_owned();
         let sent: PresenceSent = serde_json::from_value(answer.value).context("an unknown answer")?;
@@ -68,7 +68,7 @@ pub(super) fn run_shown(args: ShownArgs) -> anyhow::Result<()> {
         let answer = api.call(Method::GET, &path, &[], None).await?;
         let answer = answer.success(json).map_err(named(&args.instance))?;
         if json {
-            return Ok(say(&answer.text)?);
+            return say(&answer.text);
         }
         print_shown(&answer.value)
     })

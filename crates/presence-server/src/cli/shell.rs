@@ -1,7 +1,6 @@
 //! `presence-server completions` and `man`: what a package brings along for shells and readers.
 
 use std::fs;
-use std::io;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -9,7 +8,7 @@ use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
 use super::Cli;
-use super::output::say;
+use super::output::{print, say};
 
 #[derive(Debug, Args)]
 pub(super) struct CompletionsArgs {
@@ -29,8 +28,7 @@ pub(super) fn completions(args: &CompletionsArgs) -> anyhow::Result<()> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
-    io::Write::write_all(&mut io::stdout().lock(), &script)?;
-    Ok(())
+    print(&script)
 }
 
 /// Writes a manual page for the program and for each of its commands.

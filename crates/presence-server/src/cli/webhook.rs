@@ -43,12 +43,12 @@ pub(super) fn run(args: WebhookArgs) -> anyhow::Result<()> {
         let answer = api.call(method, &["api", "events", "webhook"], &[], body).await?;
         let answer = answer.success(json)?;
         if json {
-            return Ok(say(&answer.text)?);
+            return say(&answer.text);
         }
         let webhook = &answer.value["webhook"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        Ok(say(text(&webhook["secret"])
+        say(text(&webhook["secret"])
             .or_else(|| text(&webhook["url"]))
-            .unwrap_or_else(|| "the account has no webhook".to_owned()))?)
+            .unwrap_or_else(|| "the account has no webhook".to_owned()))
     })
 }

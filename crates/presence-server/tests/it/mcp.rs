@@ -234,6 +234,17 @@ async fn an_agent_uses_the_tools_over_stdin_and_stdout_and_over_http() {
     works(&over_stdio(&server, server.token()).await, &sandbox).await;
     works(&over_http(&server, server.token()).await.unwrap(), &sandbox).await;
 
+    // What the protocol refuses says in which form.
+    let request = Request::post(format!("{}/mcp", server.url())).header("token", server.token());
+    let request = request.body(Full::new(bytes::Bytes::from_static(b"{}"))).unwrap();
+    let refused = Client::builder(TokioExecutor::new())
+        .build_http()
+        .request(request)
+        .await;
+    let refused = refused.unwrap();
+    assert_eq!(refused.status(), 406);
+    assert_eq!(refused.headers()[CONTENT_TYPE], "text/plain; charset=utf-8");
+
     // Of several, one has to be named; a token of an instance reaches that one only.
     let (_, branch) = server.post("/api/instance/new", json!({"name": "branch"})).await;
     let branch = branch["instance"]["token"].as_str().unwrap();

@@ -235,6 +235,20 @@ async fn shells_and_readers_are_helped() {
     }
 }
 
+#[test]
+fn whoever_reads_no_further_hears_no_complaint() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_presence-server"));
+    let end = program
+        .args(["completions", "bash"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&end.stderr), "");
+    assert_eq!(end.status.code(), Some(1));
+}
+
 #[tokio::test]
 async fn no_complaint_repeats_the_password_of_the_database() {
     let url = "postgres://presence:Xp/ss@h/d";

@@ -45,7 +45,7 @@ impl Screen {
         self.clear_line()?;
         match step {
             Step::Linked => Ok(()),
-            Step::Type(code) => Ok(say(format_args!("{TYPE}\n\n    {code}\n"))?),
+            Step::Type(code) => say(format_args!("{TYPE}\n\n    {code}\n")),
             Step::Scan(qr) => self.show_picture(&Picture::of(qr)?),
         }
     }
@@ -75,10 +75,7 @@ impl Screen {
         } else {
             ""
         };
-        Ok(say(format_args!(
-            "{clear}{SCAN}\n\n{}",
-            picture.to_half_blocks()
-        ))?)
+        say(format_args!("{clear}{SCAN}\n\n{}", picture.to_half_blocks()))
     }
 
     /// Says something on a line of its own, unless it was just said.
