@@ -16,6 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use presence_core::{ChatJid, Indicators, InstanceId, Policy, Shown};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +45,8 @@ use crate::status::{InstanceState, Reason};
 /// What happens comes in through one `select!`: a message, a change of the session, the end of stanzas'
 /// writes, of a job or of a look-up, a deadline. What follows is decided by three machines, and carried out by
 /// [`step`](Self::step): [`Lifecycle`] opens and closes sessions, [`Indicators`] says what to write, [`Numbers`]
-/// where to. Nothing in the loop waits, so a stalled socket or a slow disk delays no message.
+/// where to. Nothing in the loop waits, so a stalled socket or a slow disk delays no message; at most it lets tasks go
+/// first that are ready to run.
 pub(super) struct InstanceTask {
     instance: InstanceId,
     fleet: Arc<FleetContext>,
@@ -70,6 +72,8 @@ pub(super) struct InstanceTask {
     writes: StanzaWrites,
     /// What is due, and what is asked for, waits for those that are under way.
     held_up: bool,
+    /// How many more requests may come alone until it is no crowd any more that asks.
+    crowd: u8,
     /// People of whom names are known that the indicators were not yet told, for the same reason.
     unjoined: Vec<ChatJid>,
     look_ups: FuturesUnordered<LookUp>,
@@ -89,6 +93,9 @@ pub(super) struct InstanceTask {
     changed: bool,
     stopping: bool,
 }
+
+/// In a crowd, too, so many requests may come alone one after the other.
+const LULL: u8 = 32;
 
 /// Who waits for an answer of the lifecycle.
 #[derive(Default)]
@@ -137,6 +144,7 @@ impl InstanceTask {
             begun: None,
             writes: StanzaWrites::default(),
             held_up: false,
+            crowd: 0,
             unjoined: Vec::new(),
             look_ups: FuturesUnordered::new(),
             code: None,
@@ -197,7 +205,7 @@ impl InstanceTask {
                     }
                 }
                 message = mailbox.recv() => match message {
-                    Some(message) => self.handle_messages(message, mailbox),
+                    Some(message) => self.handle_messages(message, mailbox).await,
                     None => self.stop(),
                 },
                 () = &mut timer, if deadline.is_some() => {}
@@ -248,7 +256,17 @@ impl InstanceTask {
     }
 
     /// Takes in a message, and with a request those that wait behind it, so that their stanzas leave together.
-    fn handle_messages(&mut self, mut message: Message, mailbox: &mut mpsc::Receiver<Message>) {
+    ///
+    /// This task runs as soon as the first of many requests has come. In a crowd, the tasks that are about to ask have
+    /// their turn first.
+    async fn handle_messages(&mut self, mut message: Message, mailbox: &mut mpsc::Receiver<Message>) {
+        if self.crowd > 0 {
+            yield_now().await;
+        }
+        self.crowd = match self.writes.is_empty() {
+            true => self.crowd.saturating_sub(1),
+            false => LULL,
+        };
         for _ in 1..MAX_UNDER_WAY {
             if !matches!(message, Message::Presence(_)) {
                 break;
@@ -256,6 +274,7 @@ impl InstanceTask {
             self.handle_message(message);
             self.pump_stanzas();
             let Ok(next) = mailbox.try_recv() else { return };
+            self.crowd = LULL;
             message = next;
         }
         self.handle_message(message);

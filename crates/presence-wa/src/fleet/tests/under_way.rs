@@ -81,6 +81,47 @@ async fn requests_that_wait_together_are_under_way_together_and_all_answered() {
     }
 }
 
+/// Two ask, the second from a task that is next behind the instance's. How many stanzas were under way by then.
+async fn found_by_the_second(fleet: &Fleet, world: &Arc<World>, chats: [&str; 2]) -> usize {
+    let ask = |chat: &str| {
+        let (fleet, body) = (
+            fleet.clone(),
+            presence(&format!("49151123456{chat}"), "typing", 60),
+        );
+        async move { fleet.show(DEVICE, &body).await }
+    };
+    let first = tokio::spawn(ask(chats[0]));
+    let (world_then, second) = (Arc::clone(world), ask(chats[1]));
+    let second = async move {
+        let found = world_then.under_way().len();
+        second.await.map(|_| found)
+    };
+    // The first has woken the instance's task by the time this one begins.
+    let second = tokio::spawn(async { tokio::spawn(second).await.unwrap() });
+    settle().await;
+    world.take_all();
+    settle().await;
+    assert!(first.await.unwrap().is_ok());
+    second.await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn once_several_have_asked_together_whoever_is_about_to_ask_goes_first() {
+    let (fleet, world, _) = holding().await;
+    let alone = found_by_the_second(&fleet, &world, ["01", "02"]).await;
+    assert_eq!(alone, 1, "a request alone waits for nobody");
+    // The second has found the first under way.
+    let together = found_by_the_second(&fleet, &world, ["03", "04"]).await;
+    assert_eq!(together, 0, "the stanzas of both leave together");
+    for _ in 0..40 {
+        let lone = ask(&fleet, "05", "typing").await;
+        world.take_all();
+        assert!(lone.await.unwrap().is_ok());
+    }
+    let alone = found_by_the_second(&fleet, &world, ["06", "07"]).await;
+    assert_eq!(alone, 1, "the crowd is gone");
+}
+
 #[tokio::test(start_paused = true)]
 async fn stanzas_of_one_chat_keep_their_order_however_many_are_under_way() {
     let (fleet, world, start) = holding().await;
