@@ -121,11 +121,11 @@ impl StanzaWrites {
     /// Those that end together are noted in one pass, and each pass looks at all: there are few, and their task
     /// wakes up for nearly nothing else meanwhile.
     fn poll_ended(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut place = 0;
+        let (mut place, now) = (0, Instant::now());
         while let Some(write) = self.under_way.get_mut(place) {
             let written = match write.sending.poll(cx) {
                 Poll::Ready(sent) => sent.map_err(WriteError::Failed),
-                Poll::Pending if write.until <= Instant::now() => Err(WriteError::TooSlow),
+                Poll::Pending if write.until <= now => Err(WriteError::TooSlow),
                 Poll::Pending => {
                     place += 1;
                     continue;

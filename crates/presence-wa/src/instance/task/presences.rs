@@ -73,15 +73,16 @@ impl InstanceTask {
                 self.join_names(&person);
             }
         }
-        self.held_up = self.begin_writes();
-        if self.farewell_until.is_some_and(|until| until <= Instant::now()) {
+        let now = Instant::now();
+        self.held_up = self.begin_writes(now);
+        if self.farewell_until.is_some_and(|until| until <= now) {
             warn!("pausing the indicators took too long");
             self.end_farewell();
         }
     }
 
     /// Whether what comes next has to wait for a stanza that is under way.
-    fn begin_writes(&mut self) -> bool {
+    fn begin_writes(&mut self, now: Instant) -> bool {
         loop {
             let Some(session) = self.session.as_ref().map(|open| &open.session) else {
                 self.refuse_all();
@@ -100,7 +101,7 @@ impl InstanceTask {
                         }
                     );
                     let begun = self.begun.take_if(|_| is_commands);
-                    let until = Instant::now() + self.fleet.settings.send_timeout;
+                    let until = now + self.fleet.settings.send_timeout;
                     self.writes.begin(session, Stanza { transmit, begun }, until);
                     continue;
                 }
@@ -109,7 +110,8 @@ impl InstanceTask {
             }
             if let Some(begun) = self.begun.take() {
                 let chat = &begun.address.to;
-                self.indicators.handle_failure(now(), chat, Cause::Command);
+                self.indicators
+                    .handle_failure(now.into_std(), chat, Cause::Command);
                 begun.request.answer(Err(ShowError::NotConnected));
             }
             if self.farewell_until.is_some() {
@@ -118,7 +120,7 @@ impl InstanceTask {
                 }
                 return false;
             }
-            if !self.begin_next_request() {
+            if !self.begin_next_request(now) {
                 return false;
             }
         }
@@ -126,11 +128,11 @@ impl InstanceTask {
 
     /// Begins the request that is first, if there is one and nothing is under way to its chat. Those behind it wait
     /// with it.
-    fn begin_next_request(&mut self) -> bool {
+    fn begin_next_request(&mut self, now: Instant) -> bool {
         let Some(request) = self.ready.pop_front() else {
             return false;
         };
-        if request.is_given_up(Instant::now()) {
+        if request.is_given_up(now) {
             return true;
         }
         if !self.lifecycle.is_online() {
@@ -143,18 +145,20 @@ impl InstanceTask {
             self.ready.push_front(request);
             return false;
         }
-        self.begin_request(BegunRequest {
-            replaces: self.indicators.has_yet_to_end(&address.to),
+        let replaces = self.indicators.has_yet_to_end(&address.to);
+        let begun = BegunRequest {
             request,
             address,
-        });
+            replaces,
+        };
+        self.begin_request(now, begun);
         true
     }
 
     /// Gives a request's command to the indicators. Its stanza is polled next.
-    fn begin_request(&mut self, begun: BegunRequest) {
+    fn begin_request(&mut self, now: Instant, begun: BegunRequest) {
         let (chat, command) = (begun.address.to.clone(), begun.request.command);
-        match self.indicators.handle_command(now(), chat, command) {
+        match self.indicators.handle_command(now.into_std(), chat, command) {
             Ok(()) => self.begun = Some(begun),
             Err(Refused::TooManyChats) => begun.request.answer(Err(ShowError::TooManyChats)),
             Err(_) => begun.request.answer(Err(ShowError::NotConnected)),
@@ -180,10 +184,11 @@ impl InstanceTask {
     /// Takes note of the stanzas that were written, and of those that were not.
     pub(super) fn handle_ended_writes(&mut self) {
         let mut failed = Vec::new();
+        let now = Instant::now();
         while let Some(ended) = self.writes.take_ended() {
             let Stanza { transmit, begun } = ended.stanza;
             match (ended.written, &transmit) {
-                (Ok(()), Transmit::ChatState { cause, .. }) => self.handle_written_state(*cause, begun),
+                (Ok(()), Transmit::ChatState { cause, .. }) => self.handle_written_state(now, *cause, begun),
                 (Ok(()), Transmit::Availability(_)) => self.changed = true,
                 // It is told again as soon as the account's name is known.
                 (Err(WriteError::Failed(SendError::NoPushName)), Transmit::Availability(_)) => {
@@ -205,7 +210,7 @@ impl InstanceTask {
         }
     }
 
-    fn handle_written_state(&mut self, cause: Cause, begun: Option<BegunRequest>) {
+    fn handle_written_state(&mut self, now: Instant, cause: Cause, begun: Option<BegunRequest>) {
         if cause != Cause::Hold {
             self.wrote.store(true, Ordering::Relaxed);
         }
@@ -225,7 +230,7 @@ impl InstanceTask {
                     };
                     counters.ended_early[by].inc();
                 }
-                let took = request.age(Instant::now(), self.fleet.settings.send_timeout);
+                let took = request.age(now, self.fleet.settings.send_timeout);
                 self.indicators.handle_written(&address.to);
                 self.tell_observers(Some((&address.to, took)));
                 request.answer(Ok(ShownIn {
@@ -235,7 +240,7 @@ impl InstanceTask {
             }
             Cause::Hold => counters.resends.inc(),
             Cause::Deadline(deadline) => {
-                let late = now().saturating_duration_since(deadline);
+                let late = now.into_std().saturating_duration_since(deadline);
                 counters.auto_pause_lateness.record(late);
             }
             Cause::OwnMessage => counters.ended_early[EarlyEnd::Message].inc(),
