@@ -1,5 +1,6 @@
 //! The name of a request, by which a client's log and ours can be laid beside each other.
 
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,8 +26,8 @@ pub(crate) fn of(headers: &HeaderMap) -> HeaderValue {
             let trace = headers
                 .get(TRACE_PARENT)
                 .and_then(|parent| trace_id(parent.as_bytes()));
-            let name = trace.map_or_else(new, str::to_owned);
-            HeaderValue::from_str(&name).expect("hexadecimal digits are header text")
+            let name = trace.map_or_else(|| HeaderValue::try_from(new()), HeaderValue::from_str);
+            name.expect("hexadecimal digits are header text")
         }
     }
 }
@@ -51,7 +52,12 @@ fn trace_id(parent: &[u8]) -> Option<&str> {
 pub(crate) fn new() -> String {
     static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one(std::process::id()));
     static REQUESTS: AtomicU64 = AtomicU64::new(1);
-    format!("{:016x}-{:x}", *PROCESS, REQUESTS.fetch_add(1, Ordering::Relaxed))
+    let (process, request) = (*PROCESS, REQUESTS.fetch_add(1, Ordering::Relaxed));
+    // Of its length from the start: text that grows is moved, and this is made for each request.
+    let digits = (request.ilog2() / 4 + 1) as usize;
+    let mut name = String::with_capacity(16 + 1 + digits);
+    write!(name, "{process:016x}-{request:x}").expect("text takes all that is written to it");
+    name
 }
 
 fn is_sane(id: &[u8]) -> bool {
