@@ -67,8 +67,12 @@ where
 {
     let arrived = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let compat = compat_api(&app, surface, &parts);
-    let found = find(&app, surface, compat, &parts);
+    let named = routes::compat(parts.uri.path());
+    let compat = named.filter(|api| surface == Surface::Api && app.settings.compat.contains(api));
+    let found = match named == compat {
+        true => find(&app, surface, &parts),
+        false => Err(ApiError::NoSuchRoute),
+    };
     let name = match (&found, compat) {
         (Ok(found), Some(_)) => found.name.clone(),
         _ => Cow::default(),
@@ -138,24 +142,9 @@ where
     response
 }
 
-/// The other gateway whose path the request names, if the listener has its routes.
-fn compat_api(app: &App, surface: Surface, parts: &Parts) -> Option<CompatApi> {
-    let api = routes::compat(parts.uri.path())?;
-    (surface == Surface::Api && app.settings.compat.contains(&api)).then_some(api)
-}
-
 /// The route that the request names, among those that the listener has.
-fn find<'a>(
-    app: &App,
-    surface: Surface,
-    compat: Option<CompatApi>,
-    parts: &'a Parts,
-) -> Result<Found<'a>, ApiError> {
-    let path = parts.uri.path();
-    if routes::compat(path) != compat {
-        return Err(ApiError::NoSuchRoute);
-    }
-    let found = routes::find(&parts.method, path)?;
+fn find<'a>(app: &App, surface: Surface, parts: &'a Parts) -> Result<Found<'a>, ApiError> {
+    let found = routes::find(&parts.method, parts.uri.path())?;
     let route = found.route();
     let is_here = match surface {
         Surface::Api => match route.endpoint {
