@@ -179,6 +179,8 @@ pub(crate) async fn close<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S) {
 mod tests {
     //! Which of hyper's answers are replaced. What clients read is tested over connections.
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
 
     #[test]
@@ -201,7 +203,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_that_reads_nothing_is_given_up_and_a_slow_one_is_not() {
         let (ours, mut theirs) = tokio::io::duplex(7);
-        let mut connection = HttpConnection::new(ours, Arc::new(ConnectionState::new()));
+        let mut connection =
+            HttpConnection::new(ours, Arc::new(ConnectionState::new(&CancellationToken::new())));
         let slow_reader = async {
             for _ in 0..4 {
                 sleep(UNREAD - Duration::from_secs(1)).await;
@@ -220,7 +223,8 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(7);
         let head = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n";
         let writing = async {
-            let mut connection = HttpConnection::new(ours, Arc::new(ConnectionState::new()));
+            let mut connection =
+                HttpConnection::new(ours, Arc::new(ConnectionState::new(&CancellationToken::new())));
             connection.write_all(head).await.unwrap();
         };
         let mut text = String::new();

@@ -100,7 +100,7 @@ impl Connections {
         let place = Place {
             connections: Arc::clone(self),
             number: table.next,
-            state: Arc::new(ConnectionState::new()),
+            state: Arc::new(ConnectionState::new(&self.end)),
             leaving: self.end.child_token(),
         };
         table.next += 1;

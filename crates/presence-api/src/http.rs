@@ -360,14 +360,21 @@ impl Call<'_> {
         &self,
         answer: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<T, ApiError> {
-        if self.app.stopping.is_cancelled() {
-            return Err(ApiError::Stopping);
+        if self.guard.is_given_up() {
+            return Err(self.given_up());
         }
         tokio::select! {
             biased;
             answer = answer => answer,
-            () = self.guard.hung_up() => Err(ApiError::ClientGone),
-            () = self.app.stopping.cancelled() => Err(ApiError::Stopping),
+            () = self.guard.given_up() => Err(self.given_up()),
+        }
+    }
+
+    /// Why an answer is given up.
+    fn given_up(&self) -> ApiError {
+        match self.app.stopping.is_cancelled() {
+            true => ApiError::Stopping,
+            false => ApiError::ClientGone,
         }
     }
 

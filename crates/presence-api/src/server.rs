@@ -89,7 +89,7 @@ impl Server {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let app = &self.app;
-        let state = Arc::new(ConnectionState::new());
+        let state = Arc::new(ConnectionState::new(&app.stopping));
         let serving = self.serve_stream(stream, peer, Surface::Api, &state, &app.stopping);
         app.serving.track_future(serving).await;
     }
@@ -99,7 +99,8 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let (app, state) = (&self.app, Arc::new(ConnectionState::new()));
+        let app = &self.app;
+        let state = Arc::new(ConnectionState::new(&app.stopped));
         if let Some(calls) = nodes::serve(app, stream, &state, &app.stopped).await {
             app.stopped.run_until_cancelled(calls.serve(app)).await;
         }

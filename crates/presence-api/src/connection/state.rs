@@ -9,8 +9,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 #[derive(Debug)]
 pub(crate) struct ConnectionState {
     phase: Mutex<Phase>,
-    /// Cancelled when the client has hung up while its request was being answered.
-    hung_up: CancellationToken,
+    /// Cancelled when the client has hung up while its request was being answered, or when the service stops. Its own,
+    /// so that a request waits for both without what all connections share.
+    given_up: CancellationToken,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,10 +35,11 @@ pub(crate) struct RequestGuard(Arc<ConnectionState>);
 pub(crate) struct StreamGuard(Arc<ConnectionState>);
 
 impl ConnectionState {
-    pub(crate) fn new() -> Self {
+    /// Of a connection whose requests are given up when `stop` is cancelled.
+    pub(crate) fn new(stop: &CancellationToken) -> Self {
         Self {
             phase: Mutex::new(Phase::New(Instant::now())),
-            hung_up: CancellationToken::new(),
+            given_up: stop.child_token(),
         }
     }
 
@@ -69,7 +71,7 @@ impl ConnectionState {
     /// request on it, where a client that has nothing more to send still waits for its answer.
     pub(super) fn end_of_stream(&self) -> EndOfStream {
         if matches!(*self.lock(), Phase::Answering) {
-            self.hung_up.cancel();
+            self.given_up.cancel();
             EndOfStream::Hold
         } else {
             EndOfStream::Pass
@@ -88,10 +90,15 @@ pub(super) enum EndOfStream {
 }
 
 impl RequestGuard {
-    /// Done when the client has hung up. Also who only says that it will send nothing more has hung up: the two
-    /// look alike.
-    pub(crate) fn hung_up(&self) -> WaitForCancellationFuture<'_> {
-        self.0.hung_up.cancelled()
+    /// Done when the client has hung up, or the service stops. Also who only says that it will send nothing more has
+    /// hung up: the two look alike.
+    pub(crate) fn given_up(&self) -> WaitForCancellationFuture<'_> {
+        self.0.given_up.cancelled()
+    }
+
+    /// Whether the client has hung up, or the service stops.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.0.given_up.is_cancelled()
     }
 
     /// The answer goes on when the request is done.

@@ -97,8 +97,8 @@ impl<'a> Call<'a> {
     {
         let body = self.read(body, json::MAX_MESSAGE_BODY).await?;
         let presence = presence::read(&body, self.app.settings.pace)?;
-        if self.app.stopping.is_cancelled() {
-            return Err(ApiError::Stopping);
+        if self.guard.is_given_up() {
+            return Err(self.given_up());
         }
         Ok(presence)
     }

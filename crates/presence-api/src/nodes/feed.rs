@@ -94,12 +94,14 @@ pub(super) fn tell<N: Serialize>(
 mod tests {
     use std::sync::Arc;
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
     use crate::connection::ConnectionState;
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_in_use_as_long_as_something_is_told_on_it() {
-        let state = Arc::new(ConnectionState::new());
+        let state = Arc::new(ConnectionState::new(&CancellationToken::new()));
         let guard = state.begin_request();
         let mut told = tell(stream::iter([1, 2]).chain(stream::pending()), &guard).into_body();
         drop(guard);
