@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -272,29 +275,25 @@ impl Server {
                 TokioIo::new(HttpConnection::new(stream, Arc::clone(state))),
                 service,
             );
-        let mut first_head = Some(Instant::now() + self.app.settings.head_timeout);
-        let mut last_words = None;
+        // Each is polled when it is due, and not whenever something happens on the connection.
+        let mut due: FuturesUnordered<BoxFuture<'_, Due>> = FuturesUnordered::new();
+        due.push(Due::FirstHead.after(sleep(self.app.settings.head_timeout)));
+        due.push(Due::Leave.after(leaving.cancelled()));
         let end = loop {
             tokio::select! {
                 biased;
                 ended = &mut serving => break ended.map_or_else(End::of, |()| End::Complete),
-                () = sleep_until(first_head) => {
-                    first_head = None;
-                    if state.is_new() {
-                        break End::SlowHead;
+                Some(due_now) = due.next() => match due_now {
+                    Due::FirstHead if state.is_new() => break End::SlowHead,
+                    Due::FirstHead => {}
+                    Due::Leave => {
+                        std::pin::Pin::new(&mut serving).graceful_shutdown();
+                        due.push(Due::LastWords.after(sleep(LAST_WORDS)));
+                        due.push(Due::Cut.after(self.app.cut.cancelled()));
                     }
-                }
-                () = leaving.cancelled(), if last_words.is_none() => {
-                    std::pin::Pin::new(&mut serving).graceful_shutdown();
-                    last_words = Some(Instant::now() + LAST_WORDS);
-                }
-                // Looked at only then: each poll of a connection would pay for it.
-                () = self.app.cut.cancelled(), if last_words.is_some() => return,
-                () = sleep_until(last_words) => {
-                    if state.idle_since().is_some() || state.is_streaming() {
-                        break End::Complete;
-                    }
-                    last_words = Some(Instant::now() + LAST_WORDS);
+                    Due::LastWords if state.idle_since().is_some() || state.is_streaming() => break End::Complete,
+                    Due::LastWords => due.push(Due::LastWords.after(sleep(LAST_WORDS))),
+                    Due::Cut => return,
                 }
             }
         };
@@ -308,6 +307,24 @@ impl Server {
             End::Malformed => connection::close(stream).await,
             End::Complete | End::Broken => {}
         }
+    }
+}
+
+/// What a connection is looked at for, besides what happens on it.
+enum Due {
+    /// The head of its first request should have come.
+    FirstHead,
+    /// It has to go.
+    Leave,
+    /// It has to go, and had its time for that.
+    LastWords,
+    /// All that is left is cut off.
+    Cut,
+}
+
+impl Due {
+    fn after<'a>(self, happened: impl Future<Output = ()> + Send + 'a) -> BoxFuture<'a, Self> {
+        Box::pin(happened.map(|()| self))
     }
 }
 
@@ -331,12 +348,5 @@ impl End {
         } else {
             Self::Broken
         }
-    }
-}
-
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
