@@ -26,6 +26,9 @@ pub(crate) const MAX_MESSAGE_BODY: usize = 512 * 1024;
 /// How much of a body that nobody wants is read away, so that the client gets to read the answer.
 const MAX_DISCARDED: usize = 8 * 1024 * 1024;
 
+/// What most answers have room in.
+const USUAL_ANSWER: usize = 256;
+
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A body that is not what the route takes.
@@ -147,8 +150,9 @@ fn not_json(error: &serde_json::Error) -> BodyError {
 
 /// `content` as JSON under `status`, a line of it.
 pub(crate) fn respond(status: StatusCode, content: &impl Serialize) -> Response<Body> {
-    let mut text =
-        serde_json::to_vec(content).expect("our own types are JSON: string keys, no failing Serialize");
+    let mut text = Vec::with_capacity(USUAL_ANSWER);
+    serde_json::to_writer(&mut text, content)
+        .expect("our own types are JSON: string keys, no failing Serialize");
     // So that a shell's prompt begins on a line of its own.
     text.push(b'\n');
     let mut response = Response::new(Body::from(Bytes::from(text)));
