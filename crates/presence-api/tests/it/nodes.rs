@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use hyper::Uri;
-use presence_api::{ClusterSecret, DialNode, HttpSettings, Limits, Nodes, Server};
+use presence_api::{ClusterSecret, DialNode, HttpSettings, Instances, Limits, Nodes, Server};
 use presence_cluster::{Cluster, ClusterSettings, Driver};
 use presence_sandbox::{Answer, Fault, Sandbox};
 use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store};
@@ -39,6 +39,8 @@ pub(crate) struct Town {
     cut_off: Mutex<Vec<(String, Server)>>,
     /// As each node sees it.
     pub(crate) clusters: Mutex<Vec<Cluster>>,
+    /// What each node has, by its name.
+    pub(crate) instances: Mutex<HashMap<String, Instances>>,
     pub(crate) tap: Tap,
 }
 
@@ -68,6 +70,7 @@ impl Town {
             servers: Servers::default(),
             cut_off: Mutex::default(),
             clusters: Mutex::default(),
+            instances: Mutex::default(),
             tap: Tap::default(),
         }
     }
