@@ -320,6 +320,13 @@ impl Fleet {
         self.inner.instances.take_changed()
     }
 
+    /// Has [`take_changed`](Self::take_changed) name the instance again: whoever took note of it could not keep it.
+    pub fn note_changed(&self, instance: InstanceId) {
+        if let Some(handle) = self.handle(instance) {
+            handle.note_written();
+        }
+    }
+
     /// Whether the instance is one that [`take_changed`](Self::take_changed) would name.
     #[must_use]
     pub fn has_changed(&self, instance: InstanceId) -> bool {

@@ -11,7 +11,9 @@ use hyper::Uri;
 use presence_api::{ClusterSecret, DialNode, HttpSettings, Instances, Limits, Nodes, Server};
 use presence_cluster::{Cluster, ClusterSettings, Driver};
 use presence_sandbox::{Answer, Fault, Sandbox};
-use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store};
+use presence_store::{
+    FaultyLedger, Ledger, LedgerFault, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store,
+};
 use presence_wa::ByteStream;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,6 +43,7 @@ pub(crate) struct Town {
     pub(crate) clusters: Mutex<Vec<Cluster>>,
     /// What each node has, by its name.
     pub(crate) instances: Mutex<HashMap<String, Instances>>,
+    ways: Mutex<Vec<FaultyLedger>>,
     pub(crate) tap: Tap,
 }
 
@@ -71,6 +74,7 @@ impl Town {
             cut_off: Mutex::default(),
             clusters: Mutex::default(),
             instances: Mutex::default(),
+            ways: Mutex::default(),
             tap: Tap::default(),
         }
     }
@@ -81,7 +85,9 @@ impl Town {
             .unwrap()
             .insert(name.to_owned(), (server.clone(), Vec::new()));
         let settings = ClusterSettings::new(format!("http://{name}"));
-        let (cluster, driver) = Cluster::new(Arc::new(self.ledger.clone()), settings);
+        let way = FaultyLedger::new(self.ledger.clone());
+        let (cluster, driver) = Cluster::new(Arc::new(way.clone()), settings);
+        self.ways.lock().unwrap().push(way);
         self.clusters.lock().unwrap().push(cluster.clone());
         let pipes = Arc::new(Pipes(Arc::clone(&self.servers), self.tap.clone()));
         let secret = ClusterSecret::new(&self.secret).unwrap();
@@ -90,6 +96,11 @@ impl Town {
             cluster,
             driver,
         }
+    }
+
+    /// What is wrong with every node's way to the ledger from now on.
+    pub(crate) fn set_ways(&self, fault: LedgerFault) {
+        self.ways.lock().unwrap().iter().for_each(|way| way.set(fault));
     }
 
     /// From here on every node is there, as far as the ledger knows, and nobody answers.

@@ -2,7 +2,7 @@
 
 use presence_cluster::Sessions as _;
 use presence_sandbox::{Fault, Place};
-use presence_store::Registry as _;
+use presence_store::{LedgerFault, Registry as _};
 use serde_json::json;
 use tokio::time::sleep;
 
@@ -79,6 +79,21 @@ async fn what_ended_a_moment_before_its_node_stopped_stays_ended() {
     owner.show("typing", 60).await;
     sleep(secs(3.1)).await;
     owner.presence(CUSTOMER, "pause", 0).await;
+    owner.server.stop(secs(5.0)).await;
+    stranger.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&stranger).await, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_while_the_database_was_away_stays_ended() {
+    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.1)).await;
+    town.set_ways(LedgerFault::Refused);
+    owner.presence(CUSTOMER, "pause", 0).await;
+    sleep(secs(2.0)).await;
+    town.set_ways(LedgerFault::Nothing);
+    sleep(secs(2.0)).await;
     owner.server.stop(secs(5.0)).await;
     stranger.wait_for_state("shop", "connected").await;
     assert_eq!(shown(&stranger).await, json!([]));
