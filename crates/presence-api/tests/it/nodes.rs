@@ -16,7 +16,7 @@ use presence_store::{
 };
 use presence_wa::ByteStream;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::{AbortHandle, unconstrained};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -488,11 +488,10 @@ async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
     reply.assert_error(404, "Not found");
 }
 
-#[tokio::test(start_paused = true)]
-async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() {
-    let (_town, owner, _stranger) = two_nodes().await;
+/// A connection that `app` takes calls on.
+async fn calling(app: &TestApp) -> DuplexStream {
     let (mut near, far) = tokio::io::duplex(64 * 1024);
-    let server = owner.server.clone();
+    let server = app.server.clone();
     tokio::spawn(async move { server.serve_node(far).await });
     let secret = SECRET.replace(' ', "-");
     let head = format!(
@@ -505,7 +504,13 @@ async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() 
         answer.push(near.read_u8().await.unwrap());
     }
     assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    near
+}
 
+#[tokio::test(start_paused = true)]
+async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() {
+    let (_town, owner, _stranger) = two_nodes().await;
+    let mut near = calling(&owner).await;
     // A call that this version does not know, one with no body for it, and a ping: length, kind, number, name, JSON.
     for call in [
         &b"\x01\0\0\0\0\0\0\0\x01\x05dance{}"[..],
@@ -524,6 +529,22 @@ async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() 
     answers.sort();
     let expected = [&b"\x04"[..], b"\x07\0\0\0\0\0\0\0\x01", b"\x07\0\0\0\0\0\0\0\x02"];
     assert_eq!(answers, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_heard_any_more_is_hung_up_on() {
+    let (_town, owner, _stranger) = two_nodes().await;
+    let mut near = calling(&owner).await;
+    let start = Instant::now();
+    while start.elapsed() < secs(300.0) {
+        sleep(secs(20.0)).await;
+        near.write_all(b"\0\0\0\x01\x03").await.unwrap();
+        let mut answer = [0; 5];
+        near.read_exact(&mut answer).await.unwrap();
+    }
+    let ended = timeout(secs(90.0), near.read_u8()).await;
+    let ended = ended.expect("nobody is there").unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[tokio::test(start_paused = true)]
