@@ -13,7 +13,7 @@ mod pairing_record;
 mod webhooks;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use presence_core::InstanceId;
@@ -48,10 +48,8 @@ struct Inner {
     known: Mutex<HashSet<InstanceId>>,
     /// `None`: there is no other node, and every instance is here.
     nodes: Option<Nodes>,
-    /// What was taken over from another node of late.
-    taken: RwLock<HashMap<InstanceId, Taken>>,
-    /// What is being handed over: of what it showed, another node was told.
-    leaving: RwLock<HashSet<InstanceId>>,
+    /// In a cluster, what this node was given, and has neither handed over nor given up since.
+    held: RwLock<HashMap<InstanceId, Held>>,
     /// Held while it is written down what instances show: by each alone that is handed over, or by all.
     keeping: tokio::sync::RwLock<()>,
     /// When this process began to play its part.
@@ -64,12 +62,14 @@ struct Inner {
     stopping: CancellationToken,
 }
 
-/// An instance that was taken over from another node.
+/// An instance that this node was given.
 #[derive(Clone)]
-struct Taken {
-    at: Instant,
-    /// Cancelled when it is in the fleet, with what it showed there. Until then nobody else puts it there.
+struct Held {
+    since: Instant,
+    /// Cancelled when it is in the fleet, with what it showed at the node before. Until then nobody else puts it there.
     resumed: CancellationToken,
+    /// It is being handed over: of what it showed, another node was told.
+    is_leaving: bool,
 }
 
 /// An instance as its owner sees it.
@@ -164,8 +164,7 @@ impl Instances {
                 fleet: Fleet::new(connector, Arc::new(record), settings),
                 known: Mutex::default(),
                 nodes,
-                taken: RwLock::default(),
-                leaving: RwLock::default(),
+                held: RwLock::default(),
                 keeping: tokio::sync::RwLock::default(),
                 began: Instant::now(),
                 caught_up: tokio::sync::Mutex::default(),
@@ -368,5 +367,15 @@ impl Instances {
             Ok(done) => done.map_err(ChangeError::Failed),
             Err(error) => Err(ChangeError::Panicked(error)),
         }
+    }
+}
+
+impl Inner {
+    fn held(&self) -> RwLockReadGuard<'_, HashMap<InstanceId, Held>> {
+        self.held.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held_mut(&self) -> RwLockWriteGuard<'_, HashMap<InstanceId, Held>> {
+        self.held.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,14 +1,16 @@
 //! The task that keeps the cluster true.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Shared as SharedFuture, join_all};
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use presence_core::InstanceId;
 use presence_store::{Epoch, NodeId, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 use tracing::{error, info, warn};
 
@@ -59,12 +61,27 @@ struct Run {
     machine: Machine,
     ids: Ids,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
+    handing_over: HashMap<InstanceId, HandOver>,
     /// Those who wait for the next read, and for the one under way.
     next_read: Vec<oneshot::Sender<Result<(), StoreError>>>,
     this_read: Vec<oneshot::Sender<Result<(), StoreError>>>,
     /// Those who are told once the sessions know and the view is published.
     replies: Vec<Reply>,
     is_in_contact: Option<bool>,
+}
+
+/// A session that ends in order.
+struct HandOver {
+    task: AbortHandle,
+    ended: SharedFuture<BoxFuture<'static, ()>>,
+}
+
+impl HandOver {
+    /// Goes no further with it.
+    async fn break_off(self) {
+        self.task.abort();
+        self.ended.await;
+    }
 }
 
 impl Driver {
@@ -90,6 +107,7 @@ impl Driver {
             sessions,
             ids,
             events: FuturesUnordered::new(),
+            handing_over: HashMap::new(),
             next_read: Vec::new(),
             this_read: Vec::new(),
             replies: Vec::new(),
@@ -168,11 +186,17 @@ impl Run {
             }
             // Tasks of their own: a panic in one is the end of that session too, and none delays a renewal.
             Action::HandOver(instance, epoch) => {
-                let ended = tokio::spawn(async move { sessions.hand_over(instance).await });
+                let task = tokio::spawn(async move { sessions.hand_over(instance).await });
+                let hand_over = HandOver {
+                    task: task.abort_handle(),
+                    ended: task.map(drop).boxed().shared(),
+                };
+                let ended = hand_over.ended.clone();
                 self.events.push(Box::pin(async move {
-                    let _ = ended.await;
+                    ended.await;
                     Event::HandedOver(instance, epoch)
                 }));
+                self.handing_over.insert(instance, hand_over);
             }
             Action::GiveUp(lost) => {
                 // Those that were deleted are nobody's loss.
@@ -181,7 +205,13 @@ impl Run {
                     warn!(instances, "gave instances up");
                 }
                 let given_up = lost.clone();
-                let ended = tokio::spawn(async move { sessions.give_up(&lost).await });
+                let handing_over = lost.iter().filter_map(|id| self.handing_over.remove(id));
+                let handing_over: Vec<_> = handing_over.map(HandOver::break_off).collect();
+                let ended = tokio::spawn(async move {
+                    // One that went on would end the session that follows.
+                    join_all(handing_over).await;
+                    sessions.give_up(&lost).await;
+                });
                 self.events.push(Box::pin(async move {
                     let _ = ended.await;
                     Event::GivenUp(given_up)
@@ -194,7 +224,13 @@ impl Run {
         self.look_at_clock();
         match event {
             Event::Answered(answered) => self.handle_answer(answered),
-            Event::HandedOver(instance, epoch) => self.machine.handle_handed_over(instance, epoch),
+            Event::HandedOver(instance, epoch) => {
+                let is_finished = |hand_over: &HandOver| hand_over.task.is_finished();
+                if self.handing_over.get(&instance).is_some_and(is_finished) {
+                    self.handing_over.remove(&instance);
+                }
+                self.machine.handle_handed_over(instance, epoch);
+            }
             Event::GivenUp(instances) => self.machine.handle_given_up(&instances),
         }
     }

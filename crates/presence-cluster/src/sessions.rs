@@ -11,7 +11,8 @@ pub trait Sessions: Send + Sync + 'static {
     fn take(&self, taken: &[Ownership]);
 
     /// Ends the session of `instance` in order: what it shows is paused, the connection closed, its keys saved.
-    /// When this returns, another node may open it. That takes seconds at most.
+    /// When this returns, another node may open it. That takes seconds at most. It is dropped where it stands when the
+    /// instance is given up meanwhile.
     async fn hand_over(&self, instance: InstanceId);
 
     /// These may be another's by now: their sessions end without a word, nothing of them is written, and

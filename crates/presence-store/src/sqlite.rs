@@ -68,13 +68,13 @@ impl SqliteBackend {
 
     /// Has a connection on which a transaction can be begun.
     async fn settle(&mut self) -> sqlx::Result<()> {
-        if renew_if_stuck(&mut self.connection, &self.options).await?
+        if self.connection.is_in_transaction()
             && let Some(told) = &mut self.told
         {
-            // Each connection counts its own versions.
+            // Each connection counts its own versions, and nobody may wait to hear that this one is another.
             told.version = None;
         }
-        Ok(())
+        renew_if_stuck(&mut self.connection, &self.options).await
     }
 
     /// Lets go of the file. The last one to do so writes its log into it.

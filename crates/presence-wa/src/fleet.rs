@@ -1,7 +1,7 @@
 //! All instances of this process, each with its session.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use presence_core::{ChatJid, ChatPresence, InstanceId, PresenceSent, Shown};
@@ -33,6 +33,8 @@ pub struct Fleet {
 
 struct Inner {
     instances: Instances,
+    /// Those that are being handed over, until nothing of them runs.
+    leaving: Mutex<HashMap<InstanceId, Arc<InstanceHandle>>>,
     context: Arc<FleetContext>,
     _kill: DropGuard,
 }
@@ -49,6 +51,7 @@ impl Fleet {
         Self {
             inner: Arc::new(Inner {
                 instances: Instances::new(),
+                leaving: Mutex::default(),
                 _kill: context.kill.clone().drop_guard(),
                 context,
             }),
@@ -257,11 +260,13 @@ impl Fleet {
     }
 
     /// Takes the instance out of the fleet for another process to open: what it shows is paused, its session closed.
-    /// Its device stays linked. Returns when nothing of it runs any more.
+    /// Its device stays linked. Returns when nothing of it runs any more. A call that is dropped leaves it to
+    /// [`give_up`](Self::give_up) to end what still does.
     pub async fn hand_over(&self, instance: InstanceId) {
         let Some(handle) = self.inner.instances.take(instance) else {
             return;
         };
+        self.inner.leaving().insert(instance, Arc::clone(&handle));
         handle.stop();
         let settings = &self.inner.context.settings;
         let limit = settings.farewell_timeout + 2 * settings.close_timeout;
@@ -271,13 +276,18 @@ impl Fleet {
             handle.kill();
             handle.ended().await;
         }
-        self.inner.context.connector.forget(instance).await;
+        // Who gave it up meanwhile had it forgotten, and it may be back by now.
+        if self.inner.leaving().remove(&instance).is_some() {
+            self.inner.context.connector.forget(instance).await;
+        }
     }
 
-    /// Takes the instance out of the fleet on the spot: another process may have opened it already. Nothing is paused,
-    /// and nothing of it runs any more when this returns, but for a connection that is being closed.
+    /// Takes the instance out of the fleet on the spot, also while it is handed over: another process may have opened
+    /// it already. Nothing is paused, and nothing of it runs any more when this returns, but for a connection that is
+    /// being closed.
     pub async fn give_up(&self, instance: InstanceId) {
-        let Some(handle) = self.inner.instances.take(instance) else {
+        let leaving = self.inner.leaving().remove(&instance);
+        let Some(handle) = self.inner.instances.take(instance).or(leaving) else {
             return;
         };
         handle.kill();
@@ -318,6 +328,13 @@ impl Fleet {
     #[must_use]
     pub fn take_changed(&self) -> Vec<InstanceId> {
         self.inner.instances.take_changed()
+    }
+
+    /// Has [`take_changed`](Self::take_changed) name the instance again: whoever took note of it could not keep it.
+    pub fn note_changed(&self, instance: InstanceId) {
+        if let Some(handle) = self.handle(instance) {
+            handle.note_written();
+        }
     }
 
     /// Whether the instance is one that [`take_changed`](Self::take_changed) would name.
@@ -369,6 +386,12 @@ impl Fleet {
     fn ending(&self) -> Duration {
         let settings = &self.inner.context.settings;
         settings.farewell_timeout + settings.unlink_timeout + 2 * settings.close_timeout
+    }
+}
+
+impl Inner {
+    fn leaving(&self) -> MutexGuard<'_, HashMap<InstanceId, Arc<InstanceHandle>>> {
+        self.leaving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

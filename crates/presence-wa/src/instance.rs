@@ -133,7 +133,12 @@ impl InstanceHandle {
         self.wrote.swap(false, Ordering::Relaxed)
     }
 
-    /// The same, without the answer being another one for that.
+    /// What was written since is to be told again.
+    pub(crate) fn note_written(&self) {
+        self.wrote.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a stanza was written since this was last asked, without the answer being another one for that.
     pub(crate) fn has_written(&self) -> bool {
         self.wrote.load(Ordering::Relaxed)
     }

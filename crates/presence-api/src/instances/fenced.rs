@@ -121,6 +121,8 @@ impl Connector for FencedConnector {
     }
 
     async fn wipe(&self, instance: InstanceId) -> Result<(), KeysError> {
+        // Of one that is deleted nothing else tells.
+        self.last().remove(&instance);
         self.connector.wipe(instance).await
     }
 

@@ -2,7 +2,6 @@
 //! have the instance.
 
 use std::error::Error;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use presence_core::{ChatPresence, InstanceId, PresenceSent};
@@ -12,13 +11,13 @@ use presence_wa::{
 };
 use tokio::time::timeout;
 
-use super::{ChangeError, Inner, Instances, Taken};
+use super::{ChangeError, Held, Inner, Instances};
 use crate::nodes::{ChangeFailed, Nodes, ShownChat};
 
 /// How long an instance that was taken over is waited for.
 const COMING: Duration = Duration::from_secs(5);
 /// For how long it counts as such.
-pub(super) const TAKEN_LATELY: Duration = Duration::from_secs(15);
+const TAKEN_LATELY: Duration = Duration::from_secs(15);
 
 impl Instances {
     /// The other nodes, unless `instance` is here.
@@ -33,7 +32,7 @@ impl Instances {
         let inner = &self.inner;
         let nodes = inner.nodes.as_ref();
         nodes.is_none_or(|nodes| {
-            nodes.has(instance) && inner.fleet.contains(instance) && !inner.is_leaving(instance)
+            nodes.has(instance) && inner.fleet.contains(instance) && inner.keeps(instance)
         })
     }
 
@@ -45,29 +44,26 @@ impl Instances {
 
     /// Waits for one that was taken over to be in the fleet.
     pub(super) async fn resumed(&self, instance: InstanceId) {
-        if let Some(taken) = self.taken(instance) {
-            taken.resumed.cancelled().await;
+        let held = self.inner.held().get(&instance).cloned();
+        if let Some(held) = held {
+            held.resumed.cancelled().await;
         }
     }
 
-    fn taken(&self, instance: InstanceId) -> Option<Taken> {
-        let taken = self.inner.taken.read().unwrap_or_else(PoisonError::into_inner);
-        taken.get(&instance).cloned()
-    }
-
     /// When it was taken over lately, and is not online yet.
-    fn coming(&self, instance: InstanceId) -> Option<Taken> {
-        let taken = self.taken(instance);
-        taken.filter(|taken| taken.at.elapsed() < TAKEN_LATELY && !self.inner.fleet.is_online(instance))
+    fn coming(&self, instance: InstanceId) -> Option<Held> {
+        let is_new = |held: &&Held| held.since.elapsed() < TAKEN_LATELY;
+        let held = self.inner.held().get(&instance).filter(is_new).cloned();
+        held.filter(|_| !self.inner.fleet.is_online(instance))
     }
 
     /// Waits for an instance that was taken over lately to go on where it was taken from, for a while.
     async fn arrived(&self, instance: InstanceId) {
-        let Some(taken) = self.coming(instance) else {
+        let Some(held) = self.coming(instance) else {
             return;
         };
         let arrived = async {
-            taken.resumed.cancelled().await;
+            held.resumed.cancelled().await;
             let Some(mut watch) = self.inner.fleet.watch_status(instance) else {
                 return;
             };
@@ -157,9 +153,9 @@ impl Instances {
 }
 
 impl Inner {
-    fn is_leaving(&self, instance: InstanceId) -> bool {
-        let leaving = self.leaving.read().unwrap_or_else(PoisonError::into_inner);
-        leaving.contains(&instance)
+    /// Whether this node was given it, and is not handing it over.
+    fn keeps(&self, instance: InstanceId) -> bool {
+        self.held().get(&instance).is_some_and(|held| !held.is_leaving)
     }
 }
 

@@ -9,7 +9,7 @@ use presence_store::Instance;
 use presence_wa::{Identity, InstanceOptions, SavedKeys};
 use tokio::time::{Instant, MissedTickBehavior, timeout};
 
-use super::Inner;
+use super::{Held, Inner};
 use crate::clock::utc_now;
 
 impl Inner {
@@ -158,17 +158,18 @@ impl Inner {
         timeout(CATCH_UP, read).await.unwrap_or(false)
     }
 
-    /// Puts an instance into the fleet that the registry has told of, unless another node is to have it; and hands it
-    /// the settings that another process may have changed.
+    /// Puts an instance into the fleet that the registry has told of, unless another node is to have it, or it is on its
+    /// way into the fleet; and hands it the settings that another process may have changed.
     pub(super) fn add_if_here(&self, instance: &Instance) {
-        match &self.nodes {
-            None => self.add(instance, SavedKeys::Unknown),
-            Some(_) if self.is_coming(instance.id) => {}
-            Some(nodes) if nodes.has(instance.id) => {
-                self.add(instance, SavedKeys::Resume);
-                self.apply_settings(instance.id);
-            }
-            Some(_) => {}
+        if self.nodes.is_none() {
+            return self.add(instance, SavedKeys::Unknown);
+        }
+        // Not what the cluster says: by that, what was handed over is this node's until its release is written down.
+        let all = self.held();
+        let has_arrived = |held: &Held| held.resumed.is_cancelled();
+        if all.get(&instance.id).is_some_and(has_arrived) {
+            self.add(instance, SavedKeys::Resume);
+            self.apply_settings(instance.id);
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use presence_cluster::Whereabouts;
 use presence_core::{ChatJid, InstanceId, Shown};
 use presence_store::{Epoch, KeptShown};
+use presence_wa::Fleet;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
@@ -58,8 +59,12 @@ impl Inner {
         loop {
             ticks.tick().await;
             let _keeping = self.keeping.write().await;
+            let mut unwritten = Unwritten {
+                instances: self.fleet.take_changed(),
+                fleet: &self.fleet,
+            };
             let mut rows = Vec::new();
-            for id in self.fleet.take_changed() {
+            for &id in &unwritten.instances {
                 let Whereabouts::Here(epoch) = nodes.whereabouts(id) else {
                     continue;
                 };
@@ -72,14 +77,14 @@ impl Inner {
             }
             let now = Instant::now().into_std();
             written.retain(|_, shown| shown.iter().any(|(_, shown)| shown.until > now));
-            if rows.is_empty() {
+            if !rows.is_empty()
+                && let Err(error) = nodes.cluster().keep_shown(&rows).await
+            {
+                tracing::debug!(%error, "what is shown cannot be kept for another node");
+                rows.iter().for_each(|(id, ..)| drop(written.remove(id)));
                 continue;
             }
-            if let Err(error) = nodes.cluster().keep_shown(&rows).await {
-                tracing::debug!(%error, "what is shown cannot be kept for another node");
-                // It is written whole when it changes next.
-                rows.iter().for_each(|(id, ..)| drop(written.remove(id)));
-            }
+            unwritten.instances.clear();
         }
     }
 
@@ -122,6 +127,20 @@ impl Inner {
         };
         tracing::warn!(error = %why, "what was shown elsewhere cannot be read; phones hide it by themselves");
         HashMap::new()
+    }
+}
+
+/// Instances that count as changed again, unless what they show is written down.
+struct Unwritten<'a> {
+    instances: Vec<InstanceId>,
+    fleet: &'a Fleet,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        for instance in &self.instances {
+            self.fleet.note_changed(*instance);
+        }
     }
 }
 

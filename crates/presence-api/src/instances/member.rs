@@ -1,7 +1,6 @@
 //! The instances of this node, as one of several: taken, handed over, given up.
 
-use std::collections::HashSet;
-use std::sync::{Arc, PoisonError, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -12,14 +11,13 @@ use presence_wa::SavedKeys;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::here::TAKEN_LATELY;
-use super::{Inner, Instances, Taken};
+use super::{Held, Inner, Instances};
 
 #[async_trait]
 impl Sessions for Instances {
     fn take(&self, taken: &[Ownership]) {
         let ids: Vec<_> = taken.iter().map(|ownership| ownership.instance).collect();
-        let coming = self.inner.note_taken(&ids);
+        let coming = self.inner.hold(&ids);
         let inner = Arc::clone(&self.inner);
         self.inner.changes.spawn(async move {
             // Before a session is opened: what the account has sent meanwhile comes with its login, and ends it.
@@ -39,11 +37,12 @@ impl Sessions for Instances {
         // What it showed at the node before is on its way to it.
         self.resumed(instance).await;
         // What is shown from here on, the next node shows.
-        self.inner.leaving().insert(instance);
+        if let Some(held) = self.inner.held_mut().get_mut(&instance) {
+            held.is_leaving = true;
+        }
         self.inner.keep_for_next(instance).await;
         self.inner.forget(instance);
         self.inner.fleet.hand_over(instance).await;
-        self.inner.leaving().remove(&instance);
     }
 
     async fn give_up(&self, lost: &[InstanceId]) {
@@ -72,21 +71,25 @@ impl Sessions for Instances {
 
 /// An instance that was taken over, until it is in the fleet.
 struct Coming {
-    at: Instant,
+    since: Instant,
     _resumed: DropGuard,
 }
 
 impl Inner {
-    /// Has clients wait for them until what is returned is dropped.
-    fn note_taken(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Coming)> {
-        let at = Instant::now();
-        let mut taken = self.taken.write().unwrap_or_else(PoisonError::into_inner);
-        taken.retain(|_, taken| taken.at.elapsed() < TAKEN_LATELY);
+    /// These are this node's. Clients wait for them until what is returned is dropped.
+    fn hold(&self, ids: &[InstanceId]) -> Vec<(InstanceId, Coming)> {
+        let since = Instant::now();
+        let mut all = self.held_mut();
         let coming = ids.iter().map(|id| {
             let resumed = CancellationToken::new();
-            let guard = resumed.clone().drop_guard();
-            taken.insert(*id, Taken { at, resumed });
-            (*id, Coming { at, _resumed: guard })
+            let _resumed = resumed.clone().drop_guard();
+            let held = Held {
+                since,
+                resumed,
+                is_leaving: false,
+            };
+            all.insert(*id, held);
+            (*id, Coming { since, _resumed })
         });
         coming.collect()
     }
@@ -94,9 +97,9 @@ impl Inner {
     /// Puts the instance into the fleet with what it showed before, unless it was handed over or given up since.
     fn arrive(&self, id: InstanceId, shown: Vec<(ChatJid, Shown)>, coming: Coming) {
         {
-            // Held until it is there: whoever takes it away does so before that or after it.
-            let taken = self.taken.read().unwrap_or_else(PoisonError::into_inner);
-            if taken.get(&id).is_some_and(|taken| taken.at == coming.at)
+            // Locked until it is there: whoever takes it away does so before that or after it.
+            let all = self.held();
+            if all.get(&id).is_some_and(|held| held.since == coming.since)
                 && let Some(instance) = self.registry.instance_by_id(id)
             {
                 self.add_showing(&instance, SavedKeys::Resume, shown);
@@ -109,21 +112,8 @@ impl Inner {
         }
     }
 
-    /// Whether it was taken over, and is being put into the fleet.
-    pub(super) fn is_coming(&self, id: InstanceId) -> bool {
-        let taken = self.taken.read().unwrap_or_else(PoisonError::into_inner);
-        taken.get(&id).is_some_and(|taken| !taken.resumed.is_cancelled())
-    }
-
-    fn leaving(&self) -> RwLockWriteGuard<'_, HashSet<InstanceId>> {
-        self.leaving.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn forget(&self, id: InstanceId) {
-        self.taken
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+        self.held_mut().remove(&id);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.remove(&id);
     }

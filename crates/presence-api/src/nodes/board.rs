@@ -7,7 +7,7 @@ use std::time::Duration;
 use presence_core::InstanceId;
 use presence_wa::InstanceStatus;
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::feed::NodeFeed;
 
@@ -22,12 +22,20 @@ pub(crate) struct StatusBoard {
 #[derive(Default)]
 struct State {
     seen: u64,
-    /// What it was, and when that changed. Of instances that are gone, that they are.
-    statuses: HashMap<InstanceId, (u64, Option<InstanceStatus>)>,
+    /// Of each, the number of its last change, and how it is since then.
+    instances: HashMap<InstanceId, (u64, Known)>,
+}
+
+enum Known {
+    Here(InstanceStatus),
+    /// Since then.
+    Gone(Instant),
 }
 
 /// How often statuses are looked over for somebody who waits.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long it is remembered that an instance is gone. Whoever listens is told within a second, or hangs up.
+const GONE_FOR: Duration = Duration::from_secs(120);
 
 /// Follows how the instances of a node are.
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -43,14 +51,14 @@ pub(super) type StatusNews = Vec<(InstanceId, Option<InstanceStatus>)>;
 
 impl StatusBoard {
     /// What is new to whoever has `seen` what was numbered up to there; the number of the last change is set there.
-    /// Who has seen nothing is told at once, and others wait until something is new. `look` tells how all instances
-    /// are now.
+    /// Who has seen nothing is told all there is, and at once; others wait until something is new. `look` tells how all
+    /// instances are now.
     pub(super) async fn news<L>(&self, seen: &mut Option<u64>, look: impl Fn() -> L) -> StatusNews
     where
         L: IntoIterator<Item = (InstanceId, InstanceStatus)>,
     {
         loop {
-            let (now, news) = self.changed_since(seen.unwrap_or_default(), look());
+            let (now, news) = self.changed_since(*seen, look());
             let is_first = seen.replace(now).is_none();
             if is_first || !news.is_empty() {
                 return news;
@@ -61,30 +69,48 @@ impl StatusBoard {
 
     fn changed_since(
         &self,
-        seen: u64,
+        seen: Option<u64>,
         now: impl IntoIterator<Item = (InstanceId, InstanceStatus)>,
     ) -> (u64, StatusNews) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.look_over(now);
-        let changed = state.statuses.iter().filter(|(_, (number, _))| *number > seen);
-        let news = changed.map(|(id, (_, status))| (*id, status.clone())).collect();
-        (state.seen, news)
+        let news = state
+            .instances
+            .iter()
+            .filter_map(|(id, (number, known))| match known {
+                Known::Here(status) if seen.is_none_or(|seen| *number > seen) => {
+                    Some((*id, Some(status.clone())))
+                }
+                Known::Gone(_) if seen.is_some_and(|seen| *number > seen) => Some((*id, None)),
+                Known::Here(_) | Known::Gone(_) => None,
+            });
+        (state.seen, news.collect())
     }
 }
 
 impl State {
     fn look_over(&mut self, now: impl IntoIterator<Item = (InstanceId, InstanceStatus)>) {
         let mut now: HashMap<_, _> = now.into_iter().collect();
-        for (id, (number, told)) in &mut self.statuses {
-            let status = now.remove(id);
-            if *told != status {
-                self.seen += 1;
-                (*number, *told) = (self.seen, status);
-            }
-        }
+        let mut change = |number: &mut u64, known: &mut Known, next| {
+            self.seen += 1;
+            (*number, *known) = (self.seen, next);
+        };
+        self.instances
+            .retain(|id, (number, known)| match (&*known, now.remove(id)) {
+                (Known::Gone(since), None) => since.elapsed() < GONE_FOR,
+                (Known::Here(_), None) => {
+                    change(number, known, Known::Gone(Instant::now()));
+                    true
+                }
+                (Known::Here(before), Some(status)) if *before == status => true,
+                (_, Some(status)) => {
+                    change(number, known, Known::Here(status));
+                    true
+                }
+            });
         for (id, status) in now {
             self.seen += 1;
-            self.statuses.insert(id, (self.seen, Some(status)));
+            self.instances.insert(id, (self.seen, Known::Here(status)));
         }
     }
 }
@@ -140,6 +166,10 @@ mod tests {
         assert!(timeout(minute, next()).await.is_err(), "nothing changed");
 
         let late = board.news(&mut None, || now.lock().unwrap().clone()).await;
-        assert_eq!(told(&late), changed);
+        let all = [(2, Some(Connected)), (3, Some(Connecting))];
+        assert_eq!(told(&late), all, "whoever listens from now on knows of no other");
+        sleep(GONE_FOR).await;
+        board.changed_since(None, now.lock().unwrap().clone());
+        assert_eq!(board.state.lock().unwrap().instances.len(), 2);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{AbortHandle, Abortable};
@@ -13,6 +14,7 @@ use presence_core::{ChatPresence, PresenceSent};
 use presence_wa::{ConnectError, PairWith, ShowError};
 use tokio::io::{AsyncRead, AsyncWrite, split};
 use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::calls::{
     ApplySettings, Connect, Count, CountAndShow, Counted, CreateLink, LogOut, NodeCall, OpenLink, Reconnect,
@@ -26,6 +28,9 @@ use crate::rate_limit::Standing;
 
 /// Calls of one node that are carried out at the same time. Others wait in the socket.
 const MAX_RUNNING: usize = 4096;
+/// How often a node that sends calls is heard at least: it asks for a sign of life each second that it hears none. One
+/// that is not is gone, and the network with it that would have told.
+const SILENCE: Duration = Duration::from_secs(30);
 /// Answers that wait to be written.
 const WAITING_ANSWERS: usize = 1024;
 /// The largest call.
@@ -53,6 +58,9 @@ async fn carry_out_all<R: AsyncRead + Unpin>(
     let mut frames = frame::read(reader, LONGEST_CALL);
     let mut running = FuturesUnordered::new();
     let mut given_up_by: HashMap<u64, AbortHandle> = HashMap::new();
+    let mut silence = interval(SILENCE);
+    silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut is_heard = true;
     loop {
         let answer = tokio::select! {
             biased;
@@ -63,24 +71,34 @@ async fn carry_out_all<R: AsyncRead + Unpin>(
                     Err(_given_up) => continue,
                 }
             }
-            frame = frames.next(), if running.len() < MAX_RUNNING => match frame.transpose()? {
-                Some(Frame::Call { id, name, body }) => {
-                    let (handle, registration) = AbortHandle::new_pair();
-                    given_up_by.insert(id, handle);
-                    let outcome = Abortable::new(carry_out(app, name, body), registration);
-                    running.push(outcome.map(move |outcome| (id, outcome)));
-                    continue;
-                }
-                Some(Frame::GiveUp { id }) => {
-                    if let Some(handle) = given_up_by.get(&id) {
-                        handle.abort();
+            frame = frames.next(), if running.len() < MAX_RUNNING => {
+                is_heard = true;
+                match frame.transpose()? {
+                    Some(Frame::Call { id, name, body }) => {
+                        let (handle, registration) = AbortHandle::new_pair();
+                        given_up_by.insert(id, handle);
+                        let outcome = Abortable::new(carry_out(app, name, body), registration);
+                        running.push(outcome.map(move |outcome| (id, outcome)));
+                        continue;
                     }
-                    continue;
+                    Some(Frame::GiveUp { id }) => {
+                        if let Some(handle) = given_up_by.get(&id) {
+                            handle.abort();
+                        }
+                        continue;
+                    }
+                    Some(Frame::Ping) => Frame::Pong,
+                    Some(Frame::Pong | Frame::Answer { .. }) => continue,
+                    None => return Ok(()),
                 }
-                Some(Frame::Ping) => Frame::Pong,
-                Some(Frame::Pong | Frame::Answer { .. }) => continue,
-                None => return Ok(()),
-            },
+            }
+            _ = silence.tick() => {
+                // Whoever has all that it may is not listened to.
+                if !std::mem::replace(&mut is_heard, running.len() >= MAX_RUNNING) {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                continue;
+            }
         };
         if answers.send(answer).await.is_err() {
             return Ok(());

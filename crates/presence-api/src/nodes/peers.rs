@@ -1,6 +1,6 @@
 //! What other nodes say of their instances, kept for those who ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -60,6 +60,16 @@ impl Peers {
             changes,
             told: None,
         }
+    }
+
+    /// What a node has told about all that it has, as it does at first: of everything else it was told before.
+    fn handle_all(&self, by: NodeId, all: StatusNews) {
+        let there: HashSet<_> = all.iter().map(|(id, _)| *id).collect();
+        {
+            let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+            known.retain(|id, told| told.by != by || there.contains(id));
+        }
+        self.handle_news(by, all);
     }
 
     /// What a node said that lives no longer stays until its instances' next node says something.
@@ -183,6 +193,7 @@ async fn listen(nodes: &Nodes, node: &Node) -> Result<Infallible, Unreached> {
     // It notices sooner that the node is not there any more, and calls need it.
     let channel = client.channel(node).await?;
     let mut feed = client.follow(node, &StatusFeed {}).await?;
+    let mut is_first = true;
     loop {
         let heard = tokio::select! {
             biased;
@@ -195,8 +206,11 @@ async fn listen(nodes: &Nodes, node: &Node) -> Result<Infallible, Unreached> {
         if reach.handle_heard(node.id) {
             tracing::info!(node = %node.id, url = node.address, "the other node is reached again");
         }
-        if let Heard::News(news) = heard {
-            nodes.inner.peers.handle_news(node.id, news);
+        let peers = &nodes.inner.peers;
+        match heard {
+            Heard::News(all) if std::mem::take(&mut is_first) => peers.handle_all(node.id, all),
+            Heard::News(news) => peers.handle_news(node.id, news),
+            Heard::Alive => {}
         }
     }
 }

@@ -186,6 +186,10 @@ impl TestApp {
             fleet,
             nodes.nodes,
         );
+        town.instances
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), instances.clone());
         tokio::spawn(nodes.driver.run(Arc::new(instances.clone())));
         let mut standing = nodes.cluster.standing();
         standing

@@ -8,13 +8,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::DateTime;
 use hyper::Uri;
-use presence_api::{ClusterSecret, DialNode, HttpSettings, Limits, Nodes, Server};
+use presence_api::{ClusterSecret, DialNode, HttpSettings, Instances, Limits, Nodes, Server};
 use presence_cluster::{Cluster, ClusterSettings, Driver};
 use presence_sandbox::{Answer, Fault, Sandbox};
-use presence_store::{Ledger, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store};
+use presence_store::{
+    FaultyLedger, Ledger, LedgerFault, MemoryKeyStore, MemoryLedger, NewInstance, NodeId, Registry, Store,
+};
 use presence_wa::ByteStream;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::{AbortHandle, unconstrained};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,6 +41,9 @@ pub(crate) struct Town {
     cut_off: Mutex<Vec<(String, Server)>>,
     /// As each node sees it.
     pub(crate) clusters: Mutex<Vec<Cluster>>,
+    /// What each node has, by its name.
+    pub(crate) instances: Mutex<HashMap<String, Instances>>,
+    ways: Mutex<Vec<FaultyLedger>>,
     pub(crate) tap: Tap,
 }
 
@@ -68,6 +73,8 @@ impl Town {
             servers: Servers::default(),
             cut_off: Mutex::default(),
             clusters: Mutex::default(),
+            instances: Mutex::default(),
+            ways: Mutex::default(),
             tap: Tap::default(),
         }
     }
@@ -78,7 +85,9 @@ impl Town {
             .unwrap()
             .insert(name.to_owned(), (server.clone(), Vec::new()));
         let settings = ClusterSettings::new(format!("http://{name}"));
-        let (cluster, driver) = Cluster::new(Arc::new(self.ledger.clone()), settings);
+        let way = FaultyLedger::new(self.ledger.clone());
+        let (cluster, driver) = Cluster::new(Arc::new(way.clone()), settings);
+        self.ways.lock().unwrap().push(way);
         self.clusters.lock().unwrap().push(cluster.clone());
         let pipes = Arc::new(Pipes(Arc::clone(&self.servers), self.tap.clone()));
         let secret = ClusterSecret::new(&self.secret).unwrap();
@@ -87,6 +96,11 @@ impl Town {
             cluster,
             driver,
         }
+    }
+
+    /// What is wrong with every node's way to the ledger from now on.
+    pub(crate) fn set_ways(&self, fault: LedgerFault) {
+        self.ways.lock().unwrap().iter().for_each(|way| way.set(fault));
     }
 
     /// From here on every node is there, as far as the ledger knows, and nobody answers.
@@ -474,11 +488,10 @@ async fn nobody_but_a_node_gets_an_answer_where_nodes_call() {
     reply.assert_error(404, "Not found");
 }
 
-#[tokio::test(start_paused = true)]
-async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() {
-    let (_town, owner, _stranger) = two_nodes().await;
+/// A connection that `app` takes calls on.
+async fn calling(app: &TestApp) -> DuplexStream {
     let (mut near, far) = tokio::io::duplex(64 * 1024);
-    let server = owner.server.clone();
+    let server = app.server.clone();
     tokio::spawn(async move { server.serve_node(far).await });
     let secret = SECRET.replace(' ', "-");
     let head = format!(
@@ -491,7 +504,13 @@ async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() 
         answer.push(near.read_u8().await.unwrap());
     }
     assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    near
+}
 
+#[tokio::test(start_paused = true)]
+async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() {
+    let (_town, owner, _stranger) = two_nodes().await;
+    let mut near = calling(&owner).await;
     // A call that this version does not know, one with no body for it, and a ping: length, kind, number, name, JSON.
     for call in [
         &b"\x01\0\0\0\0\0\0\0\x01\x05dance{}"[..],
@@ -510,6 +529,22 @@ async fn calls_are_answered_out_of_turn_and_so_is_who_asks_for_a_sign_of_life() 
     answers.sort();
     let expected = [&b"\x04"[..], b"\x07\0\0\0\0\0\0\0\x01", b"\x07\0\0\0\0\0\0\0\x02"];
     assert_eq!(answers, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_heard_any_more_is_hung_up_on() {
+    let (_town, owner, _stranger) = two_nodes().await;
+    let mut near = calling(&owner).await;
+    let start = Instant::now();
+    while start.elapsed() < secs(300.0) {
+        sleep(secs(20.0)).await;
+        near.write_all(b"\0\0\0\x01\x03").await.unwrap();
+        let mut answer = [0; 5];
+        near.read_exact(&mut answer).await.unwrap();
+    }
+    let ended = timeout(secs(90.0), near.read_u8()).await;
+    let ended = ended.expect("nobody is there").unwrap_err();
+    assert_eq!(ended.kind(), io::ErrorKind::UnexpectedEof);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,13 @@
 //! What an instance showed at a node that has it no longer, at the one that takes it over.
 
+use presence_cluster::Sessions as _;
 use presence_sandbox::{Fault, Place};
+use presence_store::{LedgerFault, Registry as _};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::app::{CUSTOMER, SHOP, TestApp, phone, secs};
-use crate::nodes::{Town, two_nodes_of};
+use crate::nodes::{Town, node_of, two_nodes_of};
 
 /// What `app` says that `shop` shows.
 async fn shown(app: &TestApp) -> serde_json::Value {
@@ -80,4 +82,33 @@ async fn what_ended_a_moment_before_its_node_stopped_stays_ended() {
     owner.server.stop(secs(5.0)).await;
     stranger.wait_for_state("shop", "connected").await;
     assert_eq!(shown(&stranger).await, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ended_while_the_database_was_away_stays_ended() {
+    let (town, owner, stranger) = two_nodes_of(Town::new().await).await;
+    owner.show("typing", 60).await;
+    sleep(secs(3.1)).await;
+    town.set_ways(LedgerFault::Refused);
+    owner.presence(CUSTOMER, "pause", 0).await;
+    sleep(secs(2.0)).await;
+    town.set_ways(LedgerFault::Nothing);
+    sleep(secs(2.0)).await;
+    owner.server.stop(secs(5.0)).await;
+    stranger.wait_for_state("shop", "connected").await;
+    assert_eq!(shown(&stranger).await, json!([]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_was_handed_over_stays_so_whatever_changes_before_another_node_has_it() {
+    let (town, owner, _stranger) = two_nodes_of(Town::new().await).await;
+    let address = node_of(&owner, "shop").await.unwrap();
+    let instances = town.instances.lock().unwrap()[&address["http://".len()..]].clone();
+    let id = town.registry.all_instances()[0].id;
+    // By the ledger it is this node's still: its release is yet to be written.
+    instances.hand_over(id).await;
+    let dials = owner.dials();
+    town.registry.set_keep_online(id, true).await.unwrap();
+    sleep(secs(60.0)).await;
+    assert_eq!(owner.dials(), dials);
 }

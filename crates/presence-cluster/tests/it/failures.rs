@@ -79,6 +79,20 @@ async fn a_drain_is_over_in_its_time_whatever_hangs() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_that_did_not_end_in_time_ends_none_that_is_opened_after_it() {
+    let mut world = World::at_rest(10, 1).await;
+    world.nodes[0].sessions.close_takes(secs(90));
+    // Half of them are to be handed over to this one, which is gone before any is.
+    let other = world.start();
+    sleep(secs(6)).await;
+    world.nodes[other].kill();
+    sleep(secs(50)).await;
+    assert_eq!(world.opened(), 5, "they are back");
+    sleep(secs(60)).await;
+    world.assert_at_rest();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_drain_without_a_database_is_over_all_the_same() {
     let world = World::at_rest(30, 2).await;
     let leaving = &world.nodes[0];

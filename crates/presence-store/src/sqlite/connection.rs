@@ -20,21 +20,21 @@ pub(crate) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<Sqli
     }
 }
 
-/// Makes the connection anew if no transaction can be begun on it, and says whether that was so.
+/// Makes the connection anew if no transaction can be begun on it.
 ///
 /// When a disk is full or fails, SQLite rolls a transaction back by itself. sqlx does not learn of it, counts the
 /// transaction as open, and begins no other.
 pub(crate) async fn renew_if_stuck(
     connection: &mut SqliteConnection,
     options: &SqliteConnectOptions,
-) -> sqlx::Result<bool> {
+) -> sqlx::Result<()> {
     if !connection.is_in_transaction() {
-        return Ok(false);
+        return Ok(());
     }
     // One whose end nobody waited for is rolled back before this is answered.
     let answered = connection.ping().await.is_ok();
     if answered && !connection.is_in_transaction() {
-        return Ok(false);
+        return Ok(());
     }
     let stuck = std::mem::replace(connection, connect(options).await?);
     if let Err(error) = stuck.close().await {
@@ -43,7 +43,7 @@ pub(crate) async fn renew_if_stuck(
             "closing a connection that was stuck failed"
         );
     }
-    Ok(true)
+    Ok(())
 }
 
 /// A number that is another one when another connection wrote to the file.

@@ -49,6 +49,30 @@ async fn an_instance_that_is_given_up_writes_nothing_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_given_up_while_it_is_handed_over_ends_on_the_spot() {
+    for is_dropped in [false, true] {
+        let (fleet, world) = online().await;
+        fleet.show(DEVICE, &presence(NUMBER, "typing", 30)).await.unwrap();
+        // Its last `paused` is never taken.
+        world.lock().stalled.push(DEVICE);
+        let mut handing_over = Some(Box::pin(fleet.hand_over(DEVICE)));
+        let a_moment = timeout(Duration::from_millis(100), handing_over.as_mut().unwrap());
+        assert!(a_moment.await.is_err());
+        assert_eq!(tasks(&fleet), 1);
+        handing_over.take_if(|_| is_dropped);
+        let start = Instant::now();
+        fleet.give_up(DEVICE).await;
+        assert_eq!((tasks(&fleet), start.elapsed()), (0, Duration::ZERO));
+        if let Some(handing_over) = handing_over {
+            handing_over.await;
+        }
+        let events = world.lock().events.clone();
+        let forgotten = events.iter().filter(|event| *event == "forget 1");
+        assert_eq!(forgotten.count(), 1, "{events:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_is_kept_online_for_nothing_shows_nothing() {
     let (fleet, _world) = online().await;
     assert!(!fleet.is_showing(DEVICE));
