@@ -437,7 +437,7 @@ impl Call<'_> {
         Err(ApiError::RateLimited(standing))
     }
 
-    /// Who calls: the check of the token.
+    /// Who calls: the check of the token. One that nobody could look up counts as no guess.
     async fn authenticated(
         &self,
         time: Time,
@@ -447,7 +447,7 @@ impl Call<'_> {
         self.check_guesses(presented, time)?;
         let instances = self.app.instances()?;
         let caller = match presented {
-            Some(token) => instances.authenticate_soon(token).await,
+            Some(token) => instances.authenticate_soon(token).await?,
             None => None,
         };
         let caller = presented.zip(caller);

@@ -8,6 +8,7 @@ mod fenced;
 mod here;
 mod in_step;
 mod kept;
+mod looks;
 mod member;
 mod pairing_record;
 mod webhooks;
@@ -28,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-pub(crate) use self::error::{ChangeError, NotYours, RouteError};
+pub(crate) use self::error::{ChangeError, NotYours, RouteError, Unread};
 use self::fenced::FencedConnector;
 use self::in_step::saved_keys;
+use self::looks::Looks;
 use self::pairing_record::RegistryPairingRecord;
 use crate::nodes::{Nodes, PeerWatch};
 use crate::scope::Scope;
@@ -54,8 +56,8 @@ struct Inner {
     keeping: tokio::sync::RwLock<()>,
     /// When this process began to play its part.
     began: Instant,
-    /// When it was last begun to read what other nodes wrote.
-    caught_up: tokio::sync::Mutex<Option<Instant>>,
+    /// At what other nodes wrote, for requests that ask for what is not known here.
+    looks: Looks,
     /// Changes under way, which are finished even if nobody waits for them.
     changes: TaskTracker,
     /// Cancelled when the service begins to stop.
@@ -167,7 +169,7 @@ impl Instances {
                 held: RwLock::default(),
                 keeping: tokio::sync::RwLock::default(),
                 began: Instant::now(),
-                caught_up: tokio::sync::Mutex::default(),
+                looks: Looks::default(),
                 changes: TaskTracker::new(),
                 stopping: CancellationToken::new(),
             }),
@@ -193,20 +195,33 @@ impl Instances {
     }
 
     /// The same, also when another node made the token a moment ago.
-    pub(crate) async fn authenticate_soon(&self, token: &str) -> Option<Caller> {
+    ///
+    /// # Errors
+    /// [`Unread`] when that cannot be told: the token may be good.
+    pub(crate) async fn authenticate_soon(&self, token: &str) -> Result<Option<Caller>, Unread> {
         if let Some(caller) = self.authenticate(token) {
-            return Some(caller);
+            return Ok(Some(caller));
         }
-        self.inner.catch_up().await.then(|| self.authenticate(token))?
+        let read = self.inner.catch_up().await;
+        // What this look did not get, another may have read meanwhile.
+        match self.authenticate(token) {
+            None => read.map(|()| None),
+            caller => Ok(caller),
+        }
     }
 
-    /// The same as [`find`](Self::find), also when another node made the instance a moment ago.
+    /// The same as [`find`](Self::find), also when another node made the instance a moment ago;
+    /// [`NotYours::Unread`] when that cannot be told.
     pub(crate) async fn find_soon(&self, caller: &Caller, name: &str) -> Result<Arc<Instance>, NotYours> {
-        let found = self.find(caller, name);
-        if matches!(found, Err(NotYours::Unknown)) && self.inner.catch_up().await {
-            return self.find(caller, name);
+        match self.find(caller, name) {
+            Err(NotYours::Unknown) => {}
+            found => return found,
         }
-        found
+        let read = self.inner.catch_up().await;
+        match self.find(caller, name) {
+            Err(NotYours::Unknown) => Err(read.map_or_else(NotYours::from, |()| NotYours::Unknown)),
+            found => found,
+        }
     }
 
     /// The instance that `caller` means by `name`. Nothing of another account can be observed.
@@ -231,8 +246,8 @@ impl Instances {
     /// What `caller` may see: an account its instances, oldest first; an instance itself.
     pub(crate) async fn list(&self, caller: &Caller) -> Vec<Listed> {
         if matches!(caller, Caller::Account(_)) {
-            // Another node may have made one a moment ago.
-            self.inner.catch_up().await;
+            // Another node may have made one a moment ago. Where that cannot be told, the others are listed.
+            let _ = self.inner.catch_up().await;
         }
         let (instances, with_tokens) = match caller {
             Caller::Instance(own) => (vec![Arc::clone(own)], false),

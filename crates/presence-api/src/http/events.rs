@@ -36,7 +36,7 @@ pub(super) async fn events(
     };
     if names.len() == 1 {
         for name in &names {
-            instances.find(caller, name)?;
+            instances.find_soon(caller, name).await?;
         }
     }
     let scope = Scope::from(caller);

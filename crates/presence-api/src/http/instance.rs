@@ -11,7 +11,7 @@ mod settings;
 use presence_store::StoreError;
 
 use crate::error::ApiError;
-use crate::instances::{ChangeError, NotYours, RouteError};
+use crate::instances::{ChangeError, NotYours, RouteError, Unread};
 use crate::nodes::{ChangeFailed, NoOwner};
 
 pub(super) use connect::{
@@ -27,8 +27,15 @@ impl From<NotYours> for ApiError {
     fn from(error: NotYours) -> Self {
         match error {
             NotYours::Unknown => Self::NoSuchInstance,
+            NotYours::Unread => Self::DatabaseAway,
             NotYours::Sibling => Self::OtherInstance,
         }
+    }
+}
+
+impl From<Unread> for ApiError {
+    fn from(Unread: Unread) -> Self {
+        Self::DatabaseAway
     }
 }
 

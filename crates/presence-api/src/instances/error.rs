@@ -10,9 +10,15 @@ use crate::nodes::{ChangeFailed, NoOwner};
 pub(crate) enum NotYours {
     /// It is no instance of the caller's account.
     Unknown,
+    /// It is none that is known here; what other nodes wrote cannot be read.
+    Unread,
     /// The caller is a sibling of it.
     Sibling,
 }
+
+/// What other nodes wrote could not be read in time, so nobody knows whether what was asked for is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unread;
 
 /// A change that was not made.
 #[derive(Debug)]
@@ -42,6 +48,12 @@ pub(super) fn elsewhere<T>(
 ) -> Result<T, ChangeError<StoreError>> {
     done.map_err(ChangeError::NoOwner)?
         .map_err(ChangeError::Elsewhere)
+}
+
+impl From<Unread> for NotYours {
+    fn from(Unread: Unread) -> Self {
+        Self::Unread
+    }
 }
 
 impl<E> From<NoOwner> for RouteError<E> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use presence_core::{ChatJid, InstanceId, Shown};
 use presence_store::Instance;
 use presence_wa::{Identity, InstanceOptions, SavedKeys};
-use tokio::time::{Instant, MissedTickBehavior, timeout};
+use tokio::time::{MissedTickBehavior, timeout};
 
-use super::{Held, Inner};
+use super::{Held, Inner, Unread};
 use crate::clock::utc_now;
 
 impl Inner {
@@ -138,24 +138,22 @@ impl Inner {
         futures_util::future::join_all(removals).await;
     }
 
-    /// Reads what other nodes wrote until now. `false` without other nodes, or when it cannot be read. Many who ask at
-    /// once have it read once, so whoever guesses tokens keeps the database no busier than one reader does.
-    pub(super) async fn catch_up(&self) -> bool {
+    /// Reads what other nodes wrote until now; without other nodes there is nothing to read. Many who ask at once have
+    /// it read once, so whoever guesses tokens keeps the database no busier than one reader does.
+    ///
+    /// # Errors
+    /// [`Unread`] when it cannot be read, or not in time.
+    pub(super) async fn catch_up(&self) -> Result<(), Unread> {
         if self.nodes.is_none() {
-            return false;
+            return Ok(());
         }
-        let asked = Instant::now();
-        let read = async {
-            let mut caught_up = self.caught_up.lock().await;
-            if caught_up.is_some_and(|begun| begun >= asked) {
-                return true;
-            }
-            let begun = Instant::now();
-            let read = self.registry.refresh().await.is_ok();
-            *caught_up = read.then_some(begun);
-            read
-        };
-        timeout(CATCH_UP, read).await.unwrap_or(false)
+        let read = self
+            .looks
+            .from_now(async || self.registry.refresh().await.is_ok());
+        match timeout(CATCH_UP, read).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Unread),
+        }
     }
 
     /// Puts an instance into the fleet that the registry has told of, unless another node is to have it, or it is on its
@@ -198,7 +196,8 @@ pub(super) fn saved_keys(paired: Option<&Identity>) -> SavedKeys {
     }
 }
 
-/// How long a request with an unknown token, or for an unknown instance, waits for what other nodes wrote.
+/// How long a request with an unknown token, or for an unknown instance, waits for what other nodes wrote, before it is
+/// to come again.
 const CATCH_UP: Duration = Duration::from_secs(3);
 
 /// How often it is written down which instances were used.

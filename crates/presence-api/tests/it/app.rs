@@ -165,12 +165,17 @@ impl TestApp {
 
     /// A service that others' instances may be at, of `town`.
     pub(crate) async fn node(town: &Town, name: &str) -> Self {
+        Self::node_seeing(town, name, town.registry.clone()).await
+    }
+
+    /// The same, with what this one sees of the town's registry.
+    pub(crate) async fn node_seeing(town: &Town, name: &str, seen: Arc<dyn Registry>) -> Self {
         let options = Options::default();
         let app = Self::around(
             Arc::clone(&town.sandbox),
             Arc::clone(&town.keys),
             town.registry.clone(),
-            town.registry.clone(),
+            seen,
             town.token.clone(),
             Options {
                 http: town.http.clone(),

@@ -34,5 +34,6 @@ mod taken_over;
 mod timelines;
 mod troubled;
 mod unreached;
+mod unread;
 mod waha;
 mod webhooks;

@@ -24,6 +24,8 @@ pub(crate) enum Trouble {
     FirstDeletion,
     /// That an instance is to be kept online is acknowledged this long after it was written.
     KeepOnlineAcknowledged(Duration),
+    /// What others wrote is not there to be read: whoever looks waits.
+    Unreadable,
 }
 
 /// A registry that does what the one inside does, but for its trouble.
@@ -137,6 +139,9 @@ impl Registry for Troubled {
     }
 
     async fn refresh(&self) -> Result<(), StoreError> {
+        if self.trouble == Trouble::Unreadable {
+            return std::future::pending().await;
+        }
         self.inside.refresh().await
     }
 

@@ -20,12 +20,12 @@ use presence_sandbox::{Number, Sandbox, World};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use self::program::{Data, run};
 
 /// Much longer than anything here takes, so that only a hang ends a test early.
-const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+const TEST_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// The account that an instance stands for.
 const SHOP: &str = "5511988887777";
@@ -159,9 +159,8 @@ async fn accounts_are_managed_in_the_directory_and_a_running_server_notices() {
     );
 
     let rotated = account(&["rotate", "acme"]).await;
-    let start = Instant::now();
+    // How soon, the store's tests tell, by a clock that no other process slows down.
     server.wait_for_token(rotated.stdout.trim()).await;
-    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(server.get("/api/instance/list").await.0, 401);
 
     let deleted = account(&["delete", "acme"]).await;

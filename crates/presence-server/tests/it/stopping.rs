@@ -1,5 +1,6 @@
 //! The end of the program: what a signal, a stuck client or a stuck log may do to it.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use presence_sandbox::{Sandbox, State};
@@ -64,7 +65,9 @@ async fn it_stops_as_ever_after_the_delay() {
 async fn half_sent_requests_delay_no_pause_and_hold_the_end_up_for_its_grace_at_most() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let data = Data::new();
-    let server = data.serve_with_shop(&sandbox).await;
+    let server = data
+        .serve_with_shop_and(&sandbox, &["--body-timeout", "300"])
+        .await;
     let shown = server.post(
         "/api/chat/presence/shop",
         json!({"number": CUSTOMER, "state": "typing", "duration": 60}),
@@ -77,22 +80,26 @@ async fn half_sent_requests_delay_no_pause_and_hold_the_end_up_for_its_grace_at_
         "POST /api/chat/presence/shop HTTP/1.1\r\nhost: x\r\ntoken: {token}\r\nexpect: 100-continue\r\ncontent-length: 99\r\n\r\n"
     );
     let mut stuck = Vec::new();
-    for request in [anonymous, ours] {
+    for (request, told) in [
+        (anonymous, "HTTP/1.1 401"),
+        (ours, "HTTP/1.1 100 Continue\r\n\r\n"),
+    ] {
         let mut client = TcpStream::connect(server.address()).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         // It is on its way: refused, or told to go on.
-        client.read_exact(&mut [0; 12]).await.unwrap();
+        let mut answer = vec![0; told.len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, told.as_bytes());
         stuck.push(client);
     }
-    let start = Instant::now();
     server.signal("TERM");
     wait_for(&sandbox, |world| world.shown(phone(CUSTOMER)).states().is_empty()).await;
-    let paused = start.elapsed();
+    // The one that is still to come has its grace; what is shown does not wait for it.
+    let waits = stuck.last().unwrap().try_read(&mut [0]).unwrap_err();
+    assert_eq!(waits.kind(), ErrorKind::WouldBlock, "it was given up already");
+    // It would be given up by itself long after a test is.
     assert_eq!(server.end().await.code, Some(0));
     assert_eq!(pauses(&sandbox), 1);
-    // The one that is still to come has its grace; what is shown does not wait for it.
-    assert!(paused < Duration::from_secs(3), "{paused:?}");
-    assert!(start.elapsed() < Duration::from_secs(9), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
@@ -132,7 +139,7 @@ fn pauses(sandbox: &Sandbox) -> usize {
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_with_a_failing_code() {
     let sandbox = Sandbox::builder().start().await.unwrap();
-    let server = Data::new().serve(&sandbox).await;
+    let server = Data::new().serve_and(&sandbox, &["--stop-grace", "60"]).await;
     // A request that never ends holds up the first one. It is being read once its client is told to go on.
     let mut stuck = TcpStream::connect(server.address()).await.unwrap();
     let token = server.token();
@@ -151,5 +158,5 @@ async fn a_second_signal_ends_it_at_once_with_a_failing_code() {
     server.signal("TERM");
     let end = server.end().await;
     assert_eq!(end.code, Some(1), "{}", end.stderr);
-    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }

@@ -222,11 +222,14 @@ async fn fetch_instances(
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut listed = instances.list(caller).await;
     let named = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .find(|(key, value)| key == "instanceName" && !value.is_empty());
-    if let Some((_, name)) = named {
-        let wanted = instances.find(caller, &name)?;
+    let wanted = match &named {
+        Some((_, name)) => Some(instances.find_soon(caller, name).await?),
+        None => None,
+    };
+    let mut listed = instances.list(caller).await;
+    if let Some(wanted) = wanted {
         listed.retain(|item| item.instance.id == wanted.id);
     }
     let items: Vec<_> = listed.into_iter().map(Item::from).collect();

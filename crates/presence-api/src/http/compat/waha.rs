@@ -153,9 +153,12 @@ pub(super) fn refuse(error: ApiError) -> Response<Body> {
 /// The instance that a session is. Names come first; a token that is for one instance means that one by
 /// `default`, which clients with one session send without being told to.
 async fn find(instances: &Instances, caller: &Caller, session: &str) -> Result<Arc<Instance>, ApiError> {
-    match (instances.find_soon(caller, session).await, caller) {
-        (Err(NotYours::Unknown), Caller::Instance(own)) if session == DEFAULT_SESSION => Ok(Arc::clone(own)),
-        (found, _) => Ok(found?),
+    match caller {
+        Caller::Instance(own) if session == DEFAULT_SESSION => match instances.find(caller, session) {
+            Err(NotYours::Unknown) => Ok(Arc::clone(own)),
+            found => Ok(found?),
+        },
+        _ => Ok(instances.find_soon(caller, session).await?),
     }
 }
 

@@ -97,10 +97,15 @@ pub(in crate::http) async fn list(
     caller: &Caller,
     query: Option<&str>,
 ) -> Result<Response<Body>, ApiError> {
-    let mut listed = instances.list(caller).await;
-    if matches!(caller, Caller::Account(_)) {
-        Filter::of(query).apply(&mut listed)?;
+    let filter = match caller {
+        Caller::Account(_) => Filter::of(query),
+        Caller::Instance(_) => Filter::default(),
+    };
+    if let Some(name) = filter.only() {
+        instances.find_soon(caller, name).await?;
     }
+    let mut listed = instances.list(caller).await;
+    filter.apply(&mut listed)?;
     let items: Vec<_> = listed.into_iter().map(Item::from).collect();
     let message = match items.len() {
         1 => "1 Instance found".to_owned(),
@@ -123,11 +128,18 @@ pub(in crate::http) fn names_in(query: Option<&str>) -> HashSet<String> {
 }
 
 /// The names asked for; none is all.
+#[derive(Default)]
 struct Filter(HashSet<String>);
 
 impl Filter {
     fn of(query: Option<&str>) -> Self {
         Self(names_in(query))
+    }
+
+    /// The name, when it is one.
+    fn only(&self) -> Option<&str> {
+        let mut names = self.0.iter();
+        names.next().filter(|_| names.len() == 0).map(String::as_str)
     }
 
     /// Keeps those that were asked for. One name that is absent is an error; of several, absent ones are

@@ -29,13 +29,15 @@ use crate::proxy::{Proxies, ProxyProtocol, UnreadableProxy};
 use crate::session::{Connector as _, End, Session, SessionState};
 
 const LOGIN: (&str, &str) = ("user", "correct horse");
+/// How long a connection is waited for that comes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn loopback() -> Vec<IpNet> {
     vec!["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]
 }
 
 fn connectors(networks: &[IpNet]) -> Connectors {
-    Connectors::new(Duration::from_secs(5), AllowedNetworks::new(networks))
+    Connectors::new(PATIENCE, AllowedNetworks::new(networks))
 }
 
 fn proxy_at(protocol: ProxyProtocol, at: SocketAddr, login: Option<(&str, &str)>) -> Proxy {
@@ -196,7 +198,7 @@ async fn an_https_proxy_must_prove_who_it_is() {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certificate).unwrap();
     let networks = AllowedNetworks::new(&loopback());
-    let trusting = Connectors::with_roots(Duration::from_secs(5), networks, roots);
+    let trusting = Connectors::with_roots(PATIENCE, networks, roots);
     let mut stream = dial(&trusting, &proxy_value, target.address).await.unwrap();
     stream.write_all(b"hello").await.unwrap();
     let mut back = [0; 5];
@@ -275,7 +277,7 @@ const ME: InstanceId = InstanceId::new(7).unwrap();
 
 async fn until(session: &dyn Session, is_so: impl FnMut(&SessionState) -> bool) -> SessionState {
     let mut state = session.state();
-    let found = tokio::time::timeout(Duration::from_secs(60), state.wait_for(is_so)).await;
+    let found = tokio::time::timeout(PATIENCE, state.wait_for(is_so)).await;
     found
         .expect("the state never came")
         .expect("the session is gone")
@@ -306,9 +308,7 @@ async fn a_session_pairs_and_comes_online_through_its_proxy_and_in_no_other_way(
         url: sandbox.edge_url().unwrap().parse().unwrap(),
         key: sandbox.edge_key(),
     };
-    let mut config = WhatsAppConfig::new(edge, std::sync::Arc::<MemoryKeyStore>::default());
-    config.proxy_networks = loopback();
-    config.dial_timeout = Duration::from_secs(2);
+    let keys = std::sync::Arc::<MemoryKeyStore>::default();
     let mut proxy = TestProxy::start(
         ProxyProtocol::Socks5,
         Rules {
@@ -323,7 +323,13 @@ async fn a_session_pairs_and_comes_online_through_its_proxy_and_in_no_other_way(
         at,
         Some(LOGIN),
     ))))));
-    let whatsapp = WhatsApp::new(config).unwrap().with_proxies(given.clone());
+    let whatsapp_waiting = |dial_timeout| {
+        let mut config = WhatsAppConfig::new(edge.clone(), keys.clone());
+        config.proxy_networks = loopback();
+        config.dial_timeout = dial_timeout;
+        WhatsApp::new(config).unwrap().with_proxies(given.clone())
+    };
+    let whatsapp = whatsapp_waiting(PATIENCE);
 
     let session = whatsapp.open(ME).await.unwrap();
     let is_qr = |state: &SessionState| matches!(state, SessionState::Pairing(PairingUpdate::Qr { .. }));
@@ -359,7 +365,8 @@ async fn a_session_pairs_and_comes_online_through_its_proxy_and_in_no_other_way(
     })
     .await;
     given.set(Ok(Some(proxy_at(ProxyProtocol::Http, silent.address, None))));
-    assert_eq!(failed(end(&whatsapp).await), ProxyFault::Unreachable);
+    let hasty = whatsapp_waiting(Duration::from_secs(1));
+    assert_eq!(failed(end(&hasty).await), ProxyFault::Unreachable);
     assert_eq!(connections(&sandbox), 0, "nobody came without a proxy");
 
     given.set(Ok(None));
