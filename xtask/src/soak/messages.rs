@@ -86,6 +86,7 @@ impl<'a> Messages<'a> {
     /// Every message has a receipt of the device that says that it could be read; how many there are, and how many
     /// had to be repeated.
     pub(super) fn check_read(&self) -> anyhow::Result<(usize, usize)> {
+        self.have_all_log_in()?;
         let (mut messages, mut repeated) = (0, 0);
         let sent = self.sent.lock().expect("no writer panics");
         for (nth, ids) in &*sent {
@@ -107,6 +108,16 @@ impl<'a> Messages<'a> {
         }
         ensure!(messages > 0, "no message was sent");
         Ok((messages, repeated))
+    }
+
+    /// Has the recipients log in once more: what the client library has dropped on its way in, unread and not
+    /// acknowledged, comes again with a login only.
+    fn have_all_log_in(&self) -> anyhow::Result<()> {
+        for recipient in &self.recipients {
+            let drop = format!("/v1/phones/{recipient}/drop");
+            self.sandbox.control.post_nothing(&drop)?;
+        }
+        Ok(())
     }
 
     /// Which message, and the kind: those of linked devices, not of phones.

@@ -96,7 +96,6 @@ fn cut_often(programs: &Programs, count: usize, rng: &mut StdRng) -> anyhow::Res
     messages.written_during(|| {
         (1..=count).try_for_each(|nth| trial.round(rng).with_context(|| format!("cut {nth} of {count}")))
     })?;
-    trial.log_in_again()?;
     let (messages, repeated) = messages.check_read()?;
     check_refused(&sandbox, &EXPECTED)?;
     ensure!(trial.unsynced > 0, "every change was synced at every cut");
@@ -130,16 +129,6 @@ impl<'a> Trial<'a> {
         for instance in self.instances.iter_mut().filter(|instance| instance.is_steady()) {
             instance.take(Step::Create, &powered)?;
             instance.take(Step::Pair, &powered)?;
-        }
-        Ok(())
-    }
-
-    /// Has those who receive messages log in once more: what the client library has dropped on its way in, unread and
-    /// not acknowledged, comes again with a login only.
-    fn log_in_again(&self) -> anyhow::Result<()> {
-        for instance in self.instances.iter().filter(|instance| instance.is_steady()) {
-            let drop = format!("/v1/phones/{}/drop", instance.phone());
-            self.sandbox.control.post_nothing(&drop)?;
         }
         Ok(())
     }
