@@ -11,6 +11,7 @@ mod failures;
 mod load;
 mod measure;
 mod node;
+mod pace;
 mod postgres;
 mod proxy;
 mod statements;
@@ -143,6 +144,12 @@ impl Cluster {
             match (outcome, &recovered) {
                 (Ok(outcome), Ok(())) => {
                     say(format_args!("  held, {took:.0} s: {outcome}"));
+                    if outcome.slowness > 1.5 {
+                        say(format_args!(
+                            "  on a machine that is busy: work took {:.1} times as long as alone",
+                            outcome.slowness
+                        ));
+                    }
                     report.row(failure, Some(&outcome));
                     continue;
                 }

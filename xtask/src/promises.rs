@@ -69,9 +69,21 @@ impl Page {
         }
     }
 
+    /// What a phone must show that was looked at some time from `asked` to `answered`; `None` when either would be
+    /// right. On a busy machine a look takes longer than what ends meanwhile is given.
+    pub(crate) fn expected_between(
+        &self,
+        asked: Instant,
+        answered: Instant,
+        forgot: Option<Forgot>,
+    ) -> Option<Screen> {
+        let expected = self.expected(asked, forgot)?;
+        (self.expected(answered, forgot) == Some(expected)).then_some(expected)
+    }
+
     /// What the phone must show at `now`; `None` when either would be right. `forgot` is when the instance did
     /// so last.
-    pub(crate) fn expected(&self, now: Instant, forgot: Option<Forgot>) -> Option<Screen> {
+    fn expected(&self, now: Instant, forgot: Option<Forgot>) -> Option<Screen> {
         let Some(promise) = self.taken else {
             // Nothing was ever taken; what was not answered may have been shown.
             return self
@@ -95,7 +107,10 @@ impl Page {
                 let forgotten = self.doubted.is_none() && now > promise.answered + FORGOTTEN;
                 forgotten.then_some(Screen::Nothing)
             }
-            (shown, Some(hold)) if certain && now + SLACK < promise.asked + hold => Some(shown),
+            // It was written before it was answered, and is read when the phone's process has its turn.
+            (shown, Some(hold)) if certain && now > promise.answered + SLACK => {
+                (now + SLACK < promise.asked + hold).then_some(shown)
+            }
             _ => None,
         }
     }
@@ -122,6 +137,8 @@ mod tests {
         assert_eq!(page.expected(t0, None), Some(Screen::Nothing));
 
         page.took(Screen::Typing, Some(Duration::from_secs(30)), t0, t0);
+        assert_eq!(page.expected(at(1), None), None, "it may be on its way");
+        assert_eq!(page.expected(at(2), None), Some(Screen::Typing));
         assert_eq!(page.expected(at(20), None), Some(Screen::Typing));
         assert_eq!(
             page.expected(at(30), None),
@@ -148,6 +165,27 @@ mod tests {
         page.failed(at(5));
         assert_eq!(page.expected(at(20), None), None);
         assert_eq!(page.expected(at(32), None), Some(Screen::Nothing));
+    }
+
+    #[test]
+    fn a_look_during_which_something_ends_may_have_seen_either() {
+        let t0 = Instant::now();
+        let at = |seconds| t0 + Duration::from_secs(seconds);
+        let mut page = Page::default();
+        page.took(Screen::Typing, Some(Duration::from_secs(30)), t0, t0);
+        let rows = [
+            (10, 20, Some(Screen::Typing)),
+            (28, 32, None),
+            (20, 40, None),
+            (32, 40, Some(Screen::Nothing)),
+        ];
+        for (asked, answered, expected) in rows {
+            assert_eq!(
+                page.expected_between(at(asked), at(answered), None),
+                expected,
+                "{asked}"
+            );
+        }
     }
 
     #[test]

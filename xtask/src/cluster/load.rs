@@ -238,6 +238,7 @@ impl Town {
     pub(super) fn check_screens(&self) -> anyhow::Result<()> {
         for to in 0..CUSTOMERS {
             let path = format!("/v1/phones/{}/shown", customer(to));
+            let asked = Instant::now();
             let screen = self.sandbox.control.get(&path)?;
             let looked = Instant::now();
             let now = screen["now"].as_array().context("a phone shows a list")?;
@@ -257,7 +258,7 @@ impl Town {
                     .get(&phone(instance).to_string())
                     .copied()
                     .unwrap_or(Screen::Nothing);
-                let expected = page.expected(looked, None);
+                let expected = page.expected_between(asked, looked, None);
                 ensure!(
                     expected.is_none_or(|expected| expected == seen),
                     "{} shows {seen:?} to customer {to}, not {expected:?}: {page:?}, and it is {looked:?}",

@@ -34,6 +34,8 @@ pub(super) struct Outcome {
     pub(super) overlaps: u64,
     pub(super) fenced: f64,
     pub(super) answers: Answers,
+    /// How many times as long as alone work took meanwhile.
+    pub(super) slowness: f64,
 }
 
 impl Town {
@@ -77,6 +79,7 @@ impl Town {
                 .map(|(before, now)| if now < *before { now } else { now - before })
                 .sum(),
             answers: self.requests.since(before.at),
+            slowness: self.pace.since(before.at),
         })
     }
 
@@ -151,14 +154,15 @@ impl Outcome {
         Ok(())
     }
 
-    /// Fails when the slowest was slower than that.
+    /// Fails when the slowest was slower than that, as the machine was.
     pub(super) fn ensure_back_within(&self, limit: Duration) -> anyhow::Result<()> {
         let worst = self.worst().unwrap_or_default();
+        let limit = limit.mul_f64(self.slowness.max(1.0));
         ensure!(
             worst < limit,
-            "the last session was back after {:.1} s, not within {} s",
+            "the last session was back after {:.1} s, not within {:.1} s",
             worst.as_secs_f32(),
-            limit.as_secs()
+            limit.as_secs_f32()
         );
         Ok(())
     }

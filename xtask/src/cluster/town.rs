@@ -16,6 +16,7 @@ use super::audit;
 use super::database::Database;
 use super::load::{CUSTOMERS, Requests};
 use super::node::{Common, Node};
+use super::pace::Pace;
 use crate::api::Api;
 use crate::hands;
 use crate::promises::Page;
@@ -26,6 +27,8 @@ pub(super) const NODES: usize = 3;
 /// How long all may take to be online and fairly shared after a failure has ended: a node hands over a few a second, and
 /// those that show something last.
 const SETTLED: Duration = Duration::from_secs(150);
+/// The same until every node knows of a new instance. That none says there is no such instance is looked at elsewhere.
+const KNOWN: Duration = Duration::from_secs(60);
 /// How often what changes is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 /// A connection that another node's replaced stays open for a minute, so that what it still says is heard.
@@ -47,6 +50,7 @@ pub(super) struct Town {
     pub(super) tokens: Vec<String>,
     pub(super) chats: Vec<Mutex<[Page; CUSTOMERS]>>,
     pub(super) requests: Requests,
+    pub(super) pace: Pace,
     secrets: TempDir,
     pub(super) runtime: Runtime,
 }
@@ -88,6 +92,7 @@ impl Town {
             sandbox,
             database,
             programs,
+            pace: Pace::start(),
             secrets,
             runtime,
         };
@@ -189,7 +194,7 @@ impl Town {
         let path = format!("/api/instance/list?instanceName={name}");
         let in_rotation = self.nodes.iter().filter(|node| node.is_in_rotation());
         let apis: Vec<Api> = in_rotation.map(|node| node.api(&self.token)).collect();
-        until(Duration::from_secs(5), "every node knows a new instance", || {
+        until(KNOWN, "every node knows a new instance", || {
             apis.iter().try_fold(true, |known, api| {
                 Ok(known && api.call("GET", &path, None)?.status == 200)
             })
@@ -319,7 +324,8 @@ impl Town {
         Ok(None)
     }
 
-    /// Waits until each of these has logged in since `since`, on the sandbox's clock, and is connected.
+    /// Waits until each of these has logged in since `since`, on the sandbox's clock, and is connected; for `limit`, or
+    /// longer where the machine is busy.
     pub(super) fn wait_until_back(
         &self,
         instances: &[usize],
@@ -337,6 +343,7 @@ impl Town {
             if missing == 0 {
                 return Ok(());
             }
+            let limit = limit.mul_f64(self.pace.since(began));
             ensure!(
                 began.elapsed() < limit,
                 "{missing} of {} sessions were not online elsewhere within {} s",

@@ -263,6 +263,7 @@ impl Town {
     /// Compares every phone with what was promised.
     pub(super) fn check_screens(&self) -> anyhow::Result<()> {
         for customer in 0..CUSTOMERS {
+            let asked = Instant::now();
             let screen = self
                 .control()
                 .get(&format!("/v1/phones/{}/shown", Self::customer(customer)))?;
@@ -271,7 +272,7 @@ impl Town {
             for instance in 0..self.size() {
                 let page = lock(&self.chats[instance])[customer];
                 let forgot = *lock(&self.forgot[instance]);
-                let expected = page.expected(looked, forgot);
+                let expected = page.expected_between(asked, looked, forgot);
                 let sender = Self::sender(instance).to_string();
                 let seen = now.iter().find(|shown| shown["from"] == sender.as_str());
                 let seen = match seen.map(|shown| shown["state"].as_str().unwrap_or_default()) {

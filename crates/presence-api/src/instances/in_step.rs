@@ -147,9 +147,7 @@ impl Inner {
         if self.nodes.is_none() {
             return Ok(());
         }
-        let read = self
-            .looks
-            .from_now(async || self.registry.refresh().await.is_ok());
+        let read = self.looks.look(async || self.registry.refresh().await.is_ok());
         match timeout(CATCH_UP, read).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(Unread),

@@ -18,7 +18,7 @@ pub(super) struct Looks {
 impl Looks {
     /// Waits for a look that begins from now on, or takes it; whether it ended well. Dropped, one that was under way is
     /// given up, and whoever waits for it takes another.
-    pub(super) async fn from_now(&self, look: impl AsyncFnOnce() -> bool) -> bool {
+    pub(super) async fn look(&self, look: impl AsyncFnOnce() -> bool) -> bool {
         let asked = self.begun.load(Ordering::SeqCst);
         let mut seen = self.seen.lock().await;
         if *seen > asked {
@@ -56,7 +56,7 @@ mod tests {
     impl Town {
         /// What is known once a look from now on has ended; `None` when it failed.
         async fn look(&self) -> Option<u64> {
-            let look = async || {
+            let copy = async || {
                 let there = self.written.load(Ordering::SeqCst);
                 sleep(LOOK).await;
                 if self.fails.load(Ordering::SeqCst) > 0 {
@@ -66,7 +66,7 @@ mod tests {
                 self.read.store(there, Ordering::SeqCst);
                 true
             };
-            let well = self.looks.from_now(look).await;
+            let well = self.looks.look(copy).await;
             well.then(|| self.read.load(Ordering::SeqCst))
         }
 

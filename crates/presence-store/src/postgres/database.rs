@@ -4,10 +4,11 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPool, PgRow};
 use sqlx::query::Query;
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, Either, FromRow};
 use tokio::time::{Instant, timeout_at};
 
 use crate::error::StoreError;
@@ -48,8 +49,7 @@ impl Database {
 
     /// Begins a transaction that reads, all of one moment.
     pub(super) async fn begin_reading(&self, doing: &'static str) -> Result<Transaction, StoreError> {
-        self.begin_with(doing, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;", ACCESS)
-            .await
+        self.begin_with(doing, BEGIN_READING, ACCESS).await
     }
 
     /// Begins a transaction by `begin`, one or several statements. It has `limit` to end.
@@ -106,6 +106,22 @@ impl Access {
         let rows = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_all(&mut *self.connection);
         bounded(self.doing, self.ends_by, rows).await
     }
+
+    /// The same; the rows of each statement.
+    async fn several(&mut self, statements: String) -> Result<Vec<Vec<PgRow>>, StoreError> {
+        let mut steps = sqlx::raw_sql(AssertSqlSafe(statements)).fetch_many(&mut *self.connection);
+        let rows = async {
+            let (mut ended, mut rows) = (Vec::new(), Vec::new());
+            while let Some(step) = steps.try_next().await? {
+                match step {
+                    Either::Left(_) => ended.push(std::mem::take(&mut rows)),
+                    Either::Right(row) => rows.push(row),
+                }
+            }
+            Ok(ended)
+        };
+        bounded(self.doing, self.ends_by, rows).await
+    }
 }
 
 impl Drop for Access {
@@ -152,6 +168,24 @@ impl Transaction {
         let access = &mut self.0;
         let done = query.persistent(false).execute(&mut *access.connection);
         Ok(bounded(access.doing, access.ends_by, done).await?.rows_affected())
+    }
+
+    /// Runs as many statements in one message, which is answered once; the rows of each. They have their values
+    /// written out, so they take numbers and the like only.
+    pub(super) async fn together<const N: usize>(
+        &mut self,
+        statements: [String; N],
+    ) -> Result<[Vec<PgRow>; N], StoreError> {
+        let rows = self.0.several(statements.join("; ")).await?;
+        rows.try_into().map_err(|_| {
+            let source = sqlx::Error::Protocol("as many answers as statements were to come".to_owned());
+            failed(self.0.doing)(source)
+        })
+    }
+
+    /// What rows hold that this transaction has read.
+    pub(super) fn parse<T: for<'r> FromRow<'r, PgRow>>(&self, rows: &[PgRow]) -> Result<Vec<T>, StoreError> {
+        read(self.0.doing, rows)
     }
 
     /// Runs statements without parameters.
@@ -227,6 +261,10 @@ fn is_away(code: &str) -> bool {
 
 /// What the schema's functions say to a node that was struck off.
 const LIVES_NO_LONGER: &str = "PN001";
+
+/// Statements without parameters are answered in text, and bytes in such of the database's choice unless it is told.
+const BEGIN_READING: &str =
+    "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL bytea_output = 'hex';";
 
 /// For how long nobody waits for a connection after somebody waited for nothing.
 const REFUSES_FOR: Duration = Duration::from_millis(250);

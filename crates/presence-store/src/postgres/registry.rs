@@ -79,13 +79,14 @@ impl Backend for PostgresBackend {
             }
         }
         let mut snapshot = self.database.begin_reading("read the registry").await?;
-        let version = read::version(&mut snapshot).await?;
+        let head = read::head(&mut snapshot, self.told).await?;
+        let version = head.version;
         let refreshed = match self.told {
             // Otherwise an older database was restored, or the changes are remembered no longer.
             Some(told) if told <= version && version - told <= REMEMBERED => {
-                read::changes_since(&mut snapshot, told).await?
+                read::changes(&mut snapshot, head).await?
             }
-            _ => read::everything(&mut snapshot).await?,
+            _ => read::everything(&mut snapshot, head).await?,
         };
         snapshot.rollback().await?;
         self.told = Some(version);

@@ -14,7 +14,10 @@ pub(super) async fn migrate(database: &Database) -> Result<(), StoreError> {
     let mut transaction = database.begin_with(DOING, "BEGIN;", LIMIT).await?;
     // Whoever comes second waits here, and finds nothing left to do.
     transaction
-        .run("SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'; LOCK TABLE schema_version")
+        .run(
+            "SET LOCAL lock_timeout = '60s'; SET LOCAL statement_timeout = '60s'; \
+             SET LOCAL idle_in_transaction_session_timeout = '30s'; LOCK TABLE schema_version",
+        )
         .await?;
     let found = version(&mut transaction).await?;
     let missing = usize::try_from(found)

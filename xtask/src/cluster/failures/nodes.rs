@@ -9,7 +9,7 @@ use super::{DRAINED, LOST};
 use crate::cluster::measure::Outcome;
 use crate::cluster::proxy::Network;
 use crate::cluster::town::{NODES, Town, phone};
-use crate::service::{say, until};
+use crate::service::say;
 
 /// How long held indicators show: longer than sessions are offline.
 const HOLD: Duration = Duration::from_secs(40);
@@ -19,7 +19,7 @@ const SHORT_HOLD: Duration = Duration::from_secs(20);
 const KEPT_AFTER: Duration = Duration::from_millis(2500);
 /// How long what is shown, or is shown again after a session came online, may take to be on the phone.
 const SHOWN_AGAIN: Duration = Duration::from_secs(3);
-/// How late the end of an indicator may be, with room for a busy machine.
+/// How late the end of an indicator may be, on a machine that does nothing else.
 const LATE: Duration = Duration::from_secs(3);
 /// The node that most of this happens to.
 const VICTIM: usize = 1;
@@ -222,39 +222,53 @@ impl Held {
             senders: held.into_iter().map(phone).collect(),
             until: Instant::now() + time,
         };
-        until(SHOWN_AGAIN, "every held indicator shows", || {
-            Ok(held.missing(town)?.is_empty())
-        })?;
+        held.ensure_shown(town, Instant::now())?;
         Ok(held)
     }
 
-    /// Fails unless every one of them shows, in a moment from now.
+    /// Fails unless every one of them shows, in a moment from now: when what the phone was told before is forgotten.
     fn ensure_shown_again(&self, town: &Town) -> anyhow::Result<()> {
-        ensure!(
-            Instant::now() + SHOWN_AGAIN < self.until,
-            "it took so long that the indicators have ended"
-        );
+        let began = Instant::now();
         std::thread::sleep(SHOWN_AGAIN);
-        let missing = self.missing(town)?;
-        ensure!(
-            missing.is_empty(),
-            "{} of {} held indicators were not shown again",
-            missing.len(),
-            self.senders.len()
-        );
-        Ok(())
+        self.ensure_shown(town, began)
+    }
+
+    /// Waits until every one of them shows; since `began` no longer than that may take.
+    fn ensure_shown(&self, town: &Town, began: Instant) -> anyhow::Result<()> {
+        loop {
+            let missing = self.missing(town)?;
+            ensure!(
+                Instant::now() < self.until,
+                "it took so long that the indicators have ended"
+            );
+            if missing.is_empty() {
+                return Ok(());
+            }
+            ensure!(
+                began.elapsed() < SHOWN_AGAIN.mul_f64(town.pace.since(began)),
+                "{} of {} held indicators are not shown",
+                missing.len(),
+                self.senders.len()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Fails when one of them shows any longer than it was asked for.
     fn ensure_ended(&self, town: &Town) -> anyhow::Result<()> {
         std::thread::sleep((self.until + LATE).saturating_duration_since(Instant::now()));
-        let shown = town.shown_on(self.on)?;
-        ensure!(
-            shown.is_empty(),
-            "{} indicators show longer than they were asked for",
-            shown.len()
-        );
-        Ok(())
+        loop {
+            let shown = town.shown_on(self.on)?;
+            if shown.is_empty() {
+                return Ok(());
+            }
+            ensure!(
+                self.until.elapsed() < LATE.mul_f64(town.pace.since(self.until)),
+                "{} indicators show longer than they were asked for",
+                shown.len()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     fn missing(&self, town: &Town) -> anyhow::Result<Vec<u64>> {

@@ -19,8 +19,44 @@ use crate::key::{SealedProxy, SealedToken, SealedWebhook};
 use crate::postgres::database::Transaction;
 use crate::token::TokenHash;
 
+/// What there is of it once, and where to look for what changed.
+pub(super) struct Head {
+    /// The version of the registry.
+    pub(super) version: i64,
+    /// The highest numbers of an account and of an instance that were ever given, or are never to be.
+    last_account: i64,
+    last_instance: i32,
+    edge: Option<Edge>,
+    /// The accounts and instances that changed since a version.
+    touched: Vec<(Option<i64>, Option<i32>)>,
+}
+
+/// The head; what changed, since the version `told`. A request may wait for this and what follows, and each answer of
+/// the database is one to wait for, so what can be asked together is.
+pub(super) async fn head(snapshot: &mut Transaction, told: Option<i64>) -> Result<Head, StoreError> {
+    let told = told.unwrap_or(i64::MAX);
+    let [registry, edge, touched] = snapshot
+        .together([
+            "SELECT version, last_account, last_instance FROM registry".to_owned(),
+            "SELECT value FROM meta WHERE key = 'edge'".to_owned(),
+            format!("SELECT DISTINCT account_id, instance_id FROM change WHERE version > {told}"),
+        ])
+        .await?;
+    let (version, last_account, last_instance) = snapshot.parse(&registry)?.pop().ok_or(NO_REGISTRY)?;
+    let edge: Option<(Vec<u8>,)> = snapshot.parse(&edge)?.pop();
+    Ok(Head {
+        version,
+        last_account,
+        last_instance,
+        edge: edge
+            .map(|(edge,)| Edge::from_bytes(&edge).ok_or(StoreError::Corrupt { what: "edge" }))
+            .transpose()?,
+        touched: snapshot.parse(&touched)?,
+    })
+}
+
 /// Everything, which must be read in one transaction to be of one moment.
-pub(super) async fn everything(snapshot: &mut Transaction) -> Result<Refreshed, StoreError> {
+pub(super) async fn everything(snapshot: &mut Transaction, head: Head) -> Result<Refreshed, StoreError> {
     let mut directory = Directory::default();
     for row in snapshot
         .rows(sqlx::query("SELECT * FROM account ORDER BY id"))
@@ -34,40 +70,43 @@ pub(super) async fn everything(snapshot: &mut Transaction) -> Result<Refreshed, 
     {
         directory.apply(&Change::PutInstance(Arc::new(instance(&row)?)));
     }
-    if let Some(edge) = edge(snapshot).await? {
+    if let Some(edge) = head.edge {
         directory.apply(&Change::PinEdge(edge));
     }
     let query = sqlx::query("SELECT instance_id FROM deleted WHERE wiped_at IS NULL");
     let unwiped = ids(snapshot.fetch(query).await?);
     directory.apply(&Change::RememberDeleted(unwiped));
-    let (last_account, last_instance) = last_numbers(snapshot).await?;
-    directory.never_again(last_account, last_instance);
+    directory.never_again(head.last_account, head.last_instance);
     Ok(Refreshed::Everything(Box::new(directory)))
 }
 
-/// The version of the registry.
-pub(super) async fn version(snapshot: &mut Transaction) -> Result<i64, StoreError> {
-    let query = sqlx::query("SELECT version FROM registry");
-    let version = snapshot.fetch_optional(query).await?;
-    version.map(|(version,)| version).ok_or(NO_REGISTRY)
-}
-
-/// What changed after `version`.
-pub(super) async fn changes_since(snapshot: &mut Transaction, version: i64) -> Result<Refreshed, StoreError> {
-    let query = sqlx::query("SELECT DISTINCT account_id, instance_id FROM change WHERE version > $1");
-    let touched: Vec<(Option<i64>, Option<i32>)> = snapshot.fetch(query.bind(version)).await?;
-    let mut accounts: BTreeSet<i64> = touched.iter().filter_map(|(account, _)| *account).collect();
-    let mut instances: BTreeSet<i32> = touched.iter().filter_map(|(_, instance)| *instance).collect();
+/// What the head says that changed.
+pub(super) async fn changes(snapshot: &mut Transaction, head: Head) -> Result<Refreshed, StoreError> {
+    let mut accounts: BTreeSet<i64> = head.touched.iter().filter_map(|(account, _)| *account).collect();
+    let mut instances: BTreeSet<i32> = head
+        .touched
+        .iter()
+        .filter_map(|(_, instance)| *instance)
+        .collect();
+    let of_instances = list(&instances);
+    let [read_accounts, read_instances, wiped] = snapshot
+        .together([
+            format!("SELECT * FROM account WHERE id = ANY ('{}')", list(&accounts)),
+            format!("SELECT * FROM instance WHERE id = ANY ('{of_instances}')"),
+            // Another node has wiped these.
+            format!(
+                "SELECT instance_id FROM deleted WHERE instance_id = ANY ('{of_instances}') AND wiped_at IS NOT NULL"
+            ),
+        ])
+        .await?;
     // What is gone comes first, since what is new may have its name or token.
     let (mut gone, mut there) = (Vec::new(), Vec::new());
-    let query = sqlx::query("SELECT * FROM account WHERE id = ANY ($1)");
-    for row in snapshot.rows(query.bind(numbers(&accounts))).await? {
+    for row in read_accounts {
         let account = account(&row)?;
         accounts.remove(&account.id.0);
         there.push(Change::PutAccount(Arc::new(account)));
     }
-    let query = sqlx::query("SELECT * FROM instance WHERE id = ANY ($1)");
-    for row in snapshot.rows(query.bind(numbers(&instances))).await? {
+    for row in read_instances {
         let instance = instance(&row)?;
         instances.remove(&instance.id.get());
         there.push(Change::PutInstance(Arc::new(instance)));
@@ -78,14 +117,12 @@ pub(super) async fn changes_since(snapshot: &mut Transaction, version: i64) -> R
             .iter()
             .filter_map(|id| InstanceId::new(*id).map(Change::DropInstance)),
     );
-    // Another node has wiped them.
-    let query =
-        sqlx::query("SELECT instance_id FROM deleted WHERE instance_id = ANY ($1) AND wiped_at IS NOT NULL");
-    let wiped = ids(snapshot.fetch(query.bind(numbers(&instances))).await?);
-    gone.push(Change::MarkWiped(wiped));
-    there.extend(edge(snapshot).await?.map(Change::PinEdge));
-    let (_, last_instance) = last_numbers(snapshot).await?;
-    there.extend(InstanceId::new(last_instance).map(Change::ReserveIds));
+    let wiped = ids(snapshot.parse(&wiped)?);
+    // Of those that are gone: an instance that is there has no row.
+    let is_gone = |id: &InstanceId| instances.contains(&id.get());
+    gone.push(Change::MarkWiped(wiped.into_iter().filter(is_gone).collect()));
+    there.extend(head.edge.map(Change::PinEdge));
+    there.extend(InstanceId::new(head.last_instance).map(Change::ReserveIds));
     gone.append(&mut there);
     Ok(Refreshed::Changes(gone))
 }
@@ -96,19 +133,6 @@ pub(super) async fn deleted(snapshot: &mut Transaction) -> Result<BTreeSet<Insta
     Ok(ids(snapshot.fetch(query).await?).into_iter().collect())
 }
 
-/// The highest numbers of an account and of an instance that were ever given, or are never to be.
-async fn last_numbers(snapshot: &mut Transaction) -> Result<(i64, i32), StoreError> {
-    let query = sqlx::query("SELECT last_account, last_instance FROM registry");
-    snapshot.fetch_optional(query).await?.ok_or(NO_REGISTRY)
-}
-
-async fn edge(snapshot: &mut Transaction) -> Result<Option<Edge>, StoreError> {
-    let query = sqlx::query("SELECT value FROM meta WHERE key = 'edge'");
-    let edge: Option<(Vec<u8>,)> = snapshot.fetch_optional(query).await?;
-    edge.map(|(edge,)| Edge::from_bytes(&edge).ok_or(StoreError::Corrupt { what: "edge" }))
-        .transpose()
-}
-
 /// The schema has none that is not positive.
 fn ids(numbers: Vec<(i32,)>) -> Vec<InstanceId> {
     numbers
@@ -117,8 +141,10 @@ fn ids(numbers: Vec<(i32,)>) -> Vec<InstanceId> {
         .collect()
 }
 
-fn numbers<T: Copy>(numbers: &BTreeSet<T>) -> Vec<T> {
-    numbers.iter().copied().collect()
+/// As PostgreSQL reads an array.
+fn list<T: ToString>(numbers: &BTreeSet<T>) -> String {
+    let numbers: Vec<String> = numbers.iter().map(T::to_string).collect();
+    format!("{{{}}}", numbers.join(","))
 }
 
 fn account(row: &PgRow) -> Result<Account, StoreError> {
@@ -143,7 +169,7 @@ fn read_account(row: &PgRow) -> Result<Account, Unreadable> {
         created_at: time(row.try_get("created_at")?)?,
         token: hash(row)?,
         sealed_webhook: row
-            .try_get::<Option<&[u8]>, _>("sealed_webhook")?
+            .try_get::<Option<Vec<u8>>, _>("sealed_webhook")?
             .map(|sealed| SealedWebhook(sealed.into())),
     })
 }
@@ -161,9 +187,9 @@ fn read_instance(row: &PgRow) -> Result<Instance, Unreadable> {
         created_at: time(row.try_get("created_at")?)?,
         pairing_number: row.try_get::<i64, _>("pairing_number")?.try_into()?,
         token: hash(row)?,
-        sealed_token: SealedToken(row.try_get::<&[u8], _>("sealed_token")?.into()),
+        sealed_token: SealedToken(row.try_get::<Vec<u8>, _>("sealed_token")?.into()),
         sealed_proxy: row
-            .try_get::<Option<&[u8]>, _>("sealed_proxy")?
+            .try_get::<Option<Vec<u8>>, _>("sealed_proxy")?
             .map(|sealed| SealedProxy(sealed.into())),
     })
 }
@@ -173,7 +199,8 @@ fn time(millis: i64) -> Result<DateTime<Utc>, Unreadable> {
 }
 
 fn hash(row: &PgRow) -> Result<TokenHash, Unreadable> {
-    Ok(TokenHash(row.try_get::<&[u8], _>("token_hash")?.try_into()?))
+    let hash: Vec<u8> = row.try_get("token_hash")?;
+    Ok(TokenHash(hash.try_into().map_err(|_| "of another length")?))
 }
 
 const NO_REGISTRY: StoreError = StoreError::Corrupt { what: "registry" };
