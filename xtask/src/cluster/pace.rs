@@ -61,6 +61,15 @@ impl Pace {
         }
     }
 
+    /// Of a machine that does nothing else, as far as is asked for: no bound is stretched.
+    pub(super) fn unmeasured() -> Self {
+        Self {
+            samples: Arc::default(),
+            ended: Arc::default(),
+            thread: None,
+        }
+    }
+
     /// How many times as long as alone work took since then: 1 at least, [`MOST`] at most.
     pub(super) fn since(&self, since: Instant) -> f64 {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);

@@ -77,7 +77,7 @@ pub(super) struct Owner {
 
 impl Town {
     /// Starts everything, and pairs `size` instances, each through nodes drawn by chance.
-    pub(super) fn build(programs: Programs, size: usize, logs: PathBuf) -> anyhow::Result<Self> {
+    pub(super) fn build(programs: Programs, size: usize, logs: PathBuf, pace: Pace) -> anyhow::Result<Self> {
         let runtime = Runtime::new()?;
         let database = Database::create(runtime.handle(), logs.join("postgres.log"))?;
         let sandbox = programs.sandbox_with(&SANDBOX)?;
@@ -92,7 +92,7 @@ impl Town {
             sandbox,
             database,
             programs,
-            pace: Pace::start(),
+            pace,
             secrets,
             runtime,
         };
