@@ -1,27 +1,31 @@
 //! The log, on stderr. It never blocks: lines are written by a thread of their own, and what it cannot write in
 //! time, because nobody reads, is dropped and counted.
 
+mod lines;
+
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use presence_api::{CheckCounter, Finding, HealthCheck};
 use tokio::time::interval;
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
+use self::lines::Lines;
 use crate::config::{Config, LogFormat};
 
 /// The log, while it is kept. Dropped, it writes what is left, for a second at most.
 pub(crate) struct Log {
-    dropped: ErrorCounter,
-    _writer: WorkerGuard,
+    lines: Arc<Lines>,
 }
 
 /// Lines that wait for the writer; a few hundred bytes each.
 const WAITING_LINES: usize = 4096;
 /// How often is looked for lines that were dropped.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long the end waits for somebody to read the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// A pool of connections tells of each that broke, and of each wait: what comes of it is told here, once.
 const QUIET_POOL: &str = "sqlx=off,sqlx_core=off,sqlx_postgres=off";
@@ -30,12 +34,7 @@ impl Log {
     /// Logs to stderr from here on. The WhatsApp client's own log, which names phone numbers and codes, stays
     /// off unless the operator's filter names its targets.
     pub(crate) fn start(config: &Config) -> Self {
-        let (writer, guard) = NonBlockingBuilder::default()
-            .lossy(true)
-            .buffered_lines_limit(WAITING_LINES)
-            .thread_name("log")
-            .finish(io::stderr());
-        let dropped = writer.error_counter();
+        let lines = Lines::written_to(io::stderr(), WAITING_LINES);
         let filter = EnvFilter::new(format!(
             "{},{QUIET_POOL},{}",
             presence_wa::QUIET_CLIENT,
@@ -45,20 +44,17 @@ impl Log {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(colours)
-            .with_writer(writer);
+            .with_writer(Arc::clone(&lines));
         match config.log_format {
             LogFormat::Text => log.init(),
             LogFormat::Json => log.json().init(),
         }
-        Self {
-            dropped,
-            _writer: guard,
-        }
+        Self { lines }
     }
 
     /// Its check for `/health`, and the counter of dropped lines for `/metrics`.
     pub(crate) fn check(&self) -> LogCheck {
-        LogCheck(self.dropped.clone())
+        LogCheck(Arc::clone(&self.lines))
     }
 
     /// Says in the log itself, once it is read again, that lines were dropped. Does not end.
@@ -67,7 +63,7 @@ impl Log {
         let mut looks = interval(LOOK_EVERY);
         loop {
             looks.tick().await;
-            if let Some(lines) = losses.observe(self.dropped.dropped_lines()) {
+            if let Some(lines) = losses.observe(self.lines.dropped()) {
                 tracing::warn!(
                     lines,
                     "the log was not read in time: this many lines were dropped since the start"
@@ -77,8 +73,14 @@ impl Log {
     }
 }
 
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.lines.wait_until_written(LAST_LINES);
+    }
+}
+
 /// Whether log lines are being dropped. The service works all the same, so it is no failure.
-pub(crate) struct LogCheck(ErrorCounter);
+pub(crate) struct LogCheck(Arc<Lines>);
 
 #[async_trait]
 impl HealthCheck for LogCheck {
@@ -87,7 +89,7 @@ impl HealthCheck for LogCheck {
     }
 
     async fn check(&self) -> Finding {
-        match self.0.dropped_lines() {
+        match self.0.dropped() {
             0 => Finding::Ok,
             lines => Finding::Warning(format!("{lines} lines dropped since the start")),
         }
@@ -97,7 +99,7 @@ impl HealthCheck for LogCheck {
         vec![CheckCounter {
             name: "presence_log_lines_dropped",
             help: "Lines of the log that nobody read in time",
-            value: u64::try_from(self.0.dropped_lines()).unwrap_or(u64::MAX),
+            value: u64::try_from(self.0.dropped()).unwrap_or(u64::MAX),
         }]
     }
 }

@@ -4,6 +4,7 @@
 //! for every connection. Tests give a [`Dial`] of their own, whose other end they hold.
 
 mod guarded;
+mod oneshot;
 mod through;
 
 use std::io;
@@ -17,10 +18,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tower::ServiceExt as _;
 
 use self::guarded::AllowedResolver;
 pub use self::guarded::{ForbiddenAddress, GuardedConnector};
+use self::oneshot::oneshot;
 pub(crate) use self::through::Tcp;
 use self::through::ThroughProxy;
 use crate::network::AllowedNetworks;
@@ -145,10 +146,7 @@ impl EdgeDial {
 #[async_trait]
 impl Dial for EdgeDial {
     async fn dial(&self) -> io::Result<Box<dyn ByteStream>> {
-        let stream = self
-            .connector
-            .clone()
-            .oneshot(self.target.clone())
+        let stream = oneshot(self.connector.clone(), self.target.clone())
             .await
             .map_err(io::Error::other)?;
         Ok(Box::new(TokioIo::new(stream)))

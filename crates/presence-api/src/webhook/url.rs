@@ -65,6 +65,7 @@ mod tests {
                 "https://example.com:8443/at/a%20b?c=d",
             ),
             ("http://[::1]:9/x", "http://[::1]:9/x"),
+            ("https://Bücher.example/", "https://xn--bcher-kva.example/"),
             // Browsers and this service read such a number as an address, which is then looked at.
             ("http://2130706433/", "http://127.0.0.1/"),
         ] {

@@ -13,9 +13,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tower::{Service, ServiceExt as _};
+use tower_service::Service;
 
 use super::Connectors;
+use super::oneshot::oneshot;
 use crate::network::AllowedNetworks;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -57,7 +58,7 @@ impl Service<Uri> for GuardedConnector {
         if literal(&url).is_some_and(|address| !self.networks.allow(address)) {
             return Box::pin(ready(Err(ForbiddenAddress.into())));
         }
-        Box::pin(self.https.clone().oneshot(url))
+        Box::pin(oneshot(self.https.clone(), url))
     }
 }
 
@@ -111,7 +112,7 @@ impl Service<Name> for AllowedResolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let Self { networks, system } = self.clone();
         Box::pin(async move {
-            let addresses = system.oneshot(name).await?;
+            let addresses = oneshot(system, name).await?;
             let allowed: Vec<_> = addresses.filter(|found| networks.allow(found.ip())).collect();
             if allowed.is_empty() {
                 return Err(ForbiddenAddress.into());

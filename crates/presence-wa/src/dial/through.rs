@@ -1,7 +1,7 @@
 //! TCP to WhatsApp, directly or through a proxy.
 
 use std::error::Error;
-use std::future::ready;
+use std::future::{Ready, ready};
 use std::io;
 use std::task::{Context, Poll};
 
@@ -14,9 +14,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::{SocksV5, Tunnel};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tower::{Service, ServiceExt as _, service_fn};
+use tower_service::Service;
 
 use super::guarded::{ForbiddenAddress, GuardedConnector};
+use super::oneshot::oneshot;
 use crate::proxy::{Proxy, ProxyCredentials, ProxyError, ProxyFault, ProxyProtocol};
 
 /// A connection to a proxy or to the target itself, under the TLS with the target.
@@ -46,7 +47,7 @@ impl Service<Uri> for Tcp {
         match self {
             Self::Direct(tcp) => {
                 let tcp = tcp.clone();
-                Box::pin(async move { Ok(tcp.oneshot(target).await?.into()) })
+                Box::pin(async move { Ok(oneshot(tcp, target).await?.into()) })
             }
             Self::Proxy(through) => {
                 let through = through.clone();
@@ -75,10 +76,8 @@ impl ThroughProxy {
         let refused = |error: BoxError| ProxyError::new(ProxyFault::Refused, error);
         let target = with_port(target).map_err(|error| refused(error.into()))?;
         let url = self.url().map_err(|error| refused(error.into()))?;
-        let stream = self.to_proxy.oneshot(url.clone()).await.map_err(unreachable)?;
-        let mut stream = Some(stream);
-        let given =
-            service_fn(move |_: Uri| ready(stream.take().ok_or_else(|| io::Error::other("it is used"))));
+        let stream = oneshot(self.to_proxy, url.clone()).await.map_err(unreachable)?;
+        let given = Given(Some(stream));
         let credentials = self.proxy.credentials();
         match self.proxy.protocol() {
             ProxyProtocol::Http | ProxyProtocol::Https => {
@@ -86,8 +85,7 @@ impl ThroughProxy {
                 if let Some(credentials) = credentials {
                     tunnel = tunnel.with_auth(basic(credentials));
                 }
-                tunnel
-                    .oneshot(target)
+                oneshot(tunnel, target)
                     .await
                     .map_err(|error| answered(error.into()))
             }
@@ -97,8 +95,7 @@ impl ThroughProxy {
                     let (name, word) = (credentials.username(), credentials.expose_password());
                     socks = socks.with_auth(name.to_owned(), word.to_owned());
                 }
-                socks
-                    .oneshot(target)
+                oneshot(socks, target)
                     .await
                     .map_err(|error| answered(error.into()))
             }
@@ -116,6 +113,23 @@ impl ThroughProxy {
             .authority(format!("{}:{}", self.proxy.host().in_url(), self.proxy.port()))
             .path_and_query("/")
             .build()
+    }
+}
+
+/// The connection to the proxy, for the handshake that wants to connect to it.
+struct Given(Option<Stream>);
+
+impl Service<Uri> for Given {
+    type Response = Stream;
+    type Error = io::Error;
+    type Future = Ready<io::Result<Stream>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        ready(self.0.take().ok_or_else(|| io::Error::other("it is used")))
     }
 }
 
