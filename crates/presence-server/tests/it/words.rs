@@ -70,7 +70,7 @@ async fn no_server_is_told_with_how_to_start_one() {
     for args in [
         &["instance", "list", "--token", "x", "--url", &url][..],
         &["healthcheck", "--url", &url],
-        &["shown", "shop", "--url", &url],
+        &["shown", "shop", "--token", "x", "--url", &url],
     ] {
         assert_eq!(
             complaint(&run(args).await),
@@ -78,6 +78,32 @@ async fn no_server_is_told_with_how_to_start_one() {
                 "no server at http://{url}/: start it with \"presence-server serve\", or name it with --url"
             )
         );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_missing_is_told_with_how_to_give_one() {
+    // Nothing is called: no server is missed.
+    let url = [("PRESENCE_URL", "http://127.0.0.1:1")];
+    let empty = [url[0], ("PRESENCE_TOKEN", "")];
+    for args in [
+        &["instance", "list"][..],
+        &["instance", "delete", "shop"],
+        &["send", "shop", CUSTOMER, "typing"],
+        &["shown", "shop"],
+        &["settings", "shop"],
+        &["webhook", "show"],
+        &["mcp"],
+    ] {
+        for variables in [&url[..], &empty] {
+            let end = Program::start(args, variables).end().await;
+            assert_eq!(
+                complaint(&end),
+                "no token was given: give an account's, or the instance's own, in PRESENCE_TOKEN or with --token; \
+                 \"presence-server account new NAME\" makes an account and prints its token",
+                "{args:?}"
+            );
+        }
     }
 }
 
