@@ -61,6 +61,18 @@ async fn a_file_is_no_data_directory() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_none_is_told_once() {
+    let data = TempDir::new().unwrap();
+    std::fs::write(data.path().join("presence.db"), "no database ".repeat(100)).unwrap();
+    let dir = data.path().to_str().unwrap();
+    let end = run(&["account", "list", "--data-dir", dir]).await;
+    assert_eq!(
+        complaint(&end),
+        "the database failed: open presence.db: (code: 26) file is not a database"
+    );
+}
+
+#[tokio::test]
 async fn no_server_is_told_with_how_to_start_one() {
     // Nobody listens on a port that was just given back.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
