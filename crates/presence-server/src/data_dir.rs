@@ -1,6 +1,7 @@
 //! The data directory, opened, or words for people why not.
 
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -9,6 +10,7 @@ use presence_store::DataDir;
 
 /// Opens the data directory at `path`, which is created when there is nothing.
 pub(crate) fn open(path: &Path) -> anyhow::Result<DataDir> {
+    leads_somewhere(path)?;
     if let Ok(found) = path.metadata() {
         ensure!(found.is_dir(), "{} is a file, not a directory", path.display());
         belongs_to_us(path, &found)?;
@@ -18,10 +20,23 @@ pub(crate) fn open(path: &Path) -> anyhow::Result<DataDir> {
 
 /// As [`open`], of a directory that is there already: a mistyped one would otherwise look like an empty one.
 pub(crate) fn open_existing(path: &Path) -> anyhow::Result<DataDir> {
+    leads_somewhere(path)?;
     if !path.exists() {
         bail!("there is no data directory {}", path.display());
     }
     open(path)
+}
+
+/// A link to nothing is no directory, and none can be created in its place.
+fn leads_somewhere(path: &Path) -> anyhow::Result<()> {
+    match (path.metadata(), path.read_link()) {
+        (Err(error), Ok(target)) if error.kind() == io::ErrorKind::NotFound => bail!(
+            "{} is a link to {}, which is not there: create that directory, or remove the link",
+            path.display(),
+            target.display()
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Its files are their owner's alone, so nobody else but root gets any further.
@@ -64,8 +79,21 @@ mod tests {
             complaint(&missing),
             format!("there is no data directory {}", missing.display())
         );
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&missing, &link).unwrap();
+        for complaint in [complaint(&link), open(&link).unwrap_err().to_string()] {
+            assert_eq!(
+                complaint,
+                format!(
+                    "{} is a link to {}, which is not there: create that directory, or remove the link",
+                    link.display(),
+                    missing.display()
+                )
+            );
+        }
         assert!(open_existing(dir.path()).is_ok());
         assert!(open(&missing).is_ok() && missing.is_dir());
+        assert!(open(&link).is_ok());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod node;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use presence_api::{HealthCheck, Instances, RegistryProxies, Server, TaskPanics};
@@ -13,7 +14,7 @@ use presence_core::InstanceId;
 use presence_store::{Edge as PinnedEdge, KeyStore, Registry};
 use presence_wa::{Edge, WhatsApp, WhatsAppConfig};
 use tokio::net::TcpListener;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::config::{Config, Listen};
 use crate::file_handles::FileHandles;
@@ -82,7 +83,7 @@ impl Service {
     ///
     /// # Errors
     /// When another server runs on the data directory, it or the database belongs to another WhatsApp than the
-    /// configured one, it cannot be read, or `ready` fails.
+    /// configured one, it cannot be read, `ready` fails, or the last changes of device keys could not be saved.
     pub async fn run(
         self,
         stop: impl Future<Output = ()>,
@@ -136,15 +137,28 @@ impl Service {
                 sleep(config.stop_delay).await;
             }
         }
+        let stopping = Instant::now();
         server.stop(config.stop_grace).await;
         watching.abort();
         accepting.await.context("accepting connections failed")?;
-        if let Some(opened) = opened? {
-            opened.close().await;
+        match opened? {
+            Some(opened) => {
+                opened
+                    .close(time_to_save(config.stop_grace, stopping.elapsed()))
+                    .await
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 }
+
+/// How long the last changes may take to be saved: what `grace` has left once sessions are closed. A disk that works
+/// takes milliseconds; it has some time too when requests took it all.
+fn time_to_save(grace: Duration, taken: Duration) -> Duration {
+    grace.saturating_sub(taken).max(LEAST_TIME_TO_SAVE)
+}
+
+const LEAST_TIME_TO_SAVE: Duration = Duration::from_secs(2);
 
 async fn listen(address: &Listen) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address.to_string())
@@ -160,10 +174,13 @@ enum Opened {
 
 impl Opened {
     /// Saves what the sessions, all of them closed, have left to be saved.
-    async fn close(self) {
+    ///
+    /// # Errors
+    /// When it is not saved within `time`.
+    async fn close(self, time: Duration) -> anyhow::Result<()> {
         match self {
-            Self::Alone(opened) => opened.close().await,
-            Self::Node(opened) => opened.close().await,
+            Self::Alone(opened) => opened.close(time).await,
+            Self::Node(opened) => opened.close(time).await,
         }
     }
 }
@@ -231,4 +248,24 @@ async fn try_to_wipe_deleted(
         tracing::info!(instance.id = %id, "wiped the keys of a deleted instance");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_changes_have_what_is_left_of_the_grace_and_never_none() {
+        for (grace, taken, left) in [
+            (7, 0, 7),
+            (7, 1, 6),
+            (7, 6, 2),
+            (7, 9, 2),
+            (0, 0, 2),
+            (300, 10, 290),
+        ] {
+            let [grace, taken, left] = [grace, taken, left].map(Duration::from_secs);
+            assert_eq!(time_to_save(grace, taken), left, "{taken:?} of {grace:?}");
+        }
+    }
 }

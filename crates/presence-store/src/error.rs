@@ -118,6 +118,16 @@ pub enum StoreError {
     Random(#[source] Box<dyn Error + Send + Sync>),
 }
 
+/// What failed below sqlx, whose own text repeats that of its cause.
+pub(crate) fn cause_of(error: sqlx::Error) -> Box<dyn Error + Send + Sync> {
+    match error {
+        sqlx::Error::Database(cause) => cause.into_error(),
+        sqlx::Error::Io(cause) => Box::new(cause),
+        sqlx::Error::Tls(cause) | sqlx::Error::Configuration(cause) => cause,
+        error => Box::new(error),
+    }
+}
+
 /// An account that was not created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

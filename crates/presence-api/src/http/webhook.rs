@@ -14,7 +14,7 @@ use crate::webhook::{InvalidSecret, InvalidWebhookUrl, KeptWebhookError, Webhook
 #[derive(Deserialize, ToSchema)]
 #[schema(as = WebhookChange)]
 pub(in crate::http) struct SentWebhook {
-    /// `false` removes the webhook, and nothing else counts.
+    /// `true` needs a `url`. `false` removes the webhook, and nothing else counts.
     #[schema(required = true, nullable = false)]
     enabled: Option<bool>,
     /// Where to call: an `http` or `https` URL.

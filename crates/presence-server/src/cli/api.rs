@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
@@ -60,15 +60,25 @@ pub(super) struct CallArgs {
 
 impl CallArgs {
     /// The server, and whether it is JSON that is printed.
-    pub(super) fn api(self) -> (Api, bool) {
-        (Api::new(self.server, self.token), self.json)
+    ///
+    /// # Errors
+    /// When no token was given.
+    pub(super) fn api(self) -> anyhow::Result<(Api, bool)> {
+        Ok((Api::new(self.server, self.token)?, self.json))
     }
 }
 
 impl TokenArgs {
-    /// Whether there is one.
-    pub(super) fn is_given(&self) -> bool {
-        self.token.as_ref().is_some_and(|token| !token.is_empty())
+    /// # Errors
+    /// When none was given. The server would call it invalid, as it does a wrong one.
+    fn given(self) -> anyhow::Result<String> {
+        match self.token {
+            Some(token) if !token.is_empty() => Ok(token),
+            _ => bail!(
+                "no token was given: give an account's, or the instance's own, in PRESENCE_TOKEN or with --token; \
+                 \"presence-server account new NAME\" makes an account and prints its token"
+            ),
+        }
     }
 }
 
@@ -96,7 +106,18 @@ pub(super) struct Reply {
 }
 
 impl Api {
-    pub(super) fn new(server: ServerArgs, token: TokenArgs) -> Self {
+    /// # Errors
+    /// When no token was given.
+    pub(super) fn new(server: ServerArgs, token: TokenArgs) -> anyhow::Result<Self> {
+        Ok(Self::with(server, Some(token.given()?)))
+    }
+
+    /// A server that is called without a token.
+    pub(super) fn open(server: ServerArgs) -> Self {
+        Self::with(server, None)
+    }
+
+    fn with(server: ServerArgs, token: Option<String>) -> Self {
         let connector = HttpsConnectorBuilder::new()
             .with_webpki_roots()
             .https_or_http()
@@ -104,14 +125,9 @@ impl Api {
             .build();
         Self {
             base: server.url(),
-            token: token.token,
+            token,
             client: Client::builder(TokioExecutor::new()).build(connector),
         }
-    }
-
-    /// A server that is called without a token.
-    pub(super) fn open(server: ServerArgs) -> Self {
-        Self::new(server, TokenArgs { token: None })
     }
 
     /// Calls `path`, whose segments are escaped here.

@@ -76,7 +76,7 @@ pub(super) fn run(args: InstanceArgs) -> anyhow::Result<()> {
 }
 
 async fn execute(args: InstanceArgs) -> anyhow::Result<()> {
-    let (api, json) = args.call.api();
+    let (api, json) = args.call.api()?;
     let (method, action, name) = match args.command {
         InstanceCommand::Pair(pair) => return pair::run(&api, &pair, json).await,
         InstanceCommand::New {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use async_trait::async_trait;
 use clap::Args;
 use hyper::Method;
@@ -33,11 +33,7 @@ pub(super) fn run(args: McpArgs) -> anyhow::Result<()> {
 
 /// Serves until the agent closes stdin.
 async fn serve(args: McpArgs) -> anyhow::Result<()> {
-    ensure!(
-        args.token.is_given(),
-        "a token is needed: give one in PRESENCE_TOKEN"
-    );
-    let api = Api::new(args.server, args.token);
+    let api = Api::new(args.server, args.token)?;
     let tools = AgentTools::new(Arc::new(Remote(api)));
     let running = tools
         .serve((tokio::io::stdin(), tokio::io::stdout()))

@@ -45,7 +45,7 @@ pub(super) fn run(args: SendArgs) -> anyhow::Result<()> {
     });
     block_on(async {
         let path = ["api", "chat", "presence", &args.instance];
-        let (api, json) = args.call.api();
+        let (api, json) = args.call.api()?;
         let answer = api.call(Method::POST, &path, &[], Some(body)).await?;
         let answer = answer.success(json).map_err(named(&args.instance))?;
         if json {
@@ -64,7 +64,7 @@ pub(super) fn run(args: SendArgs) -> anyhow::Result<()> {
 pub(super) fn run_shown(args: ShownArgs) -> anyhow::Result<()> {
     block_on(async {
         let path = ["api", "chat", "presence", &args.instance];
-        let (api, json) = args.call.api();
+        let (api, json) = args.call.api()?;
         let answer = api.call(Method::GET, &path, &[], None).await?;
         let answer = answer.success(json).map_err(named(&args.instance))?;
         if json {

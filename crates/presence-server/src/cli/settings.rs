@@ -35,7 +35,7 @@ pub(super) fn run(args: SettingsArgs) -> anyhow::Result<()> {
     };
     block_on(async {
         let path = ["api", "instance", action, &args.instance];
-        let (api, json) = args.call.api();
+        let (api, json) = args.call.api()?;
         let answer = api.call(method, &path, &[], body).await?;
         let answer = answer.success(json).map_err(named(&args.instance))?;
         if json {

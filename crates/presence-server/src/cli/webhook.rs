@@ -39,7 +39,7 @@ pub(super) fn run(args: WebhookArgs) -> anyhow::Result<()> {
         WebhookCommand::Remove => (Method::POST, Some(json!({"enabled": false}))),
     };
     block_on(async {
-        let (api, json) = args.call.api();
+        let (api, json) = args.call.api()?;
         let answer = api.call(method, &["api", "events", "webhook"], &[], body).await?;
         let answer = answer.success(json)?;
         if json {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use async_trait::async_trait;
 use presence_api::{CheckCounter, Finding, HealthCheck, Instances, Server};
 use presence_store::{DataDir, DataLock, Edge as PinnedEdge, KeySource, Registry, SqliteKeyStore, Store};
 use presence_wa::import_client_store;
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{pinned, serve, whatsapp, wipe_deleted};
@@ -23,14 +24,16 @@ pub(super) struct Opened {
     _lock: DataLock,
 }
 
-/// How long the last changes of device keys may take to be saved. A disk that works takes milliseconds.
-const LAST_SAVE: Duration = Duration::from_secs(2);
-
 impl Opened {
     /// Saves what the sessions, all of them closed, have left to be saved.
-    pub(super) async fn close(self) {
-        if tokio::time::timeout(LAST_SAVE, self.keys.close()).await.is_err() {
-            tracing::error!("the last changes of device keys could not be saved in time");
+    ///
+    /// # Errors
+    /// When it is not saved within `time`.
+    pub(super) async fn close(self, time: Duration) -> anyhow::Result<()> {
+        match timeout(time, self.keys.close()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => bail!("the last changes of device keys could not be saved"),
+            Err(_) => bail!("the last changes of device keys could not be saved in time"),
         }
     }
 }

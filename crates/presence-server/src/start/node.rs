@@ -12,6 +12,7 @@ use presence_core::InstanceId;
 use presence_store::{Epoch, Ledger, NodeId, Ownership, Postgres, PostgresKeyStore, Registry, StoreError};
 use tokio::sync::broadcast;
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{pinned, serve, whatsapp, wipe_deleted};
@@ -26,15 +27,16 @@ pub(super) struct Opened {
     database: Postgres,
 }
 
-/// How long this node's part in the cluster may take to end, once it has left.
-const LAST_DEED: Duration = Duration::from_secs(2);
 /// How long a device whose instance was connected elsewhere is left to whoever did that. It was no node of this
 /// cluster, or the instance would not be this node's any more.
 const REPLACED_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 impl Opened {
     /// Saves what the sessions, all of them handed over or closed, have left to be saved.
-    pub(super) async fn close(self) {
+    ///
+    /// # Errors
+    /// When it is not saved within `time`.
+    pub(super) async fn close(self, time: Duration) -> anyhow::Result<()> {
         let Self {
             driving,
             keys,
@@ -43,11 +45,14 @@ impl Opened {
         } = self;
         let close = async {
             let _ = driving.await;
-            keys.close().await;
+            let is_all_written = keys.close().await;
             database.close().await;
+            is_all_written
         };
-        if tokio::time::timeout(LAST_DEED, close).await.is_err() {
-            tracing::error!("the last changes could not be written to the database in time");
+        match timeout(time, close).await {
+            Ok(true) => Ok(()),
+            Ok(false) => bail!("the last changes could not be written to the database"),
+            Err(_) => bail!("the last changes could not be written to the database in time"),
         }
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use presence_sandbox::{Sandbox, State};
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -100,6 +102,38 @@ async fn half_sent_requests_delay_no_pause_and_hold_the_end_up_for_its_grace_at_
     // It would be given up by itself long after a test is.
     assert_eq!(server.end().await.code, Some(0));
     assert_eq!(pauses(&sandbox), 1);
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_saved_at_the_end_are_no_success() {
+    let sandbox = Sandbox::builder().start().await.unwrap();
+    let data = Data::new();
+    let server = data.serve_with_shop(&sandbox).await;
+    let _lock = lock_keys(&data).await;
+    // It is to be saved.
+    sandbox.rename(phone(SHOP), "Shop");
+    server.wait_for_log("device keys cannot be saved").await;
+    server.signal("TERM");
+    let end = server.end().await;
+    assert_eq!(end.code, Some(1), "{}", end.stderr);
+    let complaint = "presence-server: the last changes of device keys could not be saved";
+    let mut lines = end.stderr.lines();
+    assert!(lines.any(|line| line.starts_with(complaint)), "{}", end.stderr);
+}
+
+/// Locks the device keys against their server.
+async fn lock_keys(data: &Data) -> SqliteConnection {
+    let file = std::path::Path::new(data.path()).join("keys.db");
+    let mut connection = SqliteConnectOptions::new()
+        .filename(file)
+        .connect()
+        .await
+        .unwrap();
+    sqlx::query("BEGIN IMMEDIATE")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
 }
 
 #[tokio::test]

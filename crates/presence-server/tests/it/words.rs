@@ -61,6 +61,18 @@ async fn a_file_is_no_data_directory() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_none_is_told_once() {
+    let data = TempDir::new().unwrap();
+    std::fs::write(data.path().join("presence.db"), "no database ".repeat(100)).unwrap();
+    let dir = data.path().to_str().unwrap();
+    let end = run(&["account", "list", "--data-dir", dir]).await;
+    assert_eq!(
+        complaint(&end),
+        "the database failed: open presence.db: (code: 26) file is not a database"
+    );
+}
+
+#[tokio::test]
 async fn no_server_is_told_with_how_to_start_one() {
     // Nobody listens on a port that was just given back.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -70,7 +82,7 @@ async fn no_server_is_told_with_how_to_start_one() {
     for args in [
         &["instance", "list", "--token", "x", "--url", &url][..],
         &["healthcheck", "--url", &url],
-        &["shown", "shop", "--url", &url],
+        &["shown", "shop", "--token", "x", "--url", &url],
     ] {
         assert_eq!(
             complaint(&run(args).await),
@@ -78,6 +90,32 @@ async fn no_server_is_told_with_how_to_start_one() {
                 "no server at http://{url}/: start it with \"presence-server serve\", or name it with --url"
             )
         );
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_missing_is_told_with_how_to_give_one() {
+    // Nothing is called: no server is missed.
+    let url = [("PRESENCE_URL", "http://127.0.0.1:1")];
+    let empty = [url[0], ("PRESENCE_TOKEN", "")];
+    for args in [
+        &["instance", "list"][..],
+        &["instance", "delete", "shop"],
+        &["send", "shop", CUSTOMER, "typing"],
+        &["shown", "shop"],
+        &["settings", "shop"],
+        &["webhook", "show"],
+        &["mcp"],
+    ] {
+        for variables in [&url[..], &empty] {
+            let end = Program::start(args, variables).end().await;
+            assert_eq!(
+                complaint(&end),
+                "no token was given: give an account's, or the instance's own, in PRESENCE_TOKEN or with --token; \
+                 \"presence-server account new NAME\" makes an account and prints its token",
+                "{args:?}"
+            );
+        }
     }
 }
 

@@ -40,7 +40,7 @@ struct Inner {
     /// Empty once it is closed.
     reader: Mutex<Option<SqliteConnection>>,
     seal: Seal,
-    writer: StdMutex<Option<JoinHandle<()>>>,
+    writer: StdMutex<Option<JoinHandle<bool>>>,
 }
 
 impl Drop for Inner {
@@ -107,17 +107,19 @@ impl SqliteKeyStore {
         self.inner.shared.flushes()
     }
 
-    /// Writes what is pending and lets go of the file. Once; what is asked of any clone afterwards fails.
-    pub async fn close(&self) {
+    /// Writes what is pending and lets go of the file. Once; what is asked of any clone afterwards fails. The answer
+    /// is whether everything was written: a disk that refuses is not tried again.
+    pub async fn close(&self) -> bool {
         self.inner.shared.close();
         let writer = {
             let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.take()
         };
-        if let Some(writer) = writer {
+        let is_all_written = match writer {
             // It panics over nothing that could be handled here.
-            let _ = writer.await;
-        }
+            Some(writer) => writer.await.unwrap_or(false),
+            None => true,
+        };
         if let Some(reader) = self.inner.reader.lock().await.take()
             && let Err(error) = reader.close().await
         {
@@ -126,6 +128,7 @@ impl SqliteKeyStore {
                 "closing the device keys failed"
             );
         }
+        is_all_written
     }
 
     /// Notes, durably, that keys of `instance` that are made from now on belong to its pairing `number`.

@@ -147,11 +147,12 @@ enum Next {
 }
 
 /// Writes what is pending until it is closed. While one commit is on its way, what the next one takes gathers: so
-/// the busier the sessions, the more of them share a commit, and nobody waits for a timer.
-pub(crate) async fn run<D: Disk>(shared: Arc<Shared>, mut disk: D) {
+/// the busier the sessions, the more of them share a commit, and nobody waits for a timer. The answer is whether
+/// everything was written.
+pub(crate) async fn run<D: Disk>(shared: Arc<Shared>, mut disk: D) -> bool {
     let mut failing = false;
     let mut gathers_until = Instant::now();
-    loop {
+    let is_all_written = loop {
         let work = match shared.next(Instant::now() < gathers_until) {
             Next::Commit(work) => work,
             Next::Gather => {
@@ -166,7 +167,7 @@ pub(crate) async fn run<D: Disk>(shared: Arc<Shared>, mut disk: D) {
                 shared.wake.notified().await;
                 continue;
             }
-            Next::End => break,
+            Next::End => break true,
         };
         match disk.commit(&work).await {
             Ok(fenced) => {
@@ -187,11 +188,12 @@ pub(crate) async fn run<D: Disk>(shared: Arc<Shared>, mut disk: D) {
                 work.failed(|| StoreError::Shared(Arc::clone(&error)));
                 if shared.gives_up() {
                     tracing::error!("the last device keys could not be saved");
-                    break;
+                    break false;
                 }
                 tokio::time::sleep(RETRY).await;
             }
         }
-    }
+    };
     disk.close().await;
+    is_all_written
 }

@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, Either, FromRow};
 use tokio::time::{Instant, timeout_at};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, cause_of};
 
 /// A bounded pool of connections.
 #[derive(Clone)]
@@ -230,22 +230,29 @@ pub(super) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreEr
         let code = error
             .as_database_error()
             .and_then(|error| Some(error.code()?.into_owned()));
-        let source = Box::new(error);
-        match code.as_deref() {
-            Some(LIVES_NO_LONGER) => StoreError::Fenced,
-            Some("53100") => StoreError::Full { doing, source },
-            Some(code) if is_away(code) => StoreError::Away { doing, source },
-            Some(_) => StoreError::Database { doing, source },
-            None => match *source {
-                sqlx::Error::PoolClosed => StoreError::Closed,
+        let is_away = match (code.as_deref(), &error) {
+            (Some(LIVES_NO_LONGER), _) => return StoreError::Fenced,
+            (Some("53100"), _) => {
+                let source = cause_of(error);
+                return StoreError::Full { doing, source };
+            }
+            (Some(code), _) => is_away(code),
+            (None, sqlx::Error::PoolClosed) => return StoreError::Closed,
+            (None, error) => matches!(
+                error,
                 sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::WorkerCrashed
-                | sqlx::Error::BeginFailed => StoreError::Away { doing, source },
-                _ => StoreError::Database { doing, source },
-            },
+                    | sqlx::Error::Tls(_)
+                    | sqlx::Error::Protocol(_)
+                    | sqlx::Error::PoolTimedOut
+                    | sqlx::Error::WorkerCrashed
+                    | sqlx::Error::BeginFailed
+            ),
+        };
+        let source = cause_of(error);
+        if is_away {
+            StoreError::Away { doing, source }
+        } else {
+            StoreError::Database { doing, source }
         }
     }
 }

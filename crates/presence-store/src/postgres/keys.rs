@@ -35,7 +35,7 @@ struct Inner {
     database: Database,
     key: TokenKey,
     fenced: broadcast::Sender<(InstanceId, Epoch)>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<bool>>>,
 }
 
 impl Drop for Inner {
@@ -122,16 +122,18 @@ impl PostgresKeyStore {
         self.inner.shared.flushes()
     }
 
-    /// Writes what is pending. Once; what is changed through any clone afterwards fails.
-    pub async fn close(&self) {
+    /// Writes what is pending. Once; what is changed through any clone afterwards fails. The answer is whether
+    /// everything was written: a database that refuses is not tried again.
+    pub async fn close(&self) -> bool {
         self.inner.shared.close();
         let writer = {
             let mut writer = self.inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.take()
         };
-        if let Some(writer) = writer {
+        match writer {
             // It panics over nothing that could be handled here.
-            let _ = writer.await;
+            Some(writer) => writer.await.unwrap_or(false),
+            None => true,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use crate::error::StoreError;
+use crate::error::{StoreError, cause_of};
 
 /// Connects, patiently: of several processes that switch a new file to WAL at once, SQLite fails all but one
 /// on the spot, whatever its busy timeout.
@@ -56,7 +56,7 @@ pub(super) async fn data_version(connection: &mut SqliteConnection) -> sqlx::Res
 pub(crate) fn failed(doing: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| {
         let (busy, full) = (is_busy(&error), is_full(&error));
-        let source = Box::new(error);
+        let source = cause_of(error);
         if busy {
             StoreError::Busy { doing, source }
         } else if full {

@@ -28,7 +28,7 @@ use super::storage::rows;
 pub enum ImportError {
     /// The file cannot be read, or the client library of another version made it.
     #[error("the device keys of an earlier version cannot be read")]
-    Read(#[from] sqlx::Error),
+    Read(#[source] Box<dyn Error + Send + Sync>),
     /// A key in it is damaged.
     #[error("a device key of instance {instance} that an earlier version wrote is damaged")]
     Damaged {
@@ -41,6 +41,17 @@ pub enum ImportError {
     /// They could not be written.
     #[error("the device keys of an earlier version cannot be kept")]
     Write(#[from] presence_store::StoreError),
+}
+
+impl From<sqlx::Error> for ImportError {
+    fn from(error: sqlx::Error) -> Self {
+        // Its own text repeats that of its cause.
+        Self::Read(match error {
+            sqlx::Error::Database(cause) => cause.into_error(),
+            sqlx::Error::Io(cause) => Box::new(cause),
+            error => Box::new(error),
+        })
+    }
 }
 
 /// Copies what is worth keeping of every device in the client's own store at `path` to `keys`, durably; how many

@@ -88,7 +88,8 @@ pub(in crate::http) struct NewRequest {
     /// Whether the account is shown as online all the time, which silences its phone.
     #[schema(default = false, nullable = false)]
     keep_online_status: Option<bool>,
-    /// Whether it has a proxy from the start; without it the other fields of the proxy have no effect.
+    /// Whether it has a proxy from the start. `true` needs `proxyHost`, `proxyPort` and `proxyProtocol`; without it
+    /// the other fields of the proxy have no effect.
     #[schema(default = false, nullable = false)]
     proxy_enabled: Option<bool>,
     #[schema(nullable = false)]

@@ -21,7 +21,7 @@ use crate::schema;
     description = "The proxy to have from now on. What is left out is gone, the password too."
 )]
 pub(in crate::http) struct SentProxy {
-    /// `false` removes the proxy, and nothing else counts.
+    /// `true` needs `host`, `port` and `protocol`. `false` removes the proxy, and nothing else counts.
     #[schema(required = true, nullable = false)]
     pub(super) enabled: Option<bool>,
     /// A host name or an IP address.

@@ -78,8 +78,8 @@ async fn what_was_flushed_outlives_the_process_and_what_was_closed_does() {
     );
 
     append(&keys, 1, vec![put(ONE, "a", "closed")]).await;
-    keys.close().await;
-    keys.close().await;
+    assert!(keys.close().await);
+    assert!(keys.close().await);
     assert!(
         !path(&dir).with_extension("db-wal").exists(),
         "nothing lies in wait"
@@ -183,7 +183,8 @@ async fn closing_does_not_wait_for_a_disk_that_refuses_for_ever() {
     let keys = open(&dir).await;
     let _held = lock(&path(&dir)).await;
     append(&keys, 1, vec![put(ONE, "a", "x")]).await;
-    timeout(Duration::from_secs(30), keys.close()).await.unwrap();
+    let is_all_written = timeout(Duration::from_secs(30), keys.close()).await.unwrap();
+    assert!(!is_all_written);
 }
 
 #[tokio::test]

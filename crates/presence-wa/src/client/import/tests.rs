@@ -184,5 +184,9 @@ async fn a_file_of_another_library_is_refused() {
     assert!(matches!(refused, Err(ImportError::Damaged { .. })));
     let (dir, _client) = client_store("DROP TABLE tc_tokens").await;
     let refused = import(&dir, &MemoryKeyStore::default()).await;
-    assert!(matches!(refused, Err(ImportError::Read(_))));
+    let Err(ImportError::Read(cause)) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(cause.to_string(), "(code: 1) no such table: tc_tokens");
+    assert!(cause.source().is_none(), "its text is told once");
 }
