@@ -54,7 +54,8 @@ pub(crate) enum Surface {
     Probes,
 }
 
-/// Answers a request that came from `peer`, and is on its connection as long as `guard` lives. Nothing in it, whatever it is, makes this fail or panic.
+/// Answers a request that came from `peer`, and is on its connection as long as `guard` lives. Nothing in it, whatever
+/// it is, makes this fail or panic.
 pub(crate) async fn handle<B>(
     app: Arc<App>,
     peer: IpAddr,

@@ -142,7 +142,7 @@ impl Snapshot {
                 source,
             })?;
             let log = path.with_extension("db-wal");
-            if log.exists() {
+            if path.exists() && log.exists() {
                 return Err(SnapshotError::InUse(path));
             }
         }
@@ -163,6 +163,12 @@ impl Snapshot {
 
 /// The files that are replaced.
 const NAMES: [&str; 4] = ["presence.db", "keys.db", "token.key", "token.key.new"];
+
+/// What SQLite keeps beside a database. A process that ends on the spot leaves it there.
+const LOGS: [(&str, [&str; 2]); 2] = [
+    ("presence.db", ["presence.db-wal", "presence.db-shm"]),
+    ("keys.db", ["keys.db-wal", "keys.db-shm"]),
+];
 
 /// A name in `dir` that nothing has, for what is replaced at `now`. Nobody else gives any while it is locked.
 fn name_aside(dir: &Path, now: DateTime<Utc>) -> PathBuf {
@@ -186,19 +192,23 @@ async fn write_log(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Gives the files of `dir` a second name in `aside`; whether there were any.
+/// Gives the files of `dir` a second name in `aside`, and moves logs there whose database is lost: SQLite would read them
+/// into the new one. Whether there were any.
 fn keep(dir: &DataDir, aside: &Path) -> Result<bool, SnapshotError> {
     let failed = |error| SnapshotError::file("keep the old files in", aside)(error);
-    let there: Vec<_> = NAMES
-        .into_iter()
-        .filter(|name| dir.path().join(name).exists())
-        .collect();
-    if there.is_empty() {
+    let is_there = |name: &&str| dir.path().join(name).exists();
+    let there: Vec<_> = NAMES.into_iter().filter(is_there).collect();
+    let lost = LOGS.into_iter().filter(|(database, _)| !there.contains(database));
+    let lost_logs: Vec<_> = lost.flat_map(|(_, logs)| logs).filter(is_there).collect();
+    if there.is_empty() && lost_logs.is_empty() {
         return Ok(false);
     }
     files::create_private_dir(aside).map_err(failed)?;
     for name in there {
         fs::hard_link(dir.path().join(name), aside.join(name)).map_err(failed)?;
+    }
+    for name in lost_logs {
+        files::rename(&dir.path().join(name), &aside.join(name)).map_err(failed)?;
     }
     belong_to_owner_of(dir.path(), aside)?;
     files::sync_dir(aside).map_err(failed)?;

@@ -60,7 +60,6 @@ fn refused(end: &End) -> &str {
     &end.stderr
 }
 
-/// The names in a directory.
 /// What is in a directory, but for the files that come and go with whoever has a database open.
 fn names(dir: &Path) -> Vec<String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
@@ -213,18 +212,21 @@ async fn an_older_back_up_is_refused_with_what_it_would_lose() {
     stop(server).await;
 
     // Nothing of what is left here is known to a directory that lost its registry; the back-up knows all.
-    for name in names(Path::new(data.path())) {
-        if name.starts_with("presence.db") {
-            fs::remove_file(Path::new(data.path()).join(name)).unwrap();
-        }
-    }
+    fs::remove_file(Path::new(data.path()).join("presence.db")).unwrap();
+    // What is left of its log would be read into the file that comes in its place.
+    let log = Path::new(data.path()).join("presence.db-wal");
+    fs::write(&log, "of another time").unwrap();
     let without = restore(&monday, data.path(), &[]).await;
     assert!(
         refused(&without).contains("the link of device"),
         "{}",
         without.stderr
     );
-    done(&restore(&tuesday, data.path(), &[]).await);
+    let restored = restore(&tuesday, data.path(), &["--json"]).await;
+    let restored: Value = serde_json::from_str(done(&restored)).unwrap();
+    let kept = Path::new(restored["restored"]["kept"].as_str().unwrap());
+    let kept_log = fs::read(kept.join("presence.db-wal")).unwrap();
+    assert_eq!(kept_log, b"of another time");
     data.serve(&sandbox)
         .await
         .wait_for_state("branch", "connected")
