@@ -12,6 +12,8 @@ use hyper::Request;
 use hyper_util::rt::TokioIo;
 use presence_sandbox::Sandbox;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::TcpStream;
@@ -41,6 +43,20 @@ impl Data {
 
     pub(crate) fn path(&self) -> &str {
         self.dir.path().to_str().unwrap()
+    }
+
+    /// Locks a database in it against writers, for as long as what is returned lives.
+    pub(crate) async fn lock(&self, file: &str) -> SqliteConnection {
+        let mut connection = SqliteConnectOptions::new()
+            .filename(self.dir.path().join(file))
+            .connect()
+            .await
+            .unwrap();
+        sqlx::query("BEGIN IMMEDIATE")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection
     }
 
     pub(crate) fn serve_args(&self, sandbox: &Sandbox) -> Vec<String> {

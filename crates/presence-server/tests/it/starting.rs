@@ -7,8 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use presence_sandbox::Sandbox;
 use presence_server::{Config, Service};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, SqliteConnection};
+use sqlx::SqliteConnection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -21,17 +20,7 @@ use crate::program::{Data, run};
 async fn lock_registry(data: &Data) -> SqliteConnection {
     let new = run(&["account", "new", "acme", "--data-dir", data.path()]).await;
     assert_eq!(new.code, Some(0), "{}", new.stderr);
-    let file = std::path::Path::new(data.path()).join("presence.db");
-    let mut connection = SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
-        .await
-        .unwrap();
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection
+    data.lock("presence.db").await
 }
 
 async fn get(address: SocketAddr, path: &str) -> String {

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use presence_sandbox::{Sandbox, State};
 use serde_json::json;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, SqliteConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -109,7 +107,7 @@ async fn keys_that_cannot_be_saved_at_the_end_are_no_success() {
     let sandbox = Sandbox::builder().start().await.unwrap();
     let data = Data::new();
     let server = data.serve_with_shop(&sandbox).await;
-    let _lock = lock_keys(&data).await;
+    let _lock = data.lock("keys.db").await;
     // It is to be saved.
     sandbox.rename(phone(SHOP), "Shop");
     server.wait_for_log("device keys cannot be saved").await;
@@ -119,21 +117,6 @@ async fn keys_that_cannot_be_saved_at_the_end_are_no_success() {
     let complaint = "presence-server: the last changes of device keys could not be saved";
     let mut lines = end.stderr.lines();
     assert!(lines.any(|line| line.starts_with(complaint)), "{}", end.stderr);
-}
-
-/// Locks the device keys against their server.
-async fn lock_keys(data: &Data) -> SqliteConnection {
-    let file = std::path::Path::new(data.path()).join("keys.db");
-    let mut connection = SqliteConnectOptions::new()
-        .filename(file)
-        .connect()
-        .await
-        .unwrap();
-    sqlx::query("BEGIN IMMEDIATE")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection
 }
 
 #[tokio::test]
